@@ -1,0 +1,38 @@
+# Needs python3 (3.11 or newer) and make; everything else goes into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+# Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
+TEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
+
+.PHONY: demo test test-jax lint format clean
+
+demo: $(INSTALLED)
+	$(BIN)/python -m recipes.demo
+
+test: $(INSTALLED)
+	$(TEST)
+
+test-jax: $(INSTALLED)
+	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# PIP_CONSTRAINT rather than -c: it holds for the build of source packages too.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e .[all]
+	touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist runs saved_models/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,26 @@
+"""Attention layers for Keras 3 that multiply feature maps, or convolution weights, by attention."""
+
+import importlib
+
+from keras_fmm import layers, models, ops
+from keras_fmm.version import __version__
+
+__all__ = [
+    "__version__",
+    "analysis",
+    "data",
+    "export",
+    "layers",
+    "models",
+    "ops",
+    "plots",
+    "training",
+]
+
+
+def __getattr__(name):
+    # The parts that need TensorFlow or an extra are imported when they are first asked for, so
+    # that `import keras_fmm` works, quickly, where only Keras and a backend are installed.
+    if name in __all__:
+        return importlib.import_module(f"keras_fmm.{name}")
+    raise AttributeError(f"module 'keras_fmm' has no attribute {name!r}")

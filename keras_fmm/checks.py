@@ -1,0 +1,88 @@
+"""Argument checks with one error wording: the rule, then what was received, then the cure."""
+
+import operator
+
+
+def positive_integer(name, value):
+    """Returns `value` as an int.
+
+    Args:
+        name: str, the argument's name, quoted in the error.
+        value: any; a Python or NumPy integer of at least 1 passes.
+
+    Raises:
+        TypeError: `value` is not an integer (a bool is not one either).
+        ValueError: `value` is below 1.
+    """
+    message = f"`{name}` must be a positive integer. Received: {name}={value!r}"
+    if isinstance(value, bool):
+        raise TypeError(message)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(message) from None
+    if number < 1:
+        raise ValueError(message)
+    return number
+
+
+def one_of(name, value, allowed):
+    """Returns `value` if it is among `allowed`, a sequence of hashable values.
+
+    Raises:
+        ValueError: it is not; the message lists what is allowed.
+    """
+    if value not in allowed:
+        known = ", ".join(repr(item) for item in allowed)
+        raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
+    return value
+
+
+def divides(name, value, size, of):
+    """Returns `value` if it divides `size`.
+
+    Args:
+        name: str, the argument's name.
+        value: int, at least 1.
+        size: int, what is to be divided.
+        of: str, says in the error what `size` counts, e.g. "the input channels".
+
+    Raises:
+        ValueError: `size` is not a multiple of `value`; the message lists the divisors.
+    """
+    if size % value:
+        divisors = [d for d in range(1, size + 1) if size % d == 0]
+        raise ValueError(
+            f"`{name}` must divide {of} ({size}). Received: {name}={value}. "
+            f"Choose one of {divisors}."
+        )
+    return value
+
+
+def feature_map_shape(layer, shape, data_format):
+    """Returns the number of channels of a batch of feature maps.
+
+    Args:
+        layer: str, the name of who asks, quoted in the error.
+        shape: tuple of 4, of ints and None, the batch first.
+        data_format: "channels_last" or "channels_first".
+
+    Raises:
+        ValueError: the rank is not 4 or the channels are not known.
+    """
+    shape = tuple(shape)
+    order = "(batch, height, width, channels)"
+    if data_format == "channels_first":
+        order = "(batch, channels, height, width)"
+    if len(shape) != 4:
+        raise ValueError(
+            f"The input of {layer} must have rank 4, {order}. Received: input_shape={shape}"
+        )
+    channels = shape[-1] if data_format == "channels_last" else shape[1]
+    if channels is None:
+        raise ValueError(
+            f"The channels of the input of {layer} must be known, {order}. "
+            f"Received: input_shape={shape}. Give `keras.Input` a shape that names them; "
+            "batch, height and width may be None."
+        )
+    return channels
