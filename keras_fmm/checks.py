@@ -2,6 +2,8 @@
 
 import operator
 
+import keras
+
 
 def positive_integer(name, value):
     """Returns `value` as an int.
@@ -23,6 +25,14 @@ def positive_integer(name, value):
         raise TypeError(message) from None
     if number < 1:
         raise ValueError(message)
+    return number
+
+
+def positive_odd_integer(name, value):
+    """Returns `value` as an int; raises as `positive_integer`, and ValueError where it is even."""
+    number = positive_integer(name, value)
+    if number % 2 == 0:
+        raise ValueError(f"`{name}` must be odd. Received: {name}={value!r}")
     return number
 
 
@@ -86,3 +96,32 @@ def feature_map_shape(layer, shape, data_format):
             "batch, height and width may be None."
         )
     return channels
+
+
+def known_feature_map(layer, shape, data_format):
+    """Returns `(height, width, channels)` of a batch of feature maps, all of them known.
+
+    Args and raises: as `feature_map_shape`, and
+
+    Raises:
+        ValueError: the height or width is not known.
+    """
+    channels = feature_map_shape(layer, shape, data_format)
+    height, width = shape[1:3] if data_format == "channels_last" else shape[2:4]
+    if height is None or width is None:
+        raise ValueError(
+            f"The cost of {layer} depends on the input's height and width, which must be known. "
+            f"Received: input_shape={tuple(shape)}"
+        )
+    return height, width, channels
+
+
+def data_format(value):
+    """Returns `value`, or Keras' own setting for None.
+
+    Raises:
+        ValueError: `value` is none of None, "channels_last" and "channels_first".
+    """
+    if value is None:
+        return keras.config.image_data_format()
+    return one_of("data_format", value, ("channels_last", "channels_first"))

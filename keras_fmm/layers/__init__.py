@@ -1,0 +1,24 @@
+"""Attention layers: subclasses of `keras.layers.Layer` for any Keras model."""
+
+from keras_fmm.layers.aw_conv2d import AWConv2D
+from keras_fmm.layers.cbam import CBAM
+from keras_fmm.layers.channel_attention import ChannelAttention
+from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
+from keras_fmm.layers.feature_gate import FeatureGate
+from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
+from keras_fmm.layers.registry import GATES, get_gate
+from keras_fmm.layers.spatial_attention import SpatialAttention
+from keras_fmm.layers.squeeze_excite import SqueezeExcite
+
+__all__ = [
+    "CBAM",
+    "GATES",
+    "AWConv2D",
+    "ChannelAttention",
+    "EfficientChannelAttention",
+    "FeatureGate",
+    "MultiplicativeResidual",
+    "SpatialAttention",
+    "SqueezeExcite",
+    "get_gate",
+]

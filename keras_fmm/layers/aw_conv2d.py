@@ -1,0 +1,307 @@
+"""AW-convolution: a convolution whose kernel is gated by attention, sample by sample."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_fmm import checks
+from keras_fmm.layers.attention_map import AttentionMapMixin
+from keras_fmm.ops import (
+    adaptive_average_pool,
+    batched_matmul_conv,
+    factored_conv,
+    from_channels_last,
+    to_channels_last,
+    vectorized_map_conv,
+)
+
+_IMPLEMENTATIONS = {
+    "vectorized_map": vectorized_map_conv,
+    "factored": factored_conv,
+    "batched_matmul": batched_matmul_conv,
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
+    """Convolves each sample with its own kernel `K + A(x) * K`, gated by attention.
+
+    With a kernel of h x w, C1 input channels and C2 filters (`filters`):
+
+        A0 = adaptive_average_pool(x)                     (N, h/r_hw, w/r_hw, C1)
+        A1 = relu(batch_norm1(pointwise_conv1(A0)))       (N, h/r_hw, w/r_hw, max(1, C1 // r))
+        A2 = sigmoid(batch_norm2(pointwise_conv2(A1)))    (N, h/r_hw, w/r_hw, C2/r_C2 * C1/r_C1)
+        A  = expand(A2)                                   (N, h, w, C1, C2)
+        outputs[n] = activation(conv(x[n], K + A[n] * K) + bias)
+
+    The channels of A2 are read as C2/r_C2 rows of C1/r_C1; `expand` repeats each entry r_C1, r_C2
+    and r_hw times consecutively along the input channels, the filters and both sides of the
+    kernel.
+
+    Args:
+        filters, kernel_size, strides, padding, data_format, dilation_rate, groups, activation,
+            use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, kernel_constraint, bias_constraint: as in
+            `keras.layers.Conv2D`, same defaults; those of the kernel and the bias leave the
+            attention's weights alone. `groups` must be 1.
+        reduction: int, at least 1, the paper's r: A1 has `max(1, C1 // r)` channels.
+        input_reduction: int that divides C1, the paper's r_C1; None (default) is C1, the paper's
+            setting in all its experiments.
+        output_reduction: int that divides `filters`, the paper's r_C2.
+        kernel_reduction: int that divides both sides of the kernel, the paper's r_hw.
+        attention_activation: of the attention.
+        use_residual: bool; False takes the kernel `A(x) * K`.
+        implementation: how the convolution is computed; all give the same numbers up to rounding.
+            - "auto" (default): "factored" where it applies, else "batched_matmul".
+            - "factored": for `input_reduction` None or C1. A plain convolution for each tap of
+              the kernel, its output gated: as many multiplications as one plain convolution and
+              no kernel for each sample.
+            - "batched_matmul": tap by tap, one kernel for each sample; training holds
+              `batch * size of kernel` for the gradient.
+            - "vectorized_map": the formula said plainly, the reference. Holds
+              `batch * size of kernel`; on TensorFlow it cannot be trained with
+              `jit_compile=True`.
+        synchronized: bool, whether the batch norms take their statistics over all replicas.
+        **kwargs: the arguments of `keras.layers.Layer`.
+
+    `pointwise_conv1`, `batch_norm1`, `pointwise_conv2`, `batch_norm2`, `kernel` and `bias` are
+    attributes of the built layer; its weights are, in order, kernel, bias and those of the four.
+
+    Input shape:
+        `(batch, height, width, channels)`, or as `data_format` says; all but the channels may be
+        unknown.
+
+    Output shape:
+        As `keras.layers.Conv2D`. `attention_map` gives A before it is expanded along the input
+        channels, `(batch, h, w, C1 / r_C1, filters)`.
+
+    The batch norms see `batch * h/r_hw * w/r_hw` values a channel. With one such value (a 1x1
+    kernel and one image a replica) the attention is the same for every input in training; give
+    more images a replica, or `synchronized=True`.
+
+    Example:
+
+    >>> import keras
+    >>> layer = AWConv2D(32, 3, padding="same", reduction=4)
+    >>> layer(keras.Input((28, 28, 16))).shape
+    (None, 28, 28, 32)
+    >>> layer.compute_output_shape((8, 14, 14, 16))
+    (8, 14, 14, 32)
+
+    Reference:
+        Zhu, Hofstee, Lee, Al-Ars, "An Attention Module for Convolutional Neural Networks",
+        equations 4 to 8. Differs from the paper: `kernel_reduction` is our reading of r_hw (pool
+        to h/r_hw x w/r_hw, repeat each cell), `expand` along the batch is not offered, and the
+        epsilon and momentum of the batch norms, 1e-5 and 0.9, are ours.
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=(1, 1),
+        padding="valid",
+        data_format=None,
+        dilation_rate=(1, 1),
+        groups=1,
+        activation=None,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        activity_regularizer=None,
+        kernel_constraint=None,
+        bias_constraint=None,
+        reduction=16,
+        input_reduction=None,
+        output_reduction=1,
+        kernel_reduction=1,
+        attention_activation="sigmoid",
+        use_residual=True,
+        implementation="auto",
+        synchronized=False,
+        **kwargs,
+    ):
+        if groups != 1:
+            raise ValueError(
+                "AWConv2D convolves all input channels together, so `groups` must be 1. "
+                f"Received: groups={groups}"
+            )
+        super().__init__(
+            filters=checks.positive_integer("filters", filters),
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            data_format=checks.data_format(data_format),
+            dilation_rate=dilation_rate,
+            activation=activation,
+            use_bias=use_bias,
+            kernel_initializer=kernel_initializer,
+            bias_initializer=bias_initializer,
+            kernel_regularizer=kernel_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            kernel_constraint=kernel_constraint,
+            bias_constraint=bias_constraint,
+            **kwargs,
+        )
+        # build says what is wrong with an input in one wording for all layers.
+        self.input_spec = None
+        self.reduction = checks.positive_integer("reduction", reduction)
+        if input_reduction is not None:
+            input_reduction = checks.positive_integer("input_reduction", input_reduction)
+        self.input_reduction = input_reduction
+        self.output_reduction = checks.divides(
+            "output_reduction",
+            checks.positive_integer("output_reduction", output_reduction),
+            self.filters,
+            "the filters",
+        )
+        self.kernel_reduction = checks.positive_integer("kernel_reduction", kernel_reduction)
+        for size in self.kernel_size:
+            checks.divides("kernel_reduction", kernel_reduction, size, "both sides of the kernel")
+        self.attention_activation = keras.activations.get(attention_activation)
+        self.use_residual = use_residual
+        self.implementation = checks.one_of(
+            "implementation", implementation, ("auto", *_IMPLEMENTATIONS)
+        )
+        self.synchronized = synchronized
+
+    def build(self, input_shape):
+        channels = checks.feature_map_shape("AWConv2D", input_shape, self.data_format)
+        self._groups = self._attention_groups(channels)
+        if self.implementation == "factored" and self._groups > 1:
+            raise ValueError(
+                '`implementation="factored"` needs an attention that does not depend on the input '
+                f"channel. Received: input_reduction={self.input_reduction} with {channels} input "
+                'channels. Take `input_reduction=None` or `implementation="auto"`.'
+            )
+        super().build(input_shape)
+        axis = -1 if self.data_format == "channels_last" else 1
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
+
+        hidden = max(1, channels // self.reduction)
+        entries = self._groups * self.filters // self.output_reduction
+        self.pointwise_conv1 = self._pointwise_conv(hidden, "pointwise_conv1")
+        self.pointwise_conv1.build((None, None, None, channels))
+        self.batch_norm1 = self._batch_norm("batch_norm1")
+        self.batch_norm1.build((None, None, None, hidden))
+        self.pointwise_conv2 = self._pointwise_conv(entries, "pointwise_conv2")
+        self.pointwise_conv2.build((None, None, None, hidden))
+        self.batch_norm2 = self._batch_norm("batch_norm2")
+        self.batch_norm2.build((None, None, None, entries))
+
+    def _attention_groups(self, channels):
+        """Returns C1 / r_C1, the groups of input channels that the attention tells apart."""
+        if self.input_reduction is None:
+            return 1
+        return channels // checks.divides(
+            "input_reduction", self.input_reduction, channels, "the input channels"
+        )
+
+    def _pointwise_conv(self, filters, name):
+        return keras.layers.Conv2D(
+            filters,
+            1,
+            use_bias=False,
+            data_format="channels_last",
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _batch_norm(self, name):
+        return keras.layers.BatchNormalization(
+            momentum=0.9,
+            epsilon=1e-5,
+            synchronized=self.synchronized,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def _compute_attention_map(self, inputs, training):
+        """Returns A before Expand along the input channels, from channels-last inputs."""
+        grid = [size // self.kernel_reduction for size in self.kernel_size]
+        x = adaptive_average_pool(inputs, grid)
+        x = self.batch_norm1(self.pointwise_conv1(x), training=training)
+        x = self.batch_norm2(self.pointwise_conv2(ops.relu(x)), training=training)
+        x = self.attention_activation(x)
+        rows_of_filters = self.filters // self.output_reduction
+        x = ops.reshape(x, (-1, *grid, rows_of_filters, self._groups))
+        x = ops.transpose(x, (0, 1, 2, 4, 3))
+        for axis, repeats in (
+            (1, self.kernel_reduction),
+            (2, self.kernel_reduction),
+            (4, self.output_reduction),
+        ):
+            if repeats > 1:
+                x = ops.repeat(x, repeats, axis=axis)
+        return x
+
+    def call(self, inputs, training=None, return_attention_map=False):
+        inputs = to_channels_last(inputs, self.data_format)
+        attention = self._compute_attention_map(inputs, training)
+        if return_attention_map:
+            return attention
+        outputs = self._convolve()(
+            inputs,
+            ops.cast(self.kernel, inputs.dtype),
+            1 + attention if self.use_residual else attention,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+        )
+        if self.use_bias:
+            outputs = ops.add(outputs, ops.cast(self.bias, inputs.dtype))
+        if self.activation is not None:
+            outputs = self.activation(outputs)
+        return from_channels_last(outputs, self.data_format)
+
+    def _convolve(self):
+        implementation = self.implementation
+        if implementation == "auto":
+            implementation = "factored" if self._groups == 1 else "batched_matmul"
+        return _IMPLEMENTATIONS[implementation]
+
+    def multiply_adds(self, input_shape):
+        """Returns the multiply-adds of one image as the formula is written.
+
+        The convolution's, those of the two pointwise convolutions, and one for each entry of the
+        kernel that the attention multiplies. Pooling, bias, normalisation and activation are not
+        counted. `implementation` makes no difference here.
+
+        Args:
+            input_shape: tuple of 4, the batch first and ignored, the rest known.
+
+        Raises:
+            ValueError: height, width or channels are not known.
+        """
+        _, _, channels = checks.known_feature_map("AWConv2D", input_shape, self.data_format)
+        output_shape = self.compute_output_shape(input_shape)
+        outputs = math.prod(output_shape[1:])
+        kernel_entries = math.prod(self.kernel_size) * channels * self.filters
+        cells = math.prod(size // self.kernel_reduction for size in self.kernel_size)
+        hidden = max(1, channels // self.reduction)
+        entries = self._attention_groups(channels) * self.filters // self.output_reduction
+        return (
+            outputs * math.prod(self.kernel_size) * channels
+            + cells * hidden * (channels + entries)
+            + kernel_entries
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "reduction": self.reduction,
+                "input_reduction": self.input_reduction,
+                "output_reduction": self.output_reduction,
+                "kernel_reduction": self.kernel_reduction,
+                "attention_activation": keras.activations.serialize(self.attention_activation),
+                "use_residual": self.use_residual,
+                "implementation": self.implementation,
+                "synchronized": self.synchronized,
+            }
+        )
+        return config

@@ -1,0 +1,109 @@
+"""The convolutional block attention module (CBAM)."""
+
+import keras
+
+from keras_fmm import checks
+from keras_fmm.layers.channel_attention import ChannelAttention
+from keras_fmm.layers.feature_gate import FeatureGate
+from keras_fmm.layers.spatial_attention import SpatialAttention
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class CBAM(FeatureGate):
+    """Gates channels, then positions: `y = A_c(x) * x`, `outputs = A_s(y) * y`.
+
+    The product is the only merge; for an ablation by addition, chain `ChannelAttention` and
+    `SpatialAttention` with `merge="add"`.
+
+    Args:
+        reduction: int, at least 1, of the channel attention.
+        kernel_size: int, at least 1, of the spatial attention.
+        use_max_pool: bool, whether both attentions look at the max beside the mean. False is
+            "CBAM (Spatial)" in the paper on AW-convolution.
+        use_spatial: bool; False leaves the spatial attention out, which is "CBAM (MaxPool)" in
+            the paper on AW-convolution.
+        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        **kwargs: the arguments of `keras.layers.Layer`.
+
+    The sub-layers `channel_attention` and `spatial_attention` (None without it) are attributes of
+    the built layer.
+
+    Input shape:
+        `(batch, height, width, channels)`, or as `data_format` says; all but the channels may be
+        unknown.
+
+    Output shape:
+        That of the inputs. `attention_map` gives `A_c(x) * A_s(A_c(x) * x)`, of the same shape, or
+        `A_c(x)`, `(batch, 1, 1, channels)`, without spatial attention.
+
+    Example:
+
+    >>> import keras
+    >>> CBAM(reduction=4)(keras.Input((28, 28, 32))).shape
+    (None, 28, 28, 32)
+
+    Reference:
+        Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", equations 1 to 3.
+    """
+
+    def __init__(
+        self,
+        reduction=16,
+        kernel_size=7,
+        use_max_pool=True,
+        use_spatial=True,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(merge="multiply", data_format=data_format, **kwargs)
+        self.reduction = checks.positive_integer("reduction", reduction)
+        self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
+        self.use_max_pool = use_max_pool
+        self.use_spatial = use_spatial
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.channel_attention, self.spatial_attention = self._make_attentions()
+        self.channel_attention.build(input_shape)
+        if self.use_spatial:
+            self.spatial_attention.build(input_shape)
+
+    def _make_attentions(self):
+        shared = {
+            "use_max_pool": self.use_max_pool,
+            "data_format": self.data_format,
+            "dtype": self.dtype_policy,
+        }
+        channel = ChannelAttention(reduction=self.reduction, name="channel_attention", **shared)
+        if not self.use_spatial:
+            return channel, None
+        spatial = SpatialAttention(kernel_size=self.kernel_size, name="spatial_attention", **shared)
+        return channel, spatial
+
+    def call(self, inputs, training=None, return_attention_map=False):
+        outputs = self.channel_attention(inputs, training=training)
+        if return_attention_map:
+            gate = self.channel_attention.attention_map(inputs, training=training)
+            if self.use_spatial:
+                gate = gate * self.spatial_attention.attention_map(outputs, training=training)
+            return gate
+        if self.use_spatial:
+            outputs = self.spatial_attention(outputs, training=training)
+        return outputs
+
+    def multiply_adds(self, input_shape):
+        attentions = [layer for layer in self._make_attentions() if layer is not None]
+        return sum(layer.multiply_adds(input_shape) for layer in attentions)
+
+    def get_config(self):
+        config = super().get_config()
+        del config["merge"]
+        config.update(
+            {
+                "reduction": self.reduction,
+                "kernel_size": self.kernel_size,
+                "use_max_pool": self.use_max_pool,
+                "use_spatial": self.use_spatial,
+            }
+        )
+        return config

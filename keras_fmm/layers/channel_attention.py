@@ -1,0 +1,54 @@
+"""CBAM's attention over channels."""
+
+import keras
+from keras import ops
+
+from keras_fmm.layers.squeeze_excite import SqueezeExcite
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class ChannelAttention(SqueezeExcite):
+    """Gates each channel by what all channels hold on average and at most.
+
+    `g(x) = gate_activation(MLP(mean(x)) + MLP(max(x)))`, with mean and max over space and one
+    `MLP(v) = W2 . activation(W1 . v + b1) + b2` for both.
+
+    Args:
+        reduction: int, at least 1; one larger than the channels gives one hidden unit.
+        use_max_pool: bool; False leaves the max out, which is `SqueezeExcite`.
+        **kwargs: the other arguments of `SqueezeExcite`, with their defaults.
+
+    Input shape:
+        `(batch, height, width, channels)`, or as `data_format` says; all but the channels may be
+        unknown.
+
+    Output shape:
+        That of the inputs. `attention_map` gives `(batch, 1, 1, channels)`.
+
+    Example:
+
+    >>> import keras
+    >>> ChannelAttention(reduction=8)(keras.Input((None, None, 32))).shape
+    (None, None, None, 32)
+
+    Reference:
+        Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", equation 2; biases as
+        in the authors' code.
+    """
+
+    def __init__(self, reduction=16, use_max_pool=True, **kwargs):
+        super().__init__(reduction=reduction, **kwargs)
+        self.use_max_pool = use_max_pool
+
+    def excitation(self, inputs):
+        excitation = super().excitation(inputs)
+        if self.use_max_pool:
+            excitation = excitation + self.excite(self.squeeze(ops.max(inputs, axis=(1, 2))))
+        return excitation
+
+    def attention_multiply_adds(self, height, width, channels):
+        passes = 2 if self.use_max_pool else 1
+        return passes * super().attention_multiply_adds(height, width, channels)
+
+    def get_config(self):
+        return {**super().get_config(), "use_max_pool": self.use_max_pool}

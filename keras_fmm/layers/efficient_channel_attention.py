@@ -1,0 +1,115 @@
+"""Efficient channel attention (ECA)."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_fmm import checks
+from keras_fmm.layers.feature_gate import FeatureGate
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class EfficientChannelAttention(FeatureGate):
+    """Gates each channel by what its neighbours hold on average.
+
+    `g(x) = gate_activation(w * mean(x))`, a one-dimensional convolution without bias across the
+    channels of the mean over space, zero beyond the first and last channel.
+
+    Args:
+        kernel_size: odd int, how many neighbouring channels meet; None (default) takes
+            `int(abs((log2(channels) + beta) / gamma))`, plus one if that is even: 3 for 64
+            channels, 5 for 128 to 1024, 7 for 2048.
+        gamma, beta: numbers of that rule; `gamma` not zero.
+        gate_activation: of the gate.
+        merge: "multiply" or "add", see `FeatureGate`.
+        kernel_initializer, kernel_regularizer: of the convolution.
+        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        **kwargs: the arguments of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, height, width, channels)`, or as `data_format` says; all but the channels may be
+        unknown.
+
+    Output shape:
+        That of the inputs. `attention_map` gives `(batch, 1, 1, channels)`.
+
+    Example:
+
+    >>> import keras
+    >>> layer = EfficientChannelAttention()
+    >>> layer(keras.Input((14, 14, 256))).shape
+    (None, 14, 14, 256)
+    >>> layer.count_params()
+    5
+
+    Reference:
+        Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net: Efficient Channel Attention for Deep Convolutional
+        Neural Networks", equations 7 and 12.
+    """
+
+    def __init__(
+        self,
+        kernel_size=None,
+        gamma=2,
+        beta=1,
+        gate_activation="sigmoid",
+        merge="multiply",
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        if kernel_size is not None:
+            kernel_size = checks.positive_odd_integer("kernel_size", kernel_size)
+        if gamma == 0:
+            raise ValueError(f"`gamma` must not be zero. Received: gamma={gamma!r}")
+        self.kernel_size = kernel_size
+        self.gamma = gamma
+        self.beta = beta
+        self.gate_activation = keras.activations.get(gate_activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build_attention(self, channels):
+        self.convolution = keras.layers.Conv1D(
+            1,
+            self._kernel_size(channels),
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
+            dtype=self.dtype_policy,
+            name="convolution",
+        )
+        self.convolution.build((None, channels, 1))
+
+    def _kernel_size(self, channels):
+        if self.kernel_size is not None:
+            return self.kernel_size
+        size = int(abs((math.log2(channels) + self.beta) / self.gamma))
+        return size if size % 2 else size + 1
+
+    def compute_attention_map(self, inputs, training=None):
+        mean = ops.mean(inputs, axis=(1, 2))
+        gate = self.convolution(ops.expand_dims(mean, -1))
+        return self.gate_activation(ops.expand_dims(ops.squeeze(gate, -1), (1, 2)))
+
+    def attention_multiply_adds(self, height, width, channels):
+        return channels * self._kernel_size(channels)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "kernel_size": self.kernel_size,
+                "gamma": self.gamma,
+                "beta": self.beta,
+                "gate_activation": keras.activations.serialize(self.gate_activation),
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            }
+        )
+        return config

@@ -1,0 +1,74 @@
+"""Gates by name: how backbones and recipes say which attention they take."""
+
+import types
+
+import keras
+
+from keras_fmm.layers.cbam import CBAM
+from keras_fmm.layers.channel_attention import ChannelAttention
+from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
+from keras_fmm.layers.spatial_attention import SpatialAttention
+from keras_fmm.layers.squeeze_excite import SqueezeExcite
+
+# The names that `get_gate` knows, each with its class.
+GATES = types.MappingProxyType(
+    {
+        "squeeze_excite": SqueezeExcite,
+        "eca": EfficientChannelAttention,
+        "channel_attention": ChannelAttention,
+        "spatial_attention": SpatialAttention,
+        "cbam": CBAM,
+    }
+)
+
+
+def get_gate(attention, name=None):
+    """Returns a fresh gate, or None for None.
+
+    Args:
+        attention: None, a name among `GATES` (the layer's defaults), or a callable without
+            arguments that returns a fresh layer, such as `lambda: SqueezeExcite(reduction=8)`.
+        name: str, what to call the layer; None leaves its own name.
+
+    Raises:
+        ValueError: the name is not known, or the callable returns a layer already in use.
+        TypeError: `attention` is none of these, or the callable does not return a layer.
+
+    Example:
+
+    >>> get_gate("squeeze_excite", name="stage1_attention").name
+    'stage1_attention'
+    >>> get_gate(lambda: CBAM(use_spatial=False)).use_spatial
+    False
+    """
+    if attention is None:
+        return None
+    if isinstance(attention, str):
+        if attention not in GATES:
+            known = ", ".join(repr(known) for known in GATES)
+            raise ValueError(
+                f"`attention` must be one of {known}, or a callable that returns a layer. "
+                f"Received: attention={attention!r}"
+            )
+        gate = GATES[attention]()
+    elif isinstance(attention, keras.layers.Layer) or not callable(attention):
+        raise TypeError(
+            "`attention` must be None, a name or a callable without arguments. "
+            f"Received: attention={attention!r}. "
+            "For a layer of your own choice give `lambda: layers.SqueezeExcite(reduction=8)`."
+        )
+    else:
+        gate = attention()
+        if not isinstance(gate, keras.layers.Layer):
+            raise TypeError(
+                "The callable given as `attention` must return a `keras.layers.Layer`. "
+                f"Received: {gate!r}"
+            )
+        if gate.built:
+            raise ValueError(
+                "The callable given as `attention` must return a fresh layer at each call. "
+                f"Received: the layer {gate.name!r}, which is built already."
+            )
+    if name is not None:
+        gate.name = name
+    return gate

@@ -1,0 +1,116 @@
+"""CBAM's attention over space."""
+
+import keras
+from keras import ops
+
+from keras_fmm import checks
+from keras_fmm.layers.feature_gate import FeatureGate
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class SpatialAttention(FeatureGate):
+    """Gates each position by what its neighbourhood holds at most and on average.
+
+    `g(x) = gate_activation(batch_norm(K * [max(x), mean(x)]))`, with max and mean over channels
+    and a "same" convolution without bias.
+
+    Args:
+        kernel_size: int, at least 1, the side of the convolution's kernel.
+        use_max_pool: bool; False leaves the max out.
+        use_batch_norm: bool, whether the convolution is normalised, as in the authors' code; the
+            paper has no batch norm there. Its epsilon is 1e-5, its momentum 0.99.
+        gate_activation: of the gate.
+        merge: "multiply" or "add", see `FeatureGate`.
+        kernel_initializer, kernel_regularizer: of the convolution.
+        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        **kwargs: the arguments of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, height, width, channels)`, or as `data_format` says; all but the channels may be
+        unknown.
+
+    Output shape:
+        That of the inputs. `attention_map` gives `(batch, height, width, 1)`.
+
+    Example:
+
+    >>> import keras
+    >>> layer = SpatialAttention(kernel_size=7)
+    >>> layer(keras.Input((None, None, 64))).shape
+    (None, None, None, 64)
+    >>> layer.convolution.kernel.shape
+    (7, 7, 2, 1)
+
+    Reference:
+        Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", equation 3. Differs
+        from the paper: the channels of the pooled map are max, mean, as in the authors' code.
+    """
+
+    def __init__(
+        self,
+        kernel_size=7,
+        use_max_pool=True,
+        use_batch_norm=True,
+        gate_activation="sigmoid",
+        merge="multiply",
+        kernel_initializer="glorot_uniform",
+        kernel_regularizer=None,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
+        self.use_max_pool = use_max_pool
+        self.use_batch_norm = use_batch_norm
+        self.gate_activation = keras.activations.get(gate_activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+
+    def build_attention(self, channels):
+        self.convolution = keras.layers.Conv2D(
+            1,
+            self.kernel_size,
+            padding="same",
+            use_bias=False,
+            data_format="channels_last",
+            kernel_initializer=self.kernel_initializer,
+            kernel_regularizer=self.kernel_regularizer,
+            dtype=self.dtype_policy,
+            name="convolution",
+        )
+        self.convolution.build((None, None, None, self._pooled_channels()))
+        self.batch_norm = None
+        if self.use_batch_norm:
+            self.batch_norm = keras.layers.BatchNormalization(
+                epsilon=1e-5, dtype=self.dtype_policy, name="batch_norm"
+            )
+            self.batch_norm.build((None, None, None, 1))
+
+    def _pooled_channels(self):
+        return 2 if self.use_max_pool else 1
+
+    def compute_attention_map(self, inputs, training=None):
+        pooled = ops.mean(inputs, axis=-1, keepdims=True)
+        if self.use_max_pool:
+            pooled = ops.concatenate([ops.max(inputs, axis=-1, keepdims=True), pooled], axis=-1)
+        gate = self.convolution(pooled)
+        if self.use_batch_norm:
+            gate = self.batch_norm(gate, training=training)
+        return self.gate_activation(gate)
+
+    def attention_multiply_adds(self, height, width, channels):
+        return height * width * self.kernel_size**2 * self._pooled_channels()
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "kernel_size": self.kernel_size,
+                "use_max_pool": self.use_max_pool,
+                "use_batch_norm": self.use_batch_norm,
+                "gate_activation": keras.activations.serialize(self.gate_activation),
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+            }
+        )
+        return config

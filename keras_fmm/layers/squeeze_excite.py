@@ -1,0 +1,132 @@
+"""Squeeze-and-excitation."""
+
+import keras
+from keras import ops
+
+from keras_fmm import checks
+from keras_fmm.layers.feature_gate import FeatureGate
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class SqueezeExcite(FeatureGate):
+    """Gates each channel by what all channels hold on average.
+
+    `g(x) = gate_activation(W2 . activation(W1 . mean(x) + b1) + b2)`, with the mean over space
+    and `max(1, channels // reduction)` hidden units.
+
+    Args:
+        reduction: int, at least 1; one larger than the channels gives one hidden unit.
+        activation: of the hidden units; None is the FMM paper's ablation AMnoRL.
+        gate_activation: of the gate.
+        merge: "multiply" or "add", see `FeatureGate`.
+        use_bias: bool, whether both products have a bias.
+        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: of both
+            products, as in `keras.layers.Dense`.
+        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        **kwargs: the arguments of `keras.layers.Layer`.
+
+    Input shape:
+        `(batch, height, width, channels)`, or as `data_format` says; all but the channels may be
+        unknown.
+
+    Output shape:
+        That of the inputs. `attention_map` gives `(batch, 1, 1, channels)`.
+
+    The weights are, in order: squeeze kernel `(channels, hidden)`, squeeze bias, excite kernel
+    `(hidden, channels)`, excite bias.
+
+    Example:
+
+    >>> import keras
+    >>> inputs = keras.Input((32, 32, 64))
+    >>> layer = SqueezeExcite(reduction=16)
+    >>> layer(inputs).shape
+    (None, 32, 32, 64)
+    >>> layer.count_params()
+    580
+
+    Reference:
+        Hu, Shen, Sun, "Squeeze-and-Excitation Networks", equations 2 to 4. Differs from the paper:
+        the products have biases by default; `use_bias=False` is equation 3 as it stands.
+    """
+
+    def __init__(
+        self,
+        reduction=16,
+        activation="relu",
+        gate_activation="sigmoid",
+        merge="multiply",
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        self.reduction = checks.positive_integer("reduction", reduction)
+        self.activation = keras.activations.get(activation)
+        self.gate_activation = keras.activations.get(gate_activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.bias_initializer = keras.initializers.get(bias_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self.bias_regularizer = keras.regularizers.get(bias_regularizer)
+
+    def build_attention(self, channels):
+        hidden = self._hidden_units(channels)
+        self.squeeze = self._product(hidden, self.activation, "squeeze")
+        self.squeeze.build((None, channels))
+        self.excite = self._product(channels, None, "excite")
+        self.excite.build((None, hidden))
+
+    def _hidden_units(self, channels):
+        return max(1, channels // self.reduction)
+
+    def _product(self, units, activation, name):
+        return keras.layers.Dense(
+            units,
+            activation=activation,
+            use_bias=self.use_bias,
+            kernel_initializer=_fresh(self.kernel_initializer),
+            bias_initializer=_fresh(self.bias_initializer),
+            kernel_regularizer=self.kernel_regularizer,
+            bias_regularizer=self.bias_regularizer,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def excitation(self, inputs):
+        """Returns the gate before its activation, `(batch, channels)`."""
+        return self.excite(self.squeeze(ops.mean(inputs, axis=(1, 2))))
+
+    def compute_attention_map(self, inputs, training=None):
+        gate = self.gate_activation(self.excitation(inputs))
+        return ops.expand_dims(gate, (1, 2))
+
+    def attention_multiply_adds(self, height, width, channels):
+        return 2 * channels * self._hidden_units(channels)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "reduction": self.reduction,
+                "activation": keras.activations.serialize(self.activation),
+                "gate_activation": keras.activations.serialize(self.gate_activation),
+                "use_bias": self.use_bias,
+                "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+                "bias_initializer": keras.initializers.serialize(self.bias_initializer),
+                "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
+                "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+            }
+        )
+        return config
+
+
+def _fresh(initializer):
+    # One object used for both products would draw the same numbers for both.
+    if isinstance(initializer, keras.initializers.Initializer):
+        return initializer.clone()
+    return initializer

@@ -1,0 +1,103 @@
+"""The FMM paper's small network."""
+
+import keras
+
+from keras_fmm import checks
+from keras_fmm.layers import get_gate
+
+
+def ToyCNN(
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=10,
+    classifier_activation="softmax",
+    attention=None,
+    name="toy_cnn",
+):
+    """Returns three times (3x3 convolution, ReLU, gate, 2x2 max-pool), then one dense layer.
+
+    The convolutions are "same", of 32, 64 and 64 filters. On CIFAR-10, without gates, it has
+    66,570 parameters.
+
+    Args:
+        include_top: bool, whether to end in the classifier (flatten and dense).
+        weights: None, or the path of a `.weights.h5` file of this very model.
+        input_tensor: None, or the output of other Keras layers to take as input, such as a
+            preprocessing layer's.
+        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
+            says; each side at least 8. Not needed with `input_tensor`; height and width may be
+            None without the top.
+        pooling: without the top, what ends the model: None (a feature map), "avg" or "max".
+        classes: int, at least 1, the units of the top.
+        classifier_activation: of the top; None gives logits.
+        attention: the gate after each convolution's ReLU: None, a name among `layers.GATES` or a
+            callable without arguments that returns a fresh layer.
+        name: str, the model's name.
+
+    Returns:
+        A functional `keras.Model`. Layer names tell the place: `stage1_conv`, `stage1_relu`,
+        `stage1_attention`, `stage1_pool`, ..., `predictions`.
+
+    Raises:
+        ValueError: an input too small or of unknown size where the top needs it; arguments that
+            contradict each other.
+
+    Example:
+
+    >>> ToyCNN(input_shape=(32, 32, 3)).count_params()
+    66570
+    >>> model = ToyCNN(input_shape=(28, 28, 1), attention="squeeze_excite")
+    >>> model.get_layer("stage2_attention").reduction
+    16
+
+    Reference:
+        Ye, He, Wang, Li, "Towards Understanding the Effectiveness of Attention Mechanism",
+        section III. The paper states neither the kernel's size nor the pooling; 3x3 and 2x2
+        max-pooling are ours.
+    """
+    classes = checks.positive_integer("classes", classes)
+    checks.one_of("pooling", pooling, (None, "avg", "max"))
+    if input_tensor is None and input_shape is None:
+        raise ValueError(
+            "ToyCNN needs `input_shape` or `input_tensor`. Received: None for both. "
+            "Give e.g. `input_shape=(32, 32, 3)`."
+        )
+    x = keras.Input(input_shape) if input_tensor is None else input_tensor
+    (inputs,) = keras.utils.get_source_inputs(x)
+    channels_last = keras.config.image_data_format() == "channels_last"
+    checks.feature_map_shape("ToyCNN", x.shape, keras.config.image_data_format())
+    sides = x.shape[1:3] if channels_last else x.shape[2:4]
+    if any(side is not None and side < 8 for side in sides):
+        raise ValueError(
+            "Height and width of ToyCNN's input must be at least 8, as it halves them three "
+            f"times. Received: input_shape={tuple(x.shape)}"
+        )
+    if include_top and None in sides:
+        raise ValueError(
+            "Height and width of ToyCNN's input must be known for the dense layer at its top. "
+            f"Received: input_shape={tuple(x.shape)}. Name them, or give `include_top=False`."
+        )
+
+    for stage, filters in enumerate((32, 64, 64), start=1):
+        x = keras.layers.Conv2D(filters, 3, padding="same", name=f"stage{stage}_conv")(x)
+        x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
+        gate = get_gate(attention, name=f"stage{stage}_attention")
+        if gate is not None:
+            x = gate(x)
+        x = keras.layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
+
+    if include_top:
+        x = keras.layers.Flatten(name="flatten")(x)
+        x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+    elif pooling == "avg":
+        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    elif pooling == "max":
+        x = keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+
+    model = keras.Model(inputs, x, name=name)
+    if weights is not None:
+        model.load_weights(weights)
+    return model

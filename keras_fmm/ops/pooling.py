@@ -1,0 +1,57 @@
+"""Pooling that Keras has not in the form the layers need."""
+
+from keras import ops
+
+
+def adaptive_average_pool(inputs, output_size):
+    """Averages a feature map over a grid of bins, whatever the map's size.
+
+    Bin `i` of `n` along an axis of size `s` covers `floor(i * s / n)` to `ceil((i + 1) * s / n)`
+    exclusive (PyTorch's rule): bins overlap where `n` does not divide `s`, and repeat entries
+    where `n` exceeds `s`.
+
+    It is two products with small matrices of averaging weights. Keras' own
+    `AdaptiveAveragePooling2D` gives the same numbers, but needs a known height and width and
+    reads the map several times.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`; all but the channels may be
+            unknown when traced.
+        output_size: pair of int, the rows and columns of the result.
+
+    Returns:
+        Tensor `(batch, rows, columns, channels)` of the inputs' dtype; the sums are taken in
+        float32 at least.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image = np.arange(6, dtype="float32").reshape(1, 2, 3, 1)
+    >>> np.asarray(adaptive_average_pool(image, (1, 2))).ravel().tolist()
+    [2.0, 3.0]
+    """
+    inputs = ops.convert_to_tensor(inputs)
+    dtype = inputs.dtype
+    batch, height, width, channels = ops.shape(inputs)
+    rows, columns = output_size
+    x = _at_least_float32(inputs)
+    x = ops.reshape(x, (batch, height, width * channels))
+    x = ops.matmul(_averaging_weights(height, rows, x.dtype), x)
+    x = ops.reshape(x, (batch, rows, width, channels))
+    x = ops.matmul(_averaging_weights(width, columns, x.dtype), x)
+    return ops.cast(x, dtype)
+
+
+def _averaging_weights(size, bins, dtype):
+    """Returns the matrix `(bins, size)` that averages each bin of an axis."""
+    i = ops.expand_dims(ops.arange(bins, dtype="int32"), 1)
+    start = (i * size) // bins
+    stop = ((i + 1) * size + bins - 1) // bins
+    position = ops.expand_dims(ops.arange(size, dtype="int32"), 0)
+    inside = ops.logical_and(position >= start, position < stop)
+    return ops.cast(inside, dtype) / ops.cast(stop - start, dtype)
+
+
+def _at_least_float32(x):
+    # A sum over thousands of float16 entries loses digits and may overflow.
+    return ops.cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x
