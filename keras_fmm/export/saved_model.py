@@ -1,0 +1,101 @@
+"""Writing a TensorFlow SavedModel, and running one."""
+
+import pathlib
+
+import numpy as np
+
+from keras_fmm import checks, files
+from keras_fmm.export import requirements
+
+
+def to_saved_model(model, path):
+    """Writes a SavedModel that serves batches of any size, whole or not at all.
+
+    The signature is `serving_default`; its code and weights are inside, so that it is served
+    without Keras and without this package. A model of mixed precision stays one.
+
+    Args:
+        model: a built `keras.Model`, on the TensorFlow backend.
+        path: str or `os.PathLike`, the folder to write. A SavedModel that is there is replaced;
+            any other folder that holds something is refused.
+
+    Returns:
+        `pathlib.Path`, the folder.
+
+    Raises:
+        TypeError: `model` is not a `keras.Model`.
+        ValueError: `model` is not built, `path` is a folder of other files, or Keras does not run
+            on TensorFlow.
+        OSError: the folder cannot be written. What was at `path` before is still there.
+
+    Example:
+
+    >>> import tempfile, keras, numpy as np
+    >>> from keras_fmm import export
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    >>> path = export.to_saved_model(model, tempfile.mkdtemp() + "/toy")
+    >>> export.run_saved_model(path, np.zeros((5, 8, 8, 3))).shape
+    (5, 192)
+    """
+    requirements.tensorflow_backend()
+    requirements.built_model(model)
+    path = pathlib.Path(path)
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+        raise ValueError(
+            f"`path` must be a new or empty folder or a SavedModel. Received: path={str(path)!r}, "
+            "whose files would be lost. Choose another name."
+        )
+    with files.replacing(path) as temporary, requirements.tensorflow_files():
+        model.export(temporary, format="tf_saved_model", verbose=False)
+    return path
+
+
+def run_saved_model(path, images, batch_size=32):
+    """Returns what a SavedModel of one input and one output says of images.
+
+    Args:
+        path: str or `os.PathLike`, the folder.
+        images: array of numbers, shape (n, height, width, channels); fed as the input's dtype.
+        batch_size: int, how many images to run at a time.
+
+    Returns:
+        array of n outputs, e.g. (n, classes), of the model's output dtype.
+
+    Raises:
+        FileNotFoundError: there is nothing at `path`.
+        TypeError: `images` does not hold numbers, or `batch_size` is no integer.
+        ValueError: `path` is no whole SavedModel with one input and one output in the signature
+            `serving_default`, or `images` does not fit its input.
+
+    Example: see `to_saved_model`.
+    """
+    import tensorflow as tf
+
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no SavedModel at {path}.")
+    try:
+        # The signature does not keep the variables alive: hold what was loaded until it has run.
+        loaded = tf.saved_model.load(path)
+        serve = loaded.signatures["serving_default"]
+    except (OSError, LookupError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"`path` must be a whole SavedModel with a signature serving_default. Received: "
+            f"path={str(path)!r}, which cannot be loaded ({error}). Export the model again."
+        ) from error
+    inputs = serve.structured_input_signature[1]
+    if len(inputs) != 1 or len(serve.structured_outputs) != 1:
+        raise ValueError(
+            f"`path` must be a SavedModel of one input and one output. Received: path={str(path)!r}"
+            f" with inputs {sorted(inputs)} and outputs {sorted(serve.structured_outputs)}"
+        )
+    ((name, spec),) = inputs.items()
+    images = requirements.fitting_images(
+        images, tuple(spec.shape), spec.dtype.as_numpy_dtype, f"the SavedModel {path}"
+    )
+    outputs = []
+    for start in range(0, len(images), batch_size):
+        (output,) = serve(**{name: tf.constant(images[start : start + batch_size])}).values()
+        outputs.append(output.numpy())
+    return np.concatenate(outputs)

@@ -1,0 +1,95 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import export
+from tests.export import toys
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    model = toys.cnn()
+    return model, export.to_saved_model(model, tmp_path_factory.mktemp("saved") / "toy")
+
+
+@pytest.mark.parametrize("n", [1, 5])
+def test_any_batch_gives_the_numbers_of_keras(written, n):
+    model, path = written
+    outputs = export.run_saved_model(path, toys.images(n), batch_size=3)
+    np.testing.assert_allclose(outputs, model(toys.images(n)), atol=1e-5)
+
+
+def test_it_serves_in_a_process_without_keras_and_this_package(written, tmp_path):
+    model, path = written
+    np.save(tmp_path / "images.npy", toys.images())
+    code = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "loaded = tf.saved_model.load(sys.argv[1])\n"
+        "serve = loaded.signatures['serving_default']\n"
+        "(name,) = serve.structured_input_signature[1]\n"
+        "images = np.load(sys.argv[2] + '/images.npy')\n"
+        "(output,) = serve(**{name: tf.constant(images)}).values()\n"
+        "np.save(sys.argv[2] + '/outputs.npy', output)\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] == 'keras_fmm']\n"
+    )
+    subprocess.run([sys.executable, "-c", code, path, tmp_path], check=True, timeout=120)
+    np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), model(toys.images()), atol=1e-5)
+
+
+def test_it_prints_nothing_and_replaces_an_older_one_or_an_empty_folder(tmp_path, capfd):
+    (tmp_path / "toy").mkdir()
+    export.to_saved_model(toys.cnn(), tmp_path / "toy")
+    model = toys.cnn()
+    export.to_saved_model(model, tmp_path / "toy")
+    assert capfd.readouterr().out == ""
+    assert [file.name for file in tmp_path.iterdir()] == ["toy"]
+    outputs = export.run_saved_model(tmp_path / "toy", toys.images())
+    np.testing.assert_allclose(outputs, model(toys.images()), atol=1e-5)
+
+
+def test_a_folder_of_other_files_is_refused_and_kept(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ValueError, match="whose files would be lost"):
+        export.to_saved_model(toys.cnn(), tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("damage", ["empty folder", "garbage", "cut graph", "cut weights"])
+def test_a_damaged_saved_model_is_named(written, tmp_path, damage):
+    path = tmp_path / "toy"
+    path.mkdir()
+    if damage == "garbage":
+        (path / "saved_model.pb").write_bytes(b"garbage")
+    elif damage != "empty folder":
+        for file in [file for file in written[1].rglob("*") if file.is_file()]:
+            copy = path / file.relative_to(written[1])
+            copy.parent.mkdir(exist_ok=True)
+            cut = file.name == "saved_model.pb" if damage == "cut graph" else "data" in file.name
+            content = file.read_bytes()
+            copy.write_bytes(content[: len(content) // 2] if cut else content)
+    with pytest.raises(ValueError, match="`path` must be a whole SavedModel"):
+        export.run_saved_model(path, toys.images())
+
+
+def test_refused_arguments(written, tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no SavedModel"):
+        export.run_saved_model(tmp_path / "nothing", toys.images())
+    with pytest.raises(ValueError, match=r"have the shape \(None, 8, 8, 3\).*\(5, 9, 9, 3\)"):
+        export.run_saved_model(written[1], toys.images(size=9))
+    with pytest.raises(ValueError, match="at least one image"):
+        export.run_saved_model(written[1], toys.images(0))
+    with pytest.raises(TypeError, match="`images` must hold numbers"):
+        export.run_saved_model(written[1], np.array(["cat"]))
+    with pytest.raises(ValueError, match="`model` must be built"):
+        export.to_saved_model(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "toy")
+
+
+def test_several_inputs_are_written_but_not_run(tmp_path):
+    inputs = [keras.Input((3,), name="left"), keras.Input((3,), name="right")]
+    model = keras.Model(inputs, keras.layers.Add()(inputs))
+    path = export.to_saved_model(model, tmp_path / "toy")
+    with pytest.raises(ValueError, match=r"one input and one output.*left.*right"):
+        export.run_saved_model(path, np.ones((2, 3)))

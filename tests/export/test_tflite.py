@@ -1,0 +1,184 @@
+import keras
+import numpy as np
+import pytest
+from keras import layers, ops
+
+from keras_fmm import export
+from tests.export import toys
+
+
+@keras.saving.register_keras_serializable("test_tflite")
+class Erfinv(layers.Layer):
+    """TFLite has no such operator."""
+
+    def call(self, inputs):
+        return ops.erfinv(ops.tanh(inputs))
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    model = toys.cnn()
+    return model, export.to_tflite(model, tmp_path_factory.mktemp("tflite") / "toy.tflite")
+
+
+def _agrees(path, model, images, atol=1e-5):
+    np.testing.assert_allclose(export.run_tflite(path, images), model(images), atol=atol)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_every_number_of_images_gives_the_numbers_of_keras(tmp_path, batch_size):
+    # A file of a fixed batch holds the whole shape: it cannot run a smaller last batch.
+    model = toys.cnn(head=layers.Reshape((36, 1, 6)))
+    path = export.to_tflite(model, tmp_path / "toy.tflite", batch_size=batch_size)
+    for n in (1, 3, 5):
+        _agrees(path, model, toys.images(n))
+
+
+def test_numbers_of_any_dtype_are_fed_as_the_input_dtype(written):
+    model, path = written
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype="uint8")
+    expected = model(images.astype("float32"))
+    np.testing.assert_allclose(export.run_tflite(path, images), expected, rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_unknown_height_and_width_stay_unknown(tmp_path, batch_size):
+    model = toys.cnn(size=None)
+    path = export.to_tflite(model, tmp_path / "toy.tflite", batch_size=batch_size)
+    _agrees(path, model, toys.images(3, size=8))
+    _agrees(path, model, toys.images(3, size=11))
+
+
+def test_sequential_and_subclassed_models(tmp_path):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = toys.cnn()
+
+        def call(self, inputs):
+            return self.inner(inputs) * 2
+
+    subclassed = Subclassed()
+    with pytest.raises(ValueError, match="`model` must be built"):
+        export.to_tflite(subclassed, tmp_path / "toy.tflite")
+    subclassed(toys.images(2))
+    sequential = keras.Sequential([layers.Flatten(), layers.Dense(3)])
+    sequential(toys.images(2))
+    for model in (subclassed, sequential):
+        _agrees(export.to_tflite(model, tmp_path / "toy.tflite"), model, toys.images())
+
+
+@pytest.mark.parametrize("structure", ["list", "dict"])
+def test_several_inputs_are_written_but_not_run(tmp_path, structure):
+    inputs = {name: keras.Input((3,), name=name) for name in ("left", "right")}
+    given = list(inputs.values()) if structure == "list" else inputs
+    model = keras.Model(given, layers.Subtract()(list(inputs.values())))
+    path = export.to_tflite(model, tmp_path / "toy.tflite")
+    with pytest.raises(ValueError, match="one input and one output"):
+        export.run_tflite(path, np.ones((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (Erfinv(name="odd_one"), r"needs Erfinv \(at .*odd_one"),
+        (lambda x: ops.cholesky(ops.matmul(x, ops.swapaxes(x, 2, 3))), "needs Cholesky"),
+        (lambda x: ops.cholesky(ops.erfinv(x)), "needs Cholesky.*; Erfinv"),
+    ],
+    ids=["custom", "flex", "both"],
+)
+def test_operators_that_tflite_lacks_are_named_and_nothing_is_written(tmp_path, head, message):
+    path = tmp_path / "toy.tflite"
+    with pytest.raises(ValueError, match=message):
+        export.to_tflite(toys.cnn(head=head), path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_bytes(b"the old file")
+    with pytest.raises(ValueError, match="builtin operators only"):
+        export.to_tflite(toys.cnn(head=head), path)
+    assert path.read_bytes() == b"the old file"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_it_prints_nothing(tmp_path, capfd):
+    export.to_tflite(toys.cnn(), tmp_path / "toy.tflite")
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: b"not a model",
+        lambda content: content[:1000],
+        lambda content: content[:8] + np.random.default_rng(0).bytes(len(content) - 8),
+    ],
+    ids=["empty", "text", "cut", "random"],
+)
+def test_a_damaged_file_is_named(written, tmp_path, damage):
+    path = tmp_path / "toy.tflite"
+    path.write_bytes(damage(written[1].read_bytes()))
+    with pytest.raises(ValueError, match="`path` must be a whole TFLite file"):
+        export.run_tflite(path, toys.images())
+
+
+def test_a_model_whose_file_does_not_run_is_refused(tmp_path):
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, layers.Conv2D(1, 97)(inputs))
+    with pytest.raises(ValueError, match="must run in LiteRT to count as written"):
+        export.to_tflite(model, tmp_path / "toy.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_a_distribution_strategy_is_written(tmp_path):
+    import tensorflow as tf
+
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        model = toys.cnn()
+        model.compile("sgd", "mse")
+    model.fit(toys.images(8), np.zeros((8, 4)), batch_size=4, verbose=0)
+    path = export.to_tflite(model, tmp_path / "toy.tflite")
+    folder = export.to_saved_model(model, tmp_path / "toy")
+    for row in export.compare(model, toys.images(), saved_model=folder, tflite=path):
+        assert row.max_difference < 1e-5
+
+
+def test_a_file_of_unknown_operators_is_refused(tmp_path):
+    model, path = toys.cnn(head=Erfinv()), tmp_path / "toy.tflite"
+    model.export(path, format="litert", verbose=False, allow_custom_ops=True)
+    with pytest.raises(ValueError, match="Erfinv"):
+        export.run_tflite(path, toys.images())
+
+
+def test_a_quantized_file_is_refused(tmp_path):
+    import tensorflow as tf
+
+    path = tmp_path / "toy.tflite"
+    toys.cnn().export(
+        path,
+        format="litert",
+        verbose=False,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=lambda: ([image[None]] for image in toys.images()),
+        target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
+        inference_input_type=tf.int8,
+        inference_output_type=tf.int8,
+    )
+    with pytest.raises(ValueError, match="neither quantized"):
+        export.run_tflite(path, toys.images())
+
+
+def test_refused_arguments(written, tmp_path):
+    model, path = written
+    with pytest.raises(FileNotFoundError):
+        export.run_tflite(tmp_path / "nothing.tflite", toys.images())
+    with pytest.raises(ValueError, match=r"have the shape \(None, 8, 8, 3\).*\(5, 9, 9, 3\)"):
+        export.run_tflite(path, toys.images(size=9))
+    with pytest.raises(ValueError, match="at least one image"):
+        export.run_tflite(path, toys.images()[0])
+    with pytest.raises(ValueError, match="`num_threads` must be a positive integer"):
+        export.run_tflite(path, toys.images(), num_threads=0)
+    with pytest.raises(ValueError, match=r"`path` must end in '\.tflite'"):
+        export.to_tflite(model, tmp_path / "toy.lite")
+    with pytest.raises(ValueError, match="`batch_size` must be a positive integer"):
+        export.to_tflite(model, tmp_path / "toy.tflite", batch_size=0)
+    assert list(tmp_path.iterdir()) == []
