@@ -1,0 +1,72 @@
+"""Checks of the arguments that only this part takes."""
+
+import importlib
+import numbers
+import operator
+
+from keras_fmm import checks
+
+
+def count(name, value, below=2**63):
+    """Returns `value` as an int if it is an integer of at least 0 and less than `below`."""
+    message = f"`{name}` must be an integer from 0 to {below - 1}. Received: {name}={value!r}"
+    if isinstance(value, bool):
+        raise TypeError(message)
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(message) from None
+    if not 0 <= number < below:
+        raise ValueError(message)
+    return number
+
+
+def seed(value):
+    """Returns `value` as an int if it can seed both NumPy and tf.data."""
+    return count("seed", value, below=2**32)
+
+
+def fraction(name, value):
+    """Returns `value` as a float if it is a number of at least 0 and less than 1."""
+    message = f"`{name}` must be a number from 0 to less than 1. Received: {name}={value!r}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(message)
+    if not 0 <= value < 1:
+        raise ValueError(message)
+    return float(value)
+
+
+def image_size(value, dataset):
+    """Returns `value`, None or a pair of positive integers, as None or a tuple of two ints.
+
+    Raises:
+        ValueError: it is None, and the images of `dataset` differ in size.
+    """
+    if value is None:
+        if None in dataset.input_shape:
+            raise ValueError(
+                f"The images of {dataset.name!r} differ in size and cannot be put in one array. "
+                f"Received: image_size=None, input_shape={dataset.input_shape}. "
+                "Give a size to resize them to, e.g. image_size=(160, 160)."
+            )
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(
+            f"`image_size` must be None or a pair (height, width). Received: image_size={value!r}"
+        )
+    return tuple(checks.positive_integer(f"image_size[{i}]", side) for i, side in enumerate(value))
+
+
+def package(name, purpose, install):
+    """Returns the imported module `name`.
+
+    Raises:
+        ImportError: it is absent; the message says for what it is needed and what installs it.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"{purpose} needs {name.partition('.')[0]}, which could not be imported ({error}). "
+            f"Install it: `pip install {install}`."
+        ) from error

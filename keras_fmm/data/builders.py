@@ -1,0 +1,138 @@
+"""Prepared tensorflow-datasets datasets by name, with one clear error for what can go wrong."""
+
+import difflib
+import os
+import pathlib
+import shutil
+import urllib.parse
+
+import numpy as np
+
+from keras_fmm.data import arguments
+from keras_fmm.data.records import RecordSource, damaged
+
+
+def open_dataset(name, data_dir):
+    """Returns the sources of a dataset, which is downloaded and prepared if it was not.
+
+    Args:
+        name: str, as tensorflow-datasets has it.
+        data_dir: str, `os.PathLike` or None; see `load`.
+
+    Returns:
+        train: `RecordSource`.
+        test: `RecordSource`, or None where the dataset has a train split only.
+        shape: tuple (height, width, channels) of an image.
+        class_names: list of str.
+    """
+    tfds = arguments.package("tensorflow_datasets", f"The dataset {name!r}", "keras-fmm[data]")
+    arguments.package("tensorflow", f"The dataset {name!r}", "tensorflow")
+    builder = _builder(tfds, name, data_dir)
+    _check_features(tfds, builder, name)
+    if not builder.data_path.exists():
+        _prepare(builder)
+    known = builder.info.splits
+    if not known:
+        raise damaged(builder, "it has no dataset_info.json")
+    if "train" not in known:
+        raise ValueError(
+            f"The dataset {name!r} must have a train split. Received: splits {sorted(known)}"
+        )
+    test = next((split for split in ("test", "validation") if split in known), None)
+    image, label = (builder.info.features[key] for key in builder.info.supervised_keys)
+    return (
+        RecordSource(builder, "train"),
+        test and RecordSource(builder, test),
+        image.shape,
+        label.names,
+    )
+
+
+def _builder(tfds, name, data_dir):
+    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    if data_dir is not None:
+        data_dir = os.path.abspath(os.path.expanduser(data_dir))
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        known = ["digits", *tfds.list_builders()]
+        close = difflib.get_close_matches(name.partition("/")[0].partition(":")[0], known)
+        near = f"near to it: {', '.join(close)}; " if close else ""
+        raise ValueError(
+            f"`name` must be 'digits', which is embedded, or a dataset of tensorflow-datasets. "
+            f"Received: name={name!r} ({near}{len(known)} are known: tfds.list_builders())"
+        ) from error
+    except Exception as error:
+        if type(error) in (AssertionError, ValueError):
+            raise ValueError(
+                "`name` must be that of a dataset, of one of its configurations 'name/config', or "
+                f"of a version 'name:1.0.0'. Received: name={name!r} ({error})"
+            ) from error
+        # tensorflow-datasets fails here only over the files of a dataset that was prepared.
+        folder = pathlib.Path(data_dir or tfds.core.constants.DATA_DIR) / name.partition(":")[0]
+        raise OSError(
+            f"The dataset {name!r} in {folder} is damaged: its dataset_info.json cannot be read. "
+            "Delete that folder and load the dataset again, which prepares it anew."
+        ) from error
+
+
+def _check_features(tfds, builder, name):
+    features, keys = builder.info.features, builder.info.supervised_keys or ()
+    if len(keys) == 2 and all(isinstance(key, str) for key in keys):
+        image, label = features[keys[0]], features[keys[1]]
+        if (
+            isinstance(image, tfds.features.Image)
+            and np.dtype(image.np_dtype) == "uint8"
+            and image.shape[-1] is not None
+            and isinstance(label, tfds.features.ClassLabel)
+        ):
+            return
+    raise ValueError(
+        f"`name` must be a dataset of 8-bit images with one class each. Received: name={name!r} "
+        f"with the supervised keys {keys or None} among the features {dict(features)}"
+    )
+
+
+def _prepare(builder):
+    import requests
+
+    try:
+        _check_online(builder)
+        builder.download_and_prepare()
+    except Exception as error:
+        _tidy(builder)
+        kind = ConnectionError if isinstance(error, requests.RequestException) else OSError
+        raise kind(
+            f"The dataset {builder.name!r} is not in {builder.data_dir}, and preparing it there "
+            f"failed ({type(error).__name__}: {error}). Connect to the network, or set "
+            "TFDS_DATA_DIR or `data_dir` to a folder that holds the prepared dataset."
+        ) from error
+
+
+def _check_online(builder):
+    """Fails at once where no host of the downloads answers: tfds itself tries for minutes."""
+    import requests
+
+    downloads = pathlib.Path(builder.data_dir_root, "downloads")
+    if any((*downloads.glob("*.INFO"), *downloads.glob(f"{builder.name}/*.INFO"))):
+        return  # Files were downloaded before; they may be all that is needed.
+    hosts = {urllib.parse.urlsplit(url)[:2]: url for url in builder.url_infos or ()}
+    failure = None
+    for url in hosts.values():
+        if not url.startswith("http"):
+            return
+        try:
+            requests.head(url, timeout=10)
+            return
+        except (requests.ConnectionError, requests.Timeout) as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+def _tidy(builder):
+    """Removes the dataset's folder if a preparation that failed left nothing in it."""
+    folder = pathlib.Path(builder.data_dir_root, builder.name)
+    held = (path for path in folder.rglob("*") if path.parent.name != ".config")
+    if not any(path.is_file() for path in held):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,198 @@
+"""A dataset of labelled images, divided into train, validation and test."""
+
+from keras_fmm import checks
+from keras_fmm.data import arguments, splits
+from keras_fmm.data.records import collect
+
+
+class ImageDataset:
+    """Labelled images in three splits; `load` and `load_arrays` make it.
+
+    The splits are disjoint. `arrays` and `pipeline` give the same examples for the same split,
+    and without shuffling in the same order.
+
+    Args:
+        name: str.
+        input_shape: tuple (height, width, channels) of one image; height and width are None where
+            the images differ in size.
+        class_names: sequence of str; label i is the class of name i.
+        parts: dict, by split a pair of a source of examples and the indices of those in the split.
+
+    Attributes:
+        name, input_shape, class_names: as given, `class_names` a tuple.
+        classes: int, how many classes there are.
+        sizes: dict, the number of examples by split: "train", "validation" and "test".
+
+    Example:
+
+    >>> from keras_fmm import data
+    >>> dataset = data.load("digits")
+    >>> dataset
+    ImageDataset('digits', input_shape=(8, 8, 1), classes=10, train=1294, validation=144, test=359)
+    >>> images, labels = dataset.arrays("test")
+    >>> images.shape, str(images.dtype), str(labels.dtype)
+    ((359, 8, 8, 1), 'uint8', 'int32')
+    """
+
+    def __init__(self, name, input_shape, class_names, parts):
+        self.name = name
+        self.input_shape = tuple(input_shape)
+        self.class_names = tuple(class_names)
+        self.classes = len(self.class_names)
+        self._parts = parts
+        self.sizes = {split: len(indices) for split, (_, indices) in parts.items()}
+
+    def __repr__(self):
+        sizes = ", ".join(f"{split}={size}" for split, size in self.sizes.items())
+        return (
+            f"ImageDataset({self.name!r}, input_shape={self.input_shape}, "
+            f"classes={self.classes}, {sizes})"
+        )
+
+    def arrays(self, split, image_size=None):
+        """Returns the examples of a split in memory.
+
+        Args:
+            split: "train", "validation" or "test".
+            image_size: None, or (height, width) to resize the images to, bilinearly with
+                antialiasing. It must be given where the images differ in size.
+
+        Returns:
+            images: array `(n, height, width, channels)`, uint8 in 0..255 as stored, or float32 in
+                the same range where `image_size` is given.
+            labels: int32 array `(n,)`, each at least 0 and below `classes`.
+
+        Raises:
+            ValueError: an unknown split; images of different sizes and no `image_size`.
+            OSError: the stored files are damaged.
+        """
+        source, indices = self._part(split)
+        size = arguments.image_size(image_size, self)
+        shape = self.input_shape if size is None else (*size, self.input_shape[2])
+        return collect(source.resident(), indices, shape, size)
+
+    def chunks(self, split):
+        """Yields the examples of a split as (images, labels), NumPy arrays of some length each.
+
+        For statistics over a split that may not fit in memory. Images of different sizes come
+        one at a time.
+        """
+        source, indices = self._part(split)
+        yield from source.resident().chunks(indices)
+
+    def steps(self, split, batch_size, drop_remainder=False):
+        """Returns how many batches one pass over a split has.
+
+        Args:
+            split: "train", "validation" or "test".
+            batch_size: int, at least 1.
+            drop_remainder: bool, whether a last batch that is not full is left out.
+
+        Example:
+
+        >>> from keras_fmm import data
+        >>> data.load("digits").steps("train", 100)
+        13
+        """
+        self._part(split)
+        batch_size = checks.positive_integer("batch_size", batch_size)
+        size = self.sizes[split]
+        return size // batch_size if drop_remainder else -(-size // batch_size)
+
+    def pipeline(
+        self,
+        split,
+        batch_size=32,
+        shuffle=True,
+        seed=0,
+        initial_epoch=0,
+        epochs=None,
+        drop_remainder=False,
+        image_size=None,
+    ):
+        """Returns a `tf.data.Dataset` of batches (images, labels), for `model.fit`.
+
+        With `shuffle=False` it is one pass in stored order, for evaluation. Else it is the epochs
+        `initial_epoch` to `epochs - 1` laid one after another, no batch in two epochs, so
+        `model.fit` needs `steps_per_epoch`. The order of an epoch follows from `seed` and its
+        number alone, not from what ran before: a run resumed at epoch k, with `initial_epoch=k`
+        here and in `model.fit`, sees what it would have seen.
+
+        Splits that take less than 1 GiB decoded are held in memory and shuffled wholly. Larger
+        ones, and images of different sizes, are read from their files each epoch and shuffled
+        through a buffer of 10,000 still encoded images (tensorflow-datasets has already stored
+        most datasets in random order).
+
+        Args:
+            split: "train", "validation" or "test".
+            batch_size: int, at least 1; under a `tf.distribute` strategy, of all replicas together,
+                and then a multiple of their number (Keras' `fit` fails on another).
+            shuffle: bool.
+            seed: int, at least 0, less than `2**32`.
+            initial_epoch: int, at least 0. Only with `shuffle`.
+            epochs: int above `initial_epoch`, or None, without end. Only with `shuffle`.
+            drop_remainder: bool, whether a last batch that is not full is left out.
+            image_size: as of `arrays`.
+
+        Returns:
+            `tf.data.Dataset` of known cardinality. Images `(batch, height, width, channels)` as of
+            `arrays`, labels int32 `(batch,)`.
+
+        Raises:
+            ValueError: an unknown split or one without a batch; images of different sizes and no
+                `image_size`; epochs without `shuffle`.
+            ImportError: TensorFlow is absent.
+            OSError: the stored files are damaged. Where they are not held in memory, TensorFlow
+                raises `tf.errors.DataLossError` when it comes to the damaged record.
+
+        Example:
+
+        >>> from keras_fmm import data
+        >>> dataset = data.load("digits")
+        >>> train = dataset.pipeline("train", batch_size=100, shuffle=True, epochs=2)
+        >>> train.cardinality().numpy() == 2 * dataset.steps("train", batch_size=100)
+        np.True_
+        """
+        arguments.package("tensorflow", "A pipeline", "tensorflow")
+        from keras_fmm.data import pipelines
+
+        source, indices = self._part(split)
+        size = arguments.image_size(image_size, self)
+        seed = arguments.seed(seed)
+        steps = self.steps(split, batch_size, drop_remainder)
+        if steps == 0:
+            raise ValueError(
+                f"The split {split!r} of {self.name!r} has no batch of this size. Received: "
+                f"batch_size={batch_size}, drop_remainder={drop_remainder}, {self.sizes[split]} "
+                "examples. Choose a smaller batch, or a larger `validation_fraction` in `load`."
+            )
+        _check_epochs(shuffle, initial_epoch, epochs)
+        source = source.resident()
+        items = source.items(indices)
+
+        def batches(items):
+            return source.batches(items, batch_size, drop_remainder, size)
+
+        if not shuffle:
+            return pipelines.one_pass(items, batches, steps)
+        return pipelines.shuffled_epochs(
+            items, batches, steps, source.shuffle_buffer, seed, initial_epoch, epochs
+        )
+
+    def _part(self, split):
+        return self._parts[checks.one_of("split", split, splits.NAMES)]
+
+
+def _check_epochs(shuffle, initial_epoch, epochs):
+    arguments.count("initial_epoch", initial_epoch)
+    if epochs is not None and checks.positive_integer("epochs", epochs) <= initial_epoch:
+        raise ValueError(
+            "`epochs` is the number of the last epoch plus one, as in `model.fit`, and must be "
+            f"above `initial_epoch`. Received: initial_epoch={initial_epoch}, epochs={epochs}"
+        )
+    if not shuffle and (initial_epoch or epochs is not None):
+        raise ValueError(
+            "Without `shuffle` a pipeline is one pass, the same in every epoch. Received: "
+            f"shuffle={shuffle}, initial_epoch={initial_epoch}, epochs={epochs}. "
+            "Leave the epochs out, or set shuffle=True."
+        )

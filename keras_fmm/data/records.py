@@ -1,0 +1,122 @@
+"""Examples in the record files of tensorflow-datasets, read as a stream or held in memory."""
+
+import functools
+import math
+import os
+
+import numpy as np
+
+from keras_fmm.data.arrays import ArraySource
+
+# Decoded splits up to this size are held in memory: all of CIFAR, MNIST and STL-10's labelled part.
+IN_MEMORY_BYTES = 2**30
+SHUFFLE_BUFFER = 10_000
+
+
+class RecordSource:
+    """One split of a prepared tensorflow-datasets dataset, in stored order; see `ArraySource`.
+
+    Args:
+        builder: `tfds.core.DatasetBuilder`, prepared; its supervised keys are an image and a class.
+        split: str, the name of a split of `builder`.
+
+    Raises:
+        OSError: a file of the split is missing or too short.
+    """
+
+    shuffle_buffer = SHUFFLE_BUFFER
+
+    def __init__(self, builder, split):
+        info = builder.info.splits[split]
+        self.size = info.num_examples
+        self._builder = builder
+        self._split = split
+        self._image, self._label = builder.info.supervised_keys
+        self._shape = builder.info.features[self._image].shape
+        missing = [path.name for path in info.filepaths if not path.exists()]
+        if missing:
+            raise damaged(builder, f"it lacks {missing[0]}")
+        # The files hold the examples and a few bytes more for each.
+        size = sum(os.path.getsize(path) for path in info.filepaths)
+        if builder.info.file_format.value == "tfrecord" and size < info.num_bytes:
+            raise damaged(builder, f"its {split} files have {size} bytes of {int(info.num_bytes)}")
+
+    def resident(self):
+        if None in self._shape or self.size * math.prod(self._shape) > IN_MEMORY_BYTES:
+            return self
+        return self._in_memory
+
+    @functools.cached_property
+    def _in_memory(self):
+        return ArraySource(*collect(self, np.arange(self.size), self._shape))
+
+    def chunks(self, indices, image_size=None):
+        import tensorflow as tf
+
+        same_size = image_size is not None or None not in self._shape
+        batches = self.batches(self.items(indices), 256 if same_size else 1, image_size=image_size)
+        try:
+            yield from batches.as_numpy_iterator()
+        except tf.errors.OpError as error:
+            reason = error.message.rpartition("}}")[2].partition("[Op:")[0].strip()
+            raise damaged(self._builder, reason) from error
+
+    def items(self, indices):
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        records = self._builder.as_dataset(
+            split=self._split,
+            shuffle_files=False,
+            decoders={self._image: tfds.decode.SkipDecoding()},
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        pairs = records.map(lambda record: (record[self._image], record[self._label]))
+        if len(indices) == self.size:
+            return pairs
+        wanted = np.zeros(self.size, bool)
+        wanted[indices] = True
+        with tf.device("CPU:0"):
+            wanted = tf.constant(wanted)
+        return pairs.enumerate().filter(lambda i, _: wanted[i]).map(lambda _, pair: pair)
+
+    def batches(self, items, batch_size, drop_remainder=False, image_size=None):
+        import tensorflow as tf
+
+        from keras_fmm.data import pipelines
+
+        decode = self._builder.info.features[self._image].decode_example
+
+        def read(image, label):
+            return decode(image), tf.cast(label, "int32")
+
+        return pipelines.examples(items, read, image_size).batch(batch_size, drop_remainder)
+
+
+def collect(source, indices, shape, image_size=None):
+    """Returns the examples of `source` at `indices` as two arrays (images, labels).
+
+    Args:
+        source: `ArraySource` or `RecordSource`.
+        indices: int64 array `(n,)`, increasing.
+        shape: tuple, (height, width, channels) of each image that `source` gives.
+        image_size: None, or (height, width), to which the images are resized.
+    """
+    dtype = "uint8" if image_size is None else "float32"
+    images = np.empty((len(indices), *shape), dtype)
+    labels = np.empty(len(indices), "int32")
+    start = 0
+    for some_images, some_labels in source.chunks(indices, image_size):
+        stop = start + len(some_labels)
+        images[start:stop] = some_images
+        labels[start:stop] = some_labels
+        start = stop
+    return images, labels
+
+
+def damaged(builder, reason):
+    """Returns the error to raise where the folder of `builder` cannot be read."""
+    return OSError(
+        f"The dataset {builder.name!r} in {builder.data_dir} is damaged: {reason}. "
+        "Delete that folder and load the dataset again, which prepares it anew."
+    )

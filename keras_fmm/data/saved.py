@@ -1,0 +1,79 @@
+"""A dataset in one .npz file, for machines without TensorFlow."""
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from keras_fmm import files
+from keras_fmm.data import splits
+from keras_fmm.data.arrays import ArraySource
+from keras_fmm.data.datasets import ImageDataset
+
+# What NumPy raises over a file that is no .npz, a damaged one, or one with other contents.
+_NOT_SAVED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+
+
+def save_arrays(dataset, path, image_size=None):
+    """Writes all splits of a dataset to one compressed .npz file, whole or not at all.
+
+    Args:
+        dataset: `ImageDataset` that fits in memory.
+        path: str or `os.PathLike`; what is there is replaced.
+        image_size: None, or (height, width) to resize the images to (rounded to uint8). It must
+            be given where the images differ in size.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    Example:
+
+    >>> import pathlib, tempfile
+    >>> from keras_fmm import data
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "digits.npz"
+    >>> data.save_arrays(data.load("digits"), path)
+    >>> data.load_arrays(path)
+    ImageDataset('digits', input_shape=(8, 8, 1), classes=10, train=1294, validation=144, test=359)
+    """
+    content = {"name": np.array(dataset.name), "class_names": np.array(dataset.class_names)}
+    for split in splits.NAMES:
+        images, labels = dataset.arrays(split, image_size)
+        content[f"{split}_images"] = np.rint(images).astype("uint8")
+        content[f"{split}_labels"] = labels
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **content)
+
+
+def load_arrays(path):
+    """Reads a dataset that `save_arrays` wrote; needs NumPy only.
+
+    Args:
+        path: str or `os.PathLike`.
+
+    Returns:
+        `ImageDataset`, with the splits it was saved with.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it is damaged, or not a file of `save_arrays`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            name, class_names = str(content["name"]), content["class_names"].tolist()
+            parts = {split: _part(content, split, len(class_names)) for split in splits.NAMES}
+            shape = content["train_images"].shape[1:]
+    except _NOT_SAVED as error:
+        raise ValueError(
+            f"{path} is damaged or was not written by `save_arrays` ({error}). "
+            "Save the dataset again."
+        ) from error
+    return ImageDataset(name, shape, class_names, parts)
+
+
+def _part(content, split, classes):
+    images, labels = content[f"{split}_images"], content[f"{split}_labels"]
+    if images.ndim != 4 or images.dtype != "uint8" or labels.shape != images.shape[:1]:
+        raise ValueError(f"{split}: images {images.shape} {images.dtype}, labels {labels.shape}")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(f"{split}: labels outside 0..{classes - 1}")
+    return ArraySource(images, labels), np.arange(len(labels))

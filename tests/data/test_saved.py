@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from keras_fmm import data
+
+
+@pytest.mark.parametrize("name", ["digits", "fmm_tiny"])
+def test_what_was_saved_is_loaded(name, prepared, tmp_path):
+    dataset = data.load(name, data_dir=prepared)
+    path = tmp_path / "new" / "saved.npz"
+    data.save_arrays(dataset, path)
+    loaded = data.load_arrays(path)
+    assert repr(loaded) == repr(dataset)
+    assert loaded.class_names == dataset.class_names
+    for split in ("train", "validation", "test"):
+        for array, expected in zip(loaded.arrays(split), dataset.arrays(split), strict=True):
+            np.testing.assert_array_equal(array, expected)
+            assert array.dtype == expected.dtype
+    shuffled, expected = (list(d.pipeline("train", 8, epochs=1)) for d in (loaded, dataset))
+    if name == "digits":  # held in memory as one array or as another, the order is one
+        np.testing.assert_array_equal(shuffled[0][1], expected[0][1])
+
+
+def test_images_that_differ_in_size_are_resized(prepared, tmp_path):
+    dataset = data.load("fmm_tiny_ragged", data_dir=prepared)
+    with pytest.raises(ValueError, match="differ in size"):
+        data.save_arrays(dataset, tmp_path / "saved.npz")
+    data.save_arrays(dataset, tmp_path / "saved.npz", image_size=(4, 4))
+    loaded = data.load_arrays(tmp_path / "saved.npz")
+    assert loaded.input_shape == (4, 4, 3)
+    np.testing.assert_array_equal(
+        loaded.arrays("test")[0][:, 0, 0, 0] % 3, loaded.arrays("test")[1]
+    )
+
+
+def damaged_files(path, good):
+    path.write_bytes(good[: len(good) // 2])
+    yield
+    path.write_bytes(good[:60] + b"?????" + good[65:])
+    yield
+    path.write_bytes(b"")
+    yield
+    path.write_bytes(b"text")
+    yield
+    np.savez(path, name="x")
+    yield
+    with open(path, "wb") as file:
+        np.save(file, np.zeros(3))
+    yield
+    np.savez(path, name=np.array([{}], dtype=object))
+    yield
+    content = {
+        f"{s}_images": np.zeros((2, 1, 1, 1), "uint8") for s in ("train", "validation", "test")
+    }
+    content |= {f"{s}_labels": np.zeros(2, "int32") for s in ("train", "validation", "test")}
+    np.savez(path, name="x", class_names=["a"], **{**content, "test_labels": np.array([0, 1])})
+    yield
+    np.savez(path, name="x", class_names=["a"], **{**content, "test_labels": np.array([0])})
+    yield
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "saved.npz"
+    data.save_arrays(data.load("digits"), path)
+    for _ in damaged_files(path, path.read_bytes()):
+        with pytest.raises(
+            ValueError, match=r"saved.npz is damaged or was not.*Save the dataset ag"
+        ):
+            data.load_arrays(path)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        data.load_arrays(tmp_path / "none.npz")
