@@ -1,10 +1,11 @@
-"""Set before Keras or TensorFlow start: quiet logs, one seed, two logical CPUs for MirroredStrategy."""
+"""Set before TensorFlow starts: quiet logs, two logical CPUs for MirroredStrategy; one seed."""
 
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
 
+import hypothesis
 import keras
 import pytest
 
@@ -14,6 +15,12 @@ if keras.backend.backend() == "tensorflow":
     # Must precede everything that starts TensorFlow's runtime; one process has them for good.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+# The same examples in every run, so that a failure is the change's and not the draw's; say
+# HYPOTHESIS_PROFILE=search to look for new ones. No deadline: these machines are noisy.
+hypothesis.settings.register_profile("repeat", max_examples=40, derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", max_examples=500, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
 @pytest.fixture(autouse=True)

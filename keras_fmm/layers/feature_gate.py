@@ -96,10 +96,10 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         return 0
 
     def multiply_adds(self, input_shape):
-        """Returns the multiply-adds of one image: the gate's, and one for each entry it merges.
+        """Returns the multiply-adds of one image: the gate's, and one for each entry multiplied.
 
-        Convolutions and matrix products are counted; pooling, bias, normalisation and activation
-        are not.
+        Multiplications in convolutions, matrix products and products of features are counted;
+        sums, pooling, bias, normalisation and activation are not.
 
         Args:
             input_shape: tuple of 4, the batch first and ignored, the rest known.
@@ -110,8 +110,8 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         height, width, channels = checks.known_feature_map(
             type(self).__name__, input_shape, self.data_format
         )
-        merged = height * width * channels
-        return self.attention_multiply_adds(height, width, channels) + merged
+        products = height * width * channels if self.merge == "multiply" else 0
+        return self.attention_multiply_adds(height, width, channels) + products
 
     def get_config(self):
         return {**super().get_config(), "merge": self.merge, "data_format": self.data_format}

@@ -38,7 +38,7 @@ class SpatialAttention(FeatureGate):
     >>> layer = SpatialAttention(kernel_size=7)
     >>> layer(keras.Input((None, None, 64))).shape
     (None, None, None, 64)
-    >>> layer.convolution.kernel.shape
+    >>> tuple(layer.convolution.kernel.shape)
     (7, 7, 2, 1)
 
     Reference:

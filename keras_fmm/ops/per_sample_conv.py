@@ -138,12 +138,16 @@ def _taps(inputs, kernel_size, strides, padding, dilation_rate):
 
 def _pad_same(inputs, spans, strides):
     """Pads with zeros as `padding="same"` does: the odd one goes below and to the right."""
-    widths = [(0, 0)]
-    for size, span, stride in zip(ops.shape(inputs)[1:3], spans, strides, strict=True):
+    batch, *sizes, channels = ops.shape(inputs)
+    widths, padded_sizes = [(0, 0)], []
+    for size, span, stride in zip(sizes, spans, strides, strict=True):
         outputs = (size + stride - 1) // stride
         total = _positive_part((outputs - 1) * stride + span - size)
         widths.append((total // 2, total - total // 2))
-    return ops.pad(inputs, [*widths, (0, 0)])
+        padded_sizes.append(size + total)
+    padded = ops.pad(inputs, [*widths, (0, 0)])
+    # TFLite's converter forgets the channels where the widths of the padding are not constant.
+    return ops.reshape(padded, (batch, *padded_sizes, channels))
 
 
 def _positive_part(number):

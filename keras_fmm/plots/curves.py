@@ -1,0 +1,52 @@
+"""The course of training."""
+
+
+def training_curves(histories, metrics=("loss", "accuracy")):
+    """Draws each metric over the epochs, a line a run: solid on validation, dashed on training.
+
+    Args:
+        histories: dict by the runs' names of dicts by metric of lists, a number an epoch, as
+            `model.fit(...).history` and a run record hold them.
+        metrics: sequence of str, one panel each; "loss" draws "loss" and "val_loss".
+
+    Returns:
+        `matplotlib.figure.Figure`; it is not shown.
+
+    Raises:
+        ImportError: matplotlib is absent; it is in the extra `plots`.
+        ValueError: no run, or a metric that no run has.
+
+    Example:
+
+    >>> figure = training_curves({"plain": {"loss": [2.0, 1.0]}}, metrics=["loss"])
+    >>> len(figure.axes)
+    1
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Drawing needs matplotlib. Install it with `pip install keras-fmm[plots]`."
+        ) from error
+    for metric in metrics:
+        if not any(
+            metric in history or f"val_{metric}" in history for history in histories.values()
+        ):
+            known = sorted({name for history in histories.values() for name in history})
+            raise ValueError(
+                f"`metrics` must be in a history. Received: {metric!r}; the histories have {known}"
+            )
+    figure = Figure(figsize=(5 * len(metrics), 3.5), dpi=120, layout="constrained")
+    for axes, metric in zip(
+        figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
+    ):
+        for number, (name, history) in enumerate(histories.items()):
+            for key, style, label in ((f"val_{metric}", "-", name), (metric, "--", None)):
+                values = history.get(key, [])
+                epochs = range(1, len(values) + 1)
+                axes.plot(epochs, values, style, color=f"C{number}", label=label, linewidth=1.5)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(metric)
+        axes.grid(alpha=0.3)
+        axes.legend(title="solid: validation, dashed: training", title_fontsize="small")
+    return figure

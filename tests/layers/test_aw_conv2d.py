@@ -1,0 +1,202 @@
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import layers
+from tests.support import gradients, references, strategies, weights
+
+IMPLEMENTATIONS = ["vectorized_map", "factored", "batched_matmul"]
+
+
+def applies(case, implementation):
+    return implementation != "factored" or case.input_reduction == case.shape[3]
+
+
+def make(case, **arguments):
+    layer = layers.AWConv2D(**{"reduction": 2, **case.arguments, **arguments})
+    layer.build(case.shape)
+    return layer
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@hypothesis.given(case=strategies.cases(), use_residual=hypothesis.strategies.booleans())
+@hypothesis.settings(max_examples=25)
+def test_equals_equations_4_to_8(implementation, training, case, use_residual):
+    hypothesis.assume(applies(case, implementation))
+    x = case.random(*case.shape)
+    layer = make(case, implementation=implementation, use_residual=use_residual)
+    values = weights.randomise(layer, case.seed)
+    exact = x.astype("float64")
+    attention = references.aw_attention(exact, values["kernel"].shape, values, case.reductions)
+    found = np.repeat(layer.attention_map(x), case.input_reduction, axis=3)
+    np.testing.assert_allclose(found, attention, rtol=1e-4, atol=1e-5)
+    expected = references.aw_conv2d(
+        exact, values, case.reductions, case.conv, use_residual, training
+    )
+    np.testing.assert_allclose(layer(x, training=training), expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=10)
+def test_gradients_equal_finite_differences_of_the_equations(implementation, case):
+    hypothesis.assume(applies(case, implementation))
+    x = case.random(*case.shape)
+    layer = make(case, implementation=implementation)
+    values = weights.randomise(layer, case.seed)
+    trainable = [
+        name for name, weight in zip(values, layer.weights, strict=True) if weight.trainable
+    ]
+    cotangent = case.random(*layer.compute_output_shape(case.shape))
+
+    def loss(arrays):
+        replaced = {**values, **dict(zip(trainable, arrays[1:], strict=True))}
+        outputs = references.aw_conv2d(arrays[0], replaced, case.reductions, case.conv)
+        return (outputs * cotangent).sum()
+
+    arrays = [x.astype("float64"), *(values[name] for name in trainable)]
+    found = gradients.of_layer(layer, x, cotangent)
+    rng = np.random.default_rng(case.seed)
+    for place, gradient in enumerate(found):
+        directions = [np.zeros_like(array) for array in arrays]
+        directions[place] = rng.normal(size=arrays[place].shape)
+        terms = gradient * directions[place]
+        np.testing.assert_allclose(
+            terms.sum(),
+            gradients.along(loss, arrays, directions),
+            atol=1e-3 * np.abs(terms).sum() + 1e-4,
+        )
+
+
+def test_by_hand():
+    # A 1x1 kernel of 2 on the constant image 3; batch norm 1 divides by sqrt(1 + 1e-5); the
+    # second product is zero, so the attention is sigmoid(beta) = 1/4 and the kernel 2 * 5/4.
+    layer = layers.AWConv2D(1, 1, use_bias=False)
+    x = np.full((1, 2, 2, 1), 3.0, "float32")
+    layer.build(x.shape)
+    layer.kernel.assign([[[[2.0]]]])
+    layer.pointwise_conv2.kernel.assign([[[[0.0]]]])
+    layer.batch_norm2.beta.assign([-np.log(3.0)])
+    np.testing.assert_allclose(layer.attention_map(x), np.full((1, 1, 1, 1, 1), 0.25), rtol=1e-6)
+    np.testing.assert_allclose(layer(x), np.full((1, 2, 2, 1), 7.5), rtol=1e-6)
+
+
+def test_channels_of_the_second_product_are_rows_of_filters():
+    # Equation 8 reads them as C2 rows of C1/r_C1: entry 2 * f + g for filter f and group g.
+    layer = layers.AWConv2D(3, 1, input_reduction=2, attention_activation=None)
+    layer.build((None, None, None, 4))
+    layer.pointwise_conv2.kernel.assign(np.zeros((1, 1, 1, 6)))
+    layer.batch_norm2.beta.assign(np.arange(6.0))
+    attention = layer.attention_map(np.ones((1, 1, 1, 4), "float32"))
+    np.testing.assert_array_equal(np.asarray(attention)[0, 0, 0], [[0, 2, 4], [1, 3, 5]])
+
+
+def test_with_attention_of_a_half_it_is_a_convolution_by_one_and_a_half():
+    x = np.random.default_rng(0).normal(size=(2, 5, 5, 4)).astype("float32")
+    layer = layers.AWConv2D(3, 3)
+    layer.build(x.shape)
+    # gamma = beta = 0 in the second batch norm: the sigmoid of 0 everywhere.
+    layer.batch_norm2.gamma.assign(np.zeros(3))
+    plain = keras.layers.Conv2D(3, 3)
+    plain.build(x.shape)
+    plain.set_weights([1.5 * np.asarray(layer.kernel), np.asarray(layer.bias)])
+    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_a_conv2d():
+    # Tools that look for convolutions, as Grad-CAM does, find it; old arguments keep their places.
+    layer = layers.AWConv2D(4, 3, 2, "same", None, 1, 1, "relu", False)
+    assert isinstance(layer, keras.layers.Conv2D)
+    plain = keras.layers.Conv2D(4, 3, 2, "same", None, 1, 1, "relu", False).get_config()
+    config = layer.get_config()
+    assert {key: config[key] for key in plain} | {"name": ""} == plain | {"name": ""}
+
+
+def test_regularizers_and_constraints_hold_for_the_kernel_alone():
+    layer = layers.AWConv2D(2, 3, kernel_regularizer="l2", kernel_constraint="non_neg")
+    layer.build((None, None, None, 2))
+    assert len(layer.losses) == 1
+    assert layer.kernel.constraint is not None
+
+
+def test_training_moves_the_averages_and_inference_does_not():
+    x = np.random.default_rng(0).normal(size=(4, 5, 5, 4)).astype("float32")
+    layer = layers.AWConv2D(3, 3, reduction=1)
+    layer(x, training=False)
+    still = [np.asarray(layer.batch_norm1.moving_mean), np.asarray(layer.batch_norm2.moving_mean)]
+    assert all((mean == 0).all() for mean in still)
+    layer(x, training=True)
+    moved = [np.asarray(layer.batch_norm1.moving_mean), np.asarray(layer.batch_norm2.moving_mean)]
+    assert all((mean != 0).any() for mean in moved)
+
+
+def test_synchronized_reaches_both_batch_norms():
+    layer = layers.AWConv2D(3, 3, synchronized=True)
+    layer.build((None, None, None, 2))
+    assert layer.batch_norm1.synchronized
+    assert layer.batch_norm2.synchronized
+
+
+def test_multiply_adds_by_hand():
+    # 3 x 3 outputs of 3 x 3 x 8 x 4; the attention on 9 cells, 8 -> 2 -> 4; 288 kernel entries.
+    layer = layers.AWConv2D(4, 3, reduction=4)
+    assert layer.multiply_adds((None, 5, 5, 8)) == 9 * 288 + 9 * (16 + 8) + 288
+    # Groups of 2 input channels and a grid of one cell: 8 -> 2 -> 4/2 * 4 entries.
+    layer = layers.AWConv2D(
+        4, 3, reduction=4, input_reduction=2, output_reduction=2, kernel_reduction=3
+    )
+    assert layer.multiply_adds((None, 5, 5, 8)) == 9 * 288 + (16 + 16) + 288
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"groups": 2}, "`groups` must be 1. Received: groups=2"),
+        ({"filters": 0}, "`filters` must be a positive integer. Received: filters=0"),
+        ({"reduction": 0}, "`reduction` must be a positive integer. Received: reduction=0"),
+        ({"input_reduction": -1}, "`input_reduction` must be a positive integer. Received"),
+        ({"output_reduction": 3}, r"`output_reduction` must divide the filters \(4\). Received"),
+        (
+            {"kernel_reduction": 2},
+            r"must divide both sides of the kernel \(3\). Received: kernel_reduction=2. "
+            r"Choose one of \[1, 3\]",
+        ),
+        ({"implementation": "fast"}, "`implementation` must be one of 'auto'"),
+        ({"strides": 2, "dilation_rate": 2}, "not supported in conjunction"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        layers.AWConv2D(**{"filters": 4, "kernel_size": 3, **arguments})
+
+
+@pytest.mark.parametrize("name", ["reduction", "input_reduction", "output_reduction"])
+def test_refuses_a_fraction(name):
+    with pytest.raises(TypeError, match=f"`{name}` must be a positive integer. Received: {name}=0"):
+        layers.AWConv2D(4, 3, **{name: 0.5})
+
+
+def test_refuses_an_input_reduction_that_does_not_divide_the_channels():
+    message = r"`input_reduction` must divide the input channels \(4\). Received: input_reduction=3"
+    with pytest.raises(ValueError, match=message):
+        layers.AWConv2D(2, 3, input_reduction=3).build((None, None, None, 4))
+
+
+def test_refuses_factored_where_the_attention_tells_input_channels_apart():
+    layer = layers.AWConv2D(2, 3, input_reduction=2, implementation="factored")
+    with pytest.raises(
+        ValueError, match=r'needs an attention that does not.*implementation="auto"'
+    ):
+        layer.build((None, None, None, 4))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is about TensorFlow's XLA")
+def test_the_reference_cannot_be_trained_under_xla_on_tensorflow_as_its_docstring_says():
+    model = keras.Sequential(
+        [keras.Input((4, 4, 2)), layers.AWConv2D(2, 3, implementation="vectorized_map")]
+    )
+    model.compile("sgd", "mse", jit_compile=True)
+    with pytest.raises(Exception, match="tensor list size"):
+        model.fit(np.ones((2, 4, 4, 2)), np.ones((2, 2, 2, 2)), verbose=0)

@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+
+from keras_fmm import layers
+from tests.support import references, weights
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (1, 3, 5, 1), (3, 4, 2, 8)])
+@pytest.mark.parametrize("use_max_pool", [True, False])
+@pytest.mark.parametrize("use_spatial", [True, False])
+def test_equals_equations_1_to_3(shape, use_max_pool, use_spatial):
+    x = np.random.default_rng(1).normal(size=shape)
+    layer = layers.CBAM(2, 3, use_max_pool, use_spatial)
+    layer.build(shape)
+    values = list(weights.randomise(layer).values())
+    gate = references.channel_gate(x, values[:4], use_max_pool)
+    if use_spatial:
+        gate = gate * references.spatial_gate(gate * x, values[4], values[5:], use_max_pool)
+    np.testing.assert_allclose(layer.attention_map(x), gate, rtol=1e-5)
+    np.testing.assert_allclose(layer(x), gate * x, rtol=1e-5, atol=1e-6)
+
+
+def test_multiply_adds_are_those_of_both():
+    shape = (None, 3, 5, 8)
+    channel = layers.ChannelAttention(4).multiply_adds(shape)
+    spatial = layers.SpatialAttention(7).multiply_adds(shape)
+    assert layers.CBAM(4).multiply_adds(shape) == channel + spatial
+    assert layers.CBAM(4, use_spatial=False).multiply_adds(shape) == channel
+
+
+def test_the_product_is_its_only_merge():
+    with pytest.raises(TypeError, match="merge"):
+        layers.CBAM(merge="add")

@@ -1,0 +1,243 @@
+"""What every layer must do, over the table of all layers, on every backend."""
+
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import layers
+from tests.support import weights
+from tests.support.layer_table import ROWS, label
+
+# The base class of the gates does nothing by itself; get_gate and GATES are no layers.
+NOT_IN_TABLE = {"FeatureGate", "GATES", "get_gate"}
+
+every_row = pytest.mark.parametrize("row", ROWS, ids=label)
+
+
+def as_model(row, layer, unknown_sizes=True):
+    """A functional model of the layer alone, with height and width unknown or known."""
+    shape = (None, None, row.input_shape[3]) if unknown_sizes else row.input_shape[1:]
+    inputs = [keras.Input(shape) for _ in range(row.inputs)]
+    return keras.Model(inputs, layer(inputs if row.inputs > 1 else inputs[0]))
+
+
+def each(function, inputs):
+    """Applies a function to the inputs, or to each of a list of them."""
+    return [function(array) for array in inputs] if isinstance(inputs, list) else function(inputs)
+
+
+def test_table_is_complete():
+    missing = set(layers.__all__) - NOT_IN_TABLE - {row.layer.__name__ for row in ROWS}
+    assert not missing, f"Add a row to tests/support/layer_table.py for each of {missing}."
+
+
+@every_row
+def test_config_survives_build_and_json(row):
+    layer = row.make()
+    before = layer.get_config()
+    layer(row.example())
+    assert layer.get_config() == before
+    again = row.layer.from_config(json.loads(json.dumps(before)))
+    # JSON turns tuples into lists, which the constructors take back.
+    assert again.get_config() == before
+
+
+@every_row
+def test_arguments_are_attributes_and_config_keys(row):
+    layer = row.make()
+    config = layer.get_config()
+    parameters = inspect.signature(row.layer.__init__).parameters.values()
+    named = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD} - {"self"}
+    for name in named | set(row.arguments):
+        assert name in config
+        assert hasattr(layer, name)
+
+
+@every_row
+def test_registered_name(row):
+    name = f"keras_fmm>{row.layer.__name__}"
+    assert keras.saving.get_registered_object(name) is row.layer
+
+
+@every_row
+def test_build_makes_the_weights_of_the_table(row):
+    built, called = row.make(), row.make()
+    built.build(row.input_shapes)
+    called(row.example())
+    for layer in (built, called):
+        shapes = {
+            name: tuple(variable.shape)
+            for name, variable in zip(weights.names(layer), layer.weights, strict=True)
+        }
+        assert list(shapes.items()) == list(row.weights.items())
+
+
+@every_row
+def test_symbolic_eager_and_compiled_calls_agree(row):
+    layer = row.make()
+    inputs = row.example()
+    eager = np.asarray(layer(inputs))
+    assert eager.shape == tuple(layer.compute_output_shape(row.input_shapes))
+    for unknown_sizes in (False, True):
+        model = as_model(row, layer, unknown_sizes)
+        assert model.output.shape[1:] == eager.shape[1:] or unknown_sizes
+        model.compile(jit_compile=True)
+        np.testing.assert_allclose(model.predict(inputs, verbose=0), eager, atol=1e-5)
+
+
+@every_row
+def test_other_sizes_than_built_for(row):
+    layer = row.make()
+    layer(row.example())
+    weights.randomise(layer)
+    shape = (1, row.input_shape[1] + 3, row.input_shape[2] + 2, row.input_shape[3])
+    other = row.make()
+    inputs = row.example(shape=shape)
+    other(inputs)
+    other.set_weights(layer.get_weights())
+    np.testing.assert_allclose(layer(inputs), other(inputs), atol=1e-6)
+
+
+@every_row
+def test_samples_do_not_meet_at_inference(row):
+    layer = row.make()
+    inputs = row.example()
+    layer(inputs)
+    weights.randomise(layer)
+    whole = np.asarray(layer(inputs, training=False)) if row.weights else np.asarray(layer(inputs))
+    for n in range(row.input_shape[0]):
+        alone = layer(each(lambda array, n=n: array[n : n + 1], inputs))
+        np.testing.assert_allclose(np.asarray(alone)[0], whole[n], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@every_row
+def test_one_step_of_fit_moves_every_weight(row, jit_compile):
+    layer = row.make()
+    model = as_model(row, layer)
+    weights.randomise(layer, positive=True)
+    before = [np.asarray(variable.value) for variable in layer.trainable_variables]
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+    inputs = each(abs, row.example())
+    targets = np.ones(layer.compute_output_shape(row.input_shapes), "float32")
+    history = model.fit(inputs, targets, batch_size=row.input_shape[0], verbose=0)
+    assert np.isfinite(history.history["loss"][0])
+    for old, variable in zip(before, layer.trainable_variables, strict=True):
+        new = np.asarray(variable.value)
+        assert np.isfinite(new).all(), variable.path
+        assert (new != old).any(), variable.path
+
+
+@pytest.mark.parametrize(("policy", "atol"), [("mixed_float16", 4e-3), ("mixed_bfloat16", 4e-2)])
+@every_row
+def test_mixed_precision(row, policy, atol):
+    plain, mixed = row.make(), row.make(dtype=policy)
+    inputs = row.example()
+    expected = np.asarray(plain(inputs))
+    mixed(inputs)
+    mixed.set_weights(plain.get_weights())
+    outputs = mixed(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == policy.removeprefix("mixed_")
+    assert {variable.dtype for variable in mixed.weights} <= {"float32"}
+    scale = max(1.0, np.abs(expected).max())
+    np.testing.assert_allclose(
+        np.asarray(keras.ops.cast(outputs, "float32")), expected, atol=atol * scale
+    )
+    model = as_model(row, mixed)
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    loss = model.fit(inputs, expected, verbose=0).history["loss"][0]
+    assert np.isfinite(loss)
+
+
+@every_row
+def test_saves_and_loads_without_custom_objects(row, tmp_path):
+    layer = row.make()
+    model = as_model(row, layer)
+    weights.randomise(layer)
+    inputs = row.example()
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
+    )
+    model.save_weights(tmp_path / "model.weights.h5")
+    fresh = as_model(row, row.make())
+    fresh.load_weights(tmp_path / "model.weights.h5")
+    for saved, restored in zip(model.weights, fresh.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(saved.value), np.asarray(restored.value))
+
+
+with_data_format = pytest.mark.parametrize(
+    "row", [row for row in ROWS if hasattr(row.make(), "data_format")], ids=label
+)
+
+
+@with_data_format
+def test_channels_first_is_channels_last_transposed(row):
+    last, first = row.make(), row.make(data_format="channels_first")
+    inputs = row.example()
+    expected = np.asarray(last(inputs))
+    transposed = inputs.transpose(0, 3, 1, 2)
+    first(transposed)
+    first.set_weights(last.get_weights())
+    outputs = np.asarray(first(transposed))
+    np.testing.assert_allclose(outputs.transpose(0, 2, 3, 1), expected, atol=1e-6)
+    assert outputs.shape == tuple(first.compute_output_shape(transposed.shape))
+    assert first.multiply_adds(transposed.shape) == last.multiply_adds(inputs.shape)
+    for layer, array in ((first, transposed), (last, inputs)):
+        symbolic = layer.attention_map(keras.Input(array.shape[1:]))
+        assert symbolic.shape[1:] == layer.attention_map(array).shape[1:]
+
+
+gates = pytest.mark.parametrize(
+    "row", [row for row in ROWS if issubclass(row.layer, layers.FeatureGate)], ids=label
+)
+
+
+@gates
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_outputs_are_inputs_merged_with_the_attention_map(row, policy, data_format):
+    layer = row.make(dtype=policy, data_format=data_format)
+    inputs = row.example(dtype="float16").astype("float32")
+    if data_format == "channels_first":
+        inputs = inputs.transpose(0, 3, 1, 2)
+    # The map comes first: it builds and casts by itself.
+    gate = np.asarray(layer.attention_map(inputs)).astype("float32")
+    merged = inputs + gate if layer.merge == "add" else inputs * gate
+    np.testing.assert_allclose(
+        np.asarray(layer(inputs)).astype("float32"), merged, rtol=2e-3, atol=2e-3
+    )
+
+
+@with_data_format
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((2, 5, 4), r"must have rank 4.*Received: input_shape=\(2, 5, 4\)"),
+        ((2, 5, 5, 5, 4), r"must have rank 4.*Received: input_shape=\(2, 5, 5, 5, 4\)"),
+        (
+            (2, 5, 5, None),
+            r"channels of the input of .* must be known.*Received: input_shape=\(2, 5, 5, None\)",
+        ),
+    ],
+)
+def test_refuses_inputs_that_are_no_feature_maps(row, shape, message):
+    with pytest.raises(ValueError, match=message):
+        row.make()(keras.KerasTensor(shape))
+
+
+@with_data_format
+def test_refuses_an_unknown_data_format(row):
+    with pytest.raises(ValueError, match="`data_format` must be one of 'channels_last'"):
+        row.make(data_format="channels_middle")
+
+
+@every_row
+def test_cost_needs_known_sizes(row):
+    shape = (None, None, None, 4)
+    with pytest.raises(ValueError, match=r"must be known. Received: input_shape="):
+        row.make().multiply_adds(shape if row.inputs == 1 else [shape] * row.inputs)

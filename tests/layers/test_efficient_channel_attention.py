@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from keras_fmm import layers
+from tests.support import references, weights
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 1, 3), (1, 3, 5, 1), (3, 4, 2, 8)])
+@pytest.mark.parametrize("kernel_size", [1, 3, 5])
+def test_equals_equation_7(shape, kernel_size):
+    x = np.random.default_rng(1).normal(size=shape)
+    layer = layers.EfficientChannelAttention(kernel_size)
+    layer.build(shape)
+    (kernel,) = weights.randomise(layer).values()
+    gate = references.eca_gate(x, kernel.ravel())
+    np.testing.assert_allclose(layer.attention_map(x), gate, rtol=1e-5)
+    np.testing.assert_allclose(layer(x), gate * x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("channels", "size"), [(1, 1), (64, 3), (128, 5), (256, 5), (1024, 5), (2048, 7)]
+)
+def test_default_kernel_size_follows_the_channels(channels, size):
+    layer = layers.EfficientChannelAttention()
+    layer.build((None, None, None, channels))
+    assert layer.convolution.kernel.shape == (size, 1, 1)
+    assert layer.kernel_size is None
+
+
+def test_a_rule_that_goes_below_zero_still_gives_a_kernel():
+    layer = layers.EfficientChannelAttention(beta=-20)
+    layer.build((None, None, None, 64))
+    assert layer.convolution.kernel.shape == (7, 1, 1)
+
+
+def test_multiply_adds_by_hand():
+    assert layers.EfficientChannelAttention(3).multiply_adds((None, 3, 5, 8)) == 24 + 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel_size": 4}, "`kernel_size` must be odd. Received: kernel_size=4"),
+        ({"kernel_size": 0}, "`kernel_size` must be a positive integer. Received: kernel_size=0"),
+        ({"gamma": 0}, "`gamma` must not be zero. Received: gamma=0"),
+    ],
+)
+def test_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        layers.EfficientChannelAttention(**arguments)

@@ -1,0 +1,47 @@
+import pytest
+
+from keras_fmm import layers
+
+
+@pytest.mark.parametrize("name", layers.GATES)
+def test_each_name_gives_a_fresh_gate_named_as_asked(name):
+    gate = layers.get_gate(name, name="stage1_attention")
+    assert isinstance(gate, layers.GATES[name])
+    assert gate.name == "stage1_attention"
+    assert gate is not layers.get_gate(name)
+
+
+def test_every_gate_class_has_a_name():
+    gates = {
+        value
+        for value in vars(layers).values()
+        if isinstance(value, type) and issubclass(value, layers.FeatureGate)
+    }
+    assert set(layers.GATES.values()) == gates - {layers.FeatureGate}
+
+
+def test_none_is_none():
+    assert layers.get_gate(None) is None
+
+
+def test_unknown_name_lists_the_known():
+    with pytest.raises(ValueError, match=r"one of 'squeeze_excite', 'eca',.*attention='se'"):
+        layers.get_gate("se")
+
+
+@pytest.mark.parametrize("attention", [3, layers.CBAM()])
+def test_refuses_what_is_neither_name_nor_callable(attention):
+    with pytest.raises(TypeError, match="None, a name or a callable without arguments. Received"):
+        layers.get_gate(attention)
+
+
+def test_refuses_a_callable_that_gives_no_layer():
+    with pytest.raises(TypeError, match="must return a `keras.layers.Layer`. Received: 3"):
+        layers.get_gate(lambda: 3)
+
+
+def test_refuses_a_layer_in_use():
+    gate = layers.CBAM()
+    gate.build((None, None, None, 4))
+    with pytest.raises(ValueError, match="must return a fresh layer at each call"):
+        layers.get_gate(lambda: gate)

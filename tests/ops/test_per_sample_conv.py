@@ -1,0 +1,62 @@
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import ops
+from tests.support import gradients, references, strategies
+
+ALL = (ops.vectorized_map_conv, ops.factored_conv, ops.batched_matmul_conv)
+
+
+def random_case(case):
+    groups = case.shape[3] // case.input_reduction
+    kernel = case.random(*case.kernel_size, case.shape[3], case.filters)
+    gain = case.random(case.shape[0], *case.kernel_size, groups, case.filters)
+    return case.random(*case.shape), kernel, gain
+
+
+def reference(case, x, kernel, gain):
+    kernels = kernel * np.repeat(gain, case.input_reduction, axis=3)
+    return references.conv2d(x, kernels, *case.conv)
+
+
+@pytest.mark.parametrize("conv", ALL)
+@hypothesis.given(case=strategies.cases())
+def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
+    hypothesis.assume(conv is not ops.factored_conv or case.input_reduction == case.shape[3])
+    x, kernel, gain = random_case(case)
+    expected = reference(case, *(array.astype("float64") for array in (x, kernel, gain)))
+    outputs = conv(x, kernel, gain, *case.conv)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("conv", ALL)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=15)
+def test_gradients_equal_finite_differences_of_the_loop(conv, case):
+    hypothesis.assume(conv is not ops.factored_conv or case.input_reduction == case.shape[3])
+    arrays = random_case(case)
+    exact = [array.astype("float64") for array in arrays]
+    rng = np.random.default_rng(case.seed)
+    cotangent = rng.normal(size=reference(case, *exact).shape).astype("float32")
+
+    def loss(arrays):
+        return (reference(case, *arrays) * cotangent).sum()
+
+    found = gradients.of_function(
+        lambda *arrays: keras.ops.sum(conv(*arrays, *case.conv) * cotangent), arrays
+    )
+    for place, gradient in enumerate(found):
+        directions = [np.zeros_like(array) for array in exact]
+        directions[place] = rng.normal(size=exact[place].shape)
+        terms = gradient * directions[place]
+        np.testing.assert_allclose(
+            terms.sum(), gradients.along(loss, exact, directions), atol=1e-4 * np.abs(terms).sum()
+        )
+
+
+def test_factored_refuses_a_gain_that_tells_input_channels_apart():
+    x, kernel, gain = np.ones((1, 2, 2, 2)), np.ones((1, 1, 2, 1)), np.ones((1, 1, 1, 2, 1))
+    with pytest.raises(ValueError, match=r"must have one group .* Received: gain.shape=\(1, 1, 1"):
+        ops.factored_conv(x, kernel, gain, (1, 1), "same", (1, 1))

@@ -1,0 +1,32 @@
+import pytest
+
+from keras_fmm import plots
+
+HISTORIES = {
+    "plain": {"loss": [2.0, 1.0], "val_loss": [2.5, 1.5], "accuracy": [0.1, 0.5]},
+    "squeeze_excite": {"loss": [1.8, 0.9], "val_loss": [2.1, 1.2], "accuracy": [0.2, 0.6]},
+}
+
+
+def test_draws_what_the_histories_hold():
+    figure = plots.training_curves(HISTORIES)
+    loss, accuracy = figure.axes
+    drawn = [list(line.get_ydata()) for line in loss.get_lines()]
+    assert drawn == [[2.5, 1.5], [2.0, 1.0], [2.1, 1.2], [1.8, 0.9]]
+    assert [list(line.get_xdata()) for line in loss.get_lines()] == [[1, 2]] * 4
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == list(HISTORIES)
+    assert accuracy.get_ylabel() == "accuracy"
+
+
+def test_refuses_a_metric_that_no_history_has():
+    with pytest.raises(ValueError, match=r"Received: 'auc'; the histories have \['accuracy'"):
+        plots.training_curves(HISTORIES, metrics=["auc"])
+
+
+def test_saves_a_picture_and_refuses_an_unknown_format(tmp_path):
+    figure = plots.training_curves(HISTORIES)
+    path = plots.save_figure(figure, tmp_path / "curves.png")
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="not supported"):
+        plots.save_figure(figure, tmp_path / "curves.doc")
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,109 @@
+"""The layout of design and code: who imports whom, and what an import brings in."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+PACKAGE = ROOT / "keras_fmm"
+
+# A part may import the parts listed with it; all may import checks, files and version.
+ALLOWED = {
+    "checks": set(),
+    "files": set(),
+    "version": set(),
+    "ops": set(),
+    "layers": {"ops"},
+    "models": {"ops", "layers"},
+    "data": set(),
+    "training": set(),
+    "export": set(),
+    "analysis": set(),
+    "plots": {"analysis", "training", "data", "export"},
+}
+GROUND = {"checks", "files", "version"}
+WITHOUT_TENSORFLOW = ("checks", "files", "ops", "layers", "models")
+
+
+def part_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    """Yields the dotted name of everything a file imports, at any depth."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield name.name
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: import with the full name, not relatively."
+            for name in node.names:
+                yield f"{node.module}.{name.name}"
+
+
+SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE]
+SOURCES += [PACKAGE / "checks.py", PACKAGE / "files.py"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_one_way(path):
+    part = part_of(path)
+    for name in imports(path):
+        if name.startswith("keras_fmm."):
+            other = name.split(".")[1]
+            assert other in {part, *GROUND, *ALLOWED[part]}, (
+                f"{path.relative_to(ROOT)} imports {name}, but {part} may import only "
+                f"{sorted(ALLOWED[part] | GROUND)}. Move what both need up, under a name that "
+                "says what it does."
+            )
+        top = name.split(".")[0]
+        assert not (part in WITHOUT_TENSORFLOW and top in ("tensorflow", "jax", "torch")), (
+            f"{path.relative_to(ROOT)} imports {top}; {part} is written on keras.ops."
+        )
+
+
+@pytest.mark.parametrize("folder", ["tests", "recipes"])
+def test_tests_and_recipes_import_through_package_roots(folder):
+    for path in (ROOT / folder).rglob("*.py"):
+        for name in imports(path):
+            if name.startswith("keras_fmm."):
+                part = name.split(".")[1]
+                assert part in ALLOWED, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_no_drawer_for_everything():
+    for path in [*PACKAGE.rglob("*"), *(ROOT / "tests").rglob("*"), *(ROOT / "recipes").rglob("*")]:
+        assert path.stem not in ("utils", "common", "helpers", "misc"), (
+            f"Name {path.relative_to(ROOT)} for what it does."
+        )
+
+
+def test_import_brings_in_no_extra():
+    script = (
+        "import sys, keras\n"
+        "before = set(sys.modules)\n"
+        "import keras_fmm, keras_fmm.data, keras_fmm.training, keras_fmm.export\n"
+        "import keras_fmm.analysis, keras_fmm.plots\n"
+        "new = {name.split('.')[0] for name in set(sys.modules) - before}\n"
+        "print(*sorted(new))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    extras = {"matplotlib", "tensorflow_datasets", "sklearn", "cv2", "tf_explain", "ai_edge_litert"}
+    assert not extras & set(run.stdout.split())
+    assert "keras_fmm" in run.stdout.split()
+
+
+def test_every_package_says_what_it_exports():
+    import importlib
+
+    for path in sorted(PACKAGE.iterdir()):
+        if (path / "__init__.py").exists():
+            module = importlib.import_module(f"keras_fmm.{path.name}")
+            for name in module.__all__:
+                symbol = getattr(module, name)
+                assert symbol.__doc__ or not callable(symbol), f"{path.name}.{name} has no docstring"

@@ -1,0 +1,30 @@
+import numpy as np
+import pytest
+
+from keras_fmm import checks
+
+
+@pytest.mark.parametrize("value", [1, 7, np.int64(3)])
+def test_integers_pass_as_int(value):
+    number = checks.positive_integer("n", value)
+    assert number == value
+    assert type(number) is int
+
+
+@pytest.mark.parametrize("value", [1.0, "3", None, True, [2]])
+def test_other_types_are_refused(value):
+    with pytest.raises(TypeError, match=r"`n` must be a positive integer. Received: n="):
+        checks.positive_integer("n", value)
+
+
+def test_divides_lists_the_divisors():
+    with pytest.raises(ValueError, match=r"`r` must divide the filters \(12\). Received: r=5. "):
+        checks.divides("r", 5, 12, "the filters")
+    assert checks.divides("r", 4, 12, "the filters") == 4
+
+
+def test_channels_first_shapes_are_read_and_named_so():
+    assert checks.feature_map_shape("X", (None, 3, 4, 5), "channels_first") == 3
+    assert checks.known_feature_map("X", (None, 3, 4, 5), "channels_first") == (4, 5, 3)
+    with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
+        checks.feature_map_shape("X", (3, 4, 5), "channels_first")

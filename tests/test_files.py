@@ -1,0 +1,61 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from keras_fmm import files
+
+
+def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "deep" / "score.json"
+    with files.replacing(path) as temporary:
+        temporary.write_text("old")
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+        temporary.write_text(f"half {1 / 0}")
+    assert path.read_text() == "old"
+    with files.replacing(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_folders_are_replaced_too(tmp_path):
+    path = tmp_path / "model"
+    for content in ("old", "new"):
+        with files.replacing(path) as temporary:
+            temporary.mkdir()
+            (temporary / content).touch()
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_below_a_file_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    message = r"could not be written \(.*\). Choose a folder that can be written"
+    with (
+        pytest.raises(OSError, match=message),
+        files.replacing(tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path):
+    path = tmp_path / "score"
+    path.write_text("old")
+    script = (
+        "import resource, sys\n"
+        "from keras_fmm import files\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+        "with files.replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_bytes(bytes(100))\n"
+    )
+    root = pathlib.Path(files.__file__).parents[1]
+    run = subprocess.run(
+        [sys.executable, "-c", script, path], capture_output=True, text=True, cwd=root
+    )
+    assert "OSError" in run.stderr
+    assert "could not be written (File too large)" in run.stderr
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
