@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 

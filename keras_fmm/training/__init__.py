@@ -1,0 +1,21 @@
+"""Strategy, run folders that resume exactly, and records of what was run; model.fit trains."""
+
+from keras_fmm.training.environment import environment
+from keras_fmm.training.run import Run
+from keras_fmm.training.strategy import (
+    BatchPlan,
+    batch_plan,
+    evaluation_batch_size,
+    replicas,
+    strategy,
+)
+
+__all__ = [
+    "BatchPlan",
+    "Run",
+    "batch_plan",
+    "environment",
+    "evaluation_batch_size",
+    "replicas",
+    "strategy",
+]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_fmm import data
+from keras_fmm import data, training
 from keras_fmm.data import records
 
 
@@ -150,7 +150,7 @@ def test_images_that_differ_in_size(prepared):
 
 def test_mirrored_strategy_trains_on_two_logical_cpus(capfd):
     dataset = data.load("digits")
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = training.strategy("mirrored")
     with strategy.scope():
         model = keras.Sequential(
             [

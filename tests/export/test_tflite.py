@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from keras_fmm import export
+from keras_fmm import export, training
 from tests.export import toys
 
 
@@ -130,9 +130,7 @@ def test_a_model_whose_file_does_not_run_is_refused(tmp_path):
 
 
 def test_a_model_of_a_distribution_strategy_is_written(tmp_path):
-    import tensorflow as tf
-
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    with training.strategy("mirrored").scope():
         model = toys.cnn()
         model.compile("sgd", "mse")
     model.fit(toys.images(8), np.zeros((8, 4)), batch_size=4, verbose=0)

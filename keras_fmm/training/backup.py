@@ -1,0 +1,123 @@
+"""One file that holds everything a training run needs to go on as if it had not been stopped."""
+
+import contextlib
+import itertools
+import json
+import re
+import zipfile
+
+import keras
+import numpy as np
+
+from keras_fmm import files
+
+
+def save(path, model, state):
+    """Writes a model's and its optimizer's variables and `state` to one file, whole or not at all.
+
+    `keras.callbacks.BackupAndRestore` is not enough for exact resuming: it writes the weights and
+    the epoch to two files, in place, so that a kill between or within the writes leaves a pair
+    that does not belong together; and its .weights.h5 leaves out the states of seed generators,
+    so that dropout draws other masks after resuming.
+
+    Args:
+        path: str or `os.PathLike`, ending in .npz.
+        model: built and compiled `keras.Model`.
+        state: dict that JSON can hold: whatever belongs to this moment of the model.
+
+    Raises:
+        OSError: the folder cannot be written or is full.
+    """
+    names, variables = _variables(model)
+    arrays = {f"variable_{i}": _array(variable) for i, variable in enumerate(variables)}
+    with files.replacing(path) as temporary:
+        np.savez(temporary, content=json.dumps({"names": names, "state": state}), **arrays)
+
+
+def load(path, model):
+    """Puts back what `save` wrote into a model of the same architecture and optimizer.
+
+    Variables are compared by order, name, shape and dtype; the numbers that Keras appends to
+    automatic names (`dense_1`) may differ, since they count the models a process has made.
+
+    Args:
+        path: str or `os.PathLike`, what `save` wrote.
+        model: built and compiled `keras.Model`; its optimizer is built where it is not yet.
+
+    Returns:
+        dict, the `state` given to `save`.
+
+    Raises:
+        ValueError: the file is not a backup, or one of another model; nothing was assigned.
+
+    Example:
+
+    >>> import pathlib, tempfile
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile("adam", "mse")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(pathlib.Path(folder) / "backup.npz", model, {"epochs": 3})
+    ...     load(pathlib.Path(folder) / "backup.npz", model)
+    {'epochs': 3}
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            content = json.loads(archive["content"].item())
+            arrays = [archive[f"variable_{i}"] for i in range(len(content["names"]))]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} must be a backup of a run. Received: a file that cannot be read as one "
+            f"({error}). Delete the run's folder to start over."
+        ) from error
+    names, variables = _variables(model)
+    arrays = _matched(path, names, variables, content["names"], arrays)
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)
+    return content["state"]
+
+
+def _variables(model):
+    """Returns the names and the variables of a model and its optimizer, which is built first."""
+    optimizer = model.optimizer
+    if not optimizer.built:
+        strategy = getattr(model, "distribute_strategy", None)
+        with contextlib.nullcontext() if strategy is None else strategy.scope():
+            optimizer.build(model.trainable_variables)
+    # model.variables, unlike model.weights, has the seed generators' states. An optimizer's paths
+    # depend on where it was built (a LossScaleOptimizer's do), its names do not.
+    names = [variable.path for variable in model.variables]
+    names += [variable.name for variable in optimizer.variables]
+    return [_unnumbered(name) for name in names], [*model.variables, *optimizer.variables]
+
+
+def _unnumbered(name):
+    return re.sub(r"_\d+", "", name)
+
+
+def _array(variable):
+    return keras.ops.convert_to_numpy(variable.value)
+
+
+def _matched(path, names, variables, saved_names, saved):
+    """Returns the saved arrays with the variables' dtypes; raises if they are another model's."""
+    current = [_array(variable) for variable in variables]
+    if len(saved) == len(current):
+        saved = [_like(array, other) for array, other in zip(saved, current, strict=True)]
+    here = [(name, a.shape, a.dtype.name) for name, a in zip(names, current, strict=True)]
+    there = [(name, a.shape, a.dtype.name) for name, a in zip(saved_names, saved, strict=True)]
+    if here != there:
+        pairs = itertools.zip_longest(there, here)
+        theirs, ours = next(pair for pair in pairs if pair[0] != pair[1])
+        raise ValueError(
+            f"{path} must be a backup of this model. Received: {len(there)} variables for the "
+            f"{len(here)} of the model and its optimizer; the first that differs is {theirs} in "
+            f"the backup and {ours} in the model. Make the model and its optimizer as the run "
+            "did, or take another workdir; nothing was changed."
+        )
+    return saved
+
+
+def _like(array, other):
+    # .npz keeps bfloat16 and float8 as raw bytes of their size.
+    raw = array.dtype.kind == "V" and array.dtype.itemsize == other.dtype.itemsize
+    return array.view(other.dtype) if raw else array

@@ -1,0 +1,120 @@
+"""Keras callbacks of a run: stop at NaN, keep the best model, back up and record each epoch."""
+
+import contextlib
+import math
+import time
+
+import keras
+import numpy as np
+
+from keras_fmm import files
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Raises at the first step whose loss is NaN or infinite, before anything of it is saved.
+
+    `keras.callbacks.TerminateOnNaN(raise_error=True)` names no epoch, and looks neither at the
+    validation loss nor at the weights, which the last step of an epoch can spoil after its loss
+    was computed. The loss Keras reports is the mean over the epoch so far: its first NaN is the
+    first NaN step.
+
+    Args:
+        monitor: str, the metric that chooses the best model, which must be finite as well.
+        fail: function of a str, the reason, that returns the exception to raise.
+    """
+
+    def __init__(self, monitor, fail):
+        super().__init__()
+        self.monitor = monitor
+        self.fail = fail
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        bad = self._bad(logs or {}, ["loss"])
+        if bad:
+            # self.model only now: on JAX, asking for it copies the state back.
+            steps = self.model.steps_per_execution
+            within = f" (one of {steps} steps run as one)" if steps > 1 else ""
+            where = f"at step {batch + 1} of epoch {self._epoch + 1}, counted from 1"
+            raise self.fail(f"{bad} {where}{within}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        where = f"at the end of epoch {epoch + 1}, counted from 1"
+        bad = self._bad(logs or {}, ["loss", "val_loss", self.monitor])
+        if bad:
+            raise self.fail(f"{bad} {where}")
+        for weight in self.model.weights:
+            value = keras.ops.convert_to_numpy(weight.value)
+            # A weight that is not trained may hold infinities on purpose (a mask).
+            spoiled = ~np.isfinite(value) if weight.trainable else np.isnan(value)
+            if spoiled.any():
+                raise self.fail(f"the weight {weight.path} was NaN or infinite {where}")
+
+    def _bad(self, logs, names):
+        return ", ".join(f"{n}={logs[n]}" for n in names if not math.isfinite(logs.get(n, 0)))
+
+
+class BestCheckpoint(keras.callbacks.ModelCheckpoint):
+    """`ModelCheckpoint(save_best_only=True)` whose file is always a whole one.
+
+    Keras writes in place, so that a kill leaves a broken file where the best model was. Here Keras
+    writes to the temporary path of `files.replacing`. A metric that is not there is an error;
+    Keras would save every epoch.
+
+    Args:
+        path: str or `os.PathLike`, ending in .keras.
+        monitor: str, name of the metric.
+        mode: "auto", "min" or "max".
+        best: float, the best value so far, or None.
+    """
+
+    def __init__(self, path, monitor, mode, best):
+        super().__init__(
+            path, monitor=monitor, mode=mode, save_best_only=True, initial_value_threshold=best
+        )
+        self._path = path
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.monitor not in (logs or {}):
+            raise ValueError(
+                "`monitor` must be a metric of every epoch. "
+                f"Received: monitor={self.monitor!r}, where the metrics are {sorted(logs or {})}. "
+                "Give `fit` validation_data (and validation_freq=1), or the run another monitor."
+            )
+        with contextlib.suppress(_NotBetter), files.replacing(self._path) as temporary:
+            # ModelCheckpoint formats its path: braces in a folder's name are meant literally.
+            self.filepath = str(temporary).replace("{", "{{").replace("}", "}}")
+            super().on_epoch_end(epoch, logs)
+            if not temporary.exists():
+                raise _NotBetter
+
+
+class _NotBetter(Exception):
+    """Leaves `files.replacing` without replacing."""
+
+
+class EpochRecorder(keras.callbacks.Callback):
+    """Tells a run of each epoch that begins and ends; the last callback, so all else is in.
+
+    Args:
+        checkpoint: `BestCheckpoint`, whose best value belongs to the backup.
+        begin: function of the epoch's index.
+        end: function of the model, the logs, the best value so far and the seconds it took.
+    """
+
+    def __init__(self, checkpoint, begin, end):
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.begin = begin
+        self.end = end
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begin(epoch)
+        self._start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self._start
+        self.end(self.model, logs or {}, self.checkpoint.best, seconds)

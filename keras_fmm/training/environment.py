@@ -1,0 +1,94 @@
+"""What a run ran on: versions, device, commit."""
+
+import contextlib
+import os
+import pathlib
+import platform
+import subprocess
+from importlib import metadata
+
+import keras
+import numpy as np
+
+from keras_fmm.training.strategy import replicas
+from keras_fmm.version import __version__
+
+
+def environment(strategy=None):
+    """Returns what a result depends on beyond its settings; no path, user or host is in it.
+
+    Args:
+        strategy: `tf.distribute.Strategy` whose replicas are counted, or None as for `replicas`.
+
+    Returns:
+        dict that JSON can hold: "versions" (python, keras, backend, the backend's package, numpy,
+        keras_fmm), "device" (kind, names, number of CPU cores of this process, replicas), "git"
+        (commit and whether tracked files differ from it, of the working directory; None where
+        that is no git checkout).
+
+    Example:
+
+    >>> from keras_fmm import training
+    >>> sorted(training.environment())
+    ['device', 'git', 'versions']
+    >>> training.environment()["device"]["replicas"]
+    1
+    """
+    backend = keras.backend.backend()
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "keras": keras.__version__,
+            "backend": backend,
+            backend: metadata.version(backend),
+            "numpy": np.__version__,
+            "keras_fmm": __version__,
+        },
+        "device": {**_device(backend), "cores": _cores(), "replicas": replicas(strategy)},
+        "git": _git(),
+    }
+
+
+def _device(backend):
+    names = []
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
+        names = [detail.get("device_name", "unknown") for detail in details]
+    elif backend == "jax":
+        import jax
+
+        names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    if names:
+        return {"kind": "accelerator", "names": names}
+    return {"kind": "cpu", "names": [_cpu_name()]}
+
+
+def _cpu_name():
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cores():
+    # A container or `taskset` may leave this process fewer cores than the machine has.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _git():
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40"]
+    command.append("--exclude=*")  # no tag: the commit itself
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None
+    described = done.stdout.strip()
+    return {"commit": described.removesuffix("-dirty"), "dirty": described.endswith("-dirty")}

@@ -1,0 +1,200 @@
+"""Which devices train, and what batch and learning rate that means."""
+
+import dataclasses
+import functools
+import math
+
+import keras
+
+from keras_fmm import checks
+
+_KINDS = ("auto", "mirrored", "default")
+_REFERENCE_BATCH = 256  # Goyal et al. 2017 state their learning rate for this batch
+
+
+def strategy(kind="auto"):
+    """Returns the `tf.distribute.Strategy` to build and compile a model under.
+
+    Args:
+        kind: str. "auto": `MirroredStrategy` over the GPUs where there are two or more, else the
+            default strategy, so that the same code runs on one device. "mirrored":
+            `MirroredStrategy` over the GPUs or, without any, over all logical CPUs. "default":
+            TensorFlow's own, one replica.
+
+    Returns:
+        `tf.distribute.Strategy`, the same one at each call; it starts TensorFlow's runtime, so set
+        logical devices before.
+
+    Raises:
+        ValueError: `kind` is not one of these.
+        RuntimeError: Keras runs on another backend than TensorFlow.
+
+    Example:
+
+    >>> from keras_fmm import training
+    >>> strategy = training.strategy("default")
+    >>> with strategy.scope():
+    ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> training.replicas(strategy)
+    1
+    """
+    checks.one_of("kind", kind, _KINDS)
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            "The strategies of tf.distribute need Keras' TensorFlow backend. "
+            f"Received: kind={kind!r} on the {keras.backend.backend()} backend. On JAX use "
+            "`keras.distribution.set_distribution(keras.distribution.DataParallel())` instead."
+        )
+    import tensorflow as tf
+
+    gpus = tf.config.list_logical_devices("GPU")
+    devices = gpus or tf.config.list_logical_devices("CPU")
+    if kind == "mirrored" or (kind == "auto" and len(gpus) > 1):
+        return _mirrored(tuple(device.name for device in devices), bool(gpus))
+    return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _mirrored(names, are_gpus):
+    # Two strategies over the same devices use the same keys for their collective operations, and
+    # then fail or hang; so there is one for each process and, where nothing is lost by it, one
+    # without such operations (a strategy made elsewhere would collide too).
+    import tensorflow as tf
+
+    operations = None if are_gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(names, operations)
+
+
+def replicas(strategy=None):
+    """Returns how many copies of the model train side by side, an int.
+
+    Args:
+        strategy: `tf.distribute.Strategy`, or None for what is current: the strategy whose scope
+            is open or, on another backend than TensorFlow, `keras.distribution`'s devices.
+
+    Example:
+
+    >>> from keras_fmm import training
+    >>> training.replicas()
+    1
+    """
+    if strategy is None and keras.backend.backend() != "tensorflow":
+        distribution = keras.distribution.distribution()
+        return 1 if distribution is None else math.prod(distribution.device_mesh.shape)
+    if strategy is None:
+        import tensorflow as tf
+
+        strategy = tf.distribute.get_strategy()
+    return strategy.num_replicas_in_sync
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchPlan:
+    """What `batch_plan` returns.
+
+    Args:
+        global_batch_size: int, images a step; what the data is batched by.
+        per_replica_batch_size: int, images a step on each replica; batch norm sees so many.
+        learning_rate: float, what the optimizer gets.
+    """
+
+    global_batch_size: int
+    per_replica_batch_size: int
+    learning_rate: float
+
+
+def batch_plan(strategy, batch_size, learning_rate, scale_learning_rate=False):
+    """Says what a batch and a learning rate mean on the replicas there are.
+
+    `batch_size` is the global batch: Keras divides it among the replicas and averages the loss
+    over all of it, so that the number of replicas changes neither the steps of an epoch nor the
+    learning rate. Batch the data with `drop_remainder=True`: a last, smaller batch weighs each of
+    its images by its replica's share.
+
+    Args:
+        strategy: `tf.distribute.Strategy`, or None as for `replicas`.
+        batch_size: positive int, the global batch; a multiple of the number of replicas.
+        learning_rate: float above 0.
+        scale_learning_rate: bool. True reads `learning_rate` as the one for a batch of 256 and
+            scales it in proportion to the batch, `learning_rate * batch_size / 256` (the linear
+            scaling rule; it holds up to a batch of about 8,000, and with a warmup).
+
+    Returns:
+        `BatchPlan`.
+
+    Raises:
+        TypeError: `batch_size` is not an integer.
+        ValueError: `batch_size` or `learning_rate` is out of range, or the replicas do not divide
+            the batch.
+
+    Example:
+
+    >>> from keras_fmm import training
+    >>> training.batch_plan(None, batch_size=64, learning_rate=0.1)
+    BatchPlan(global_batch_size=64, per_replica_batch_size=64, learning_rate=0.1)
+    >>> training.batch_plan(None, 512, 0.1, scale_learning_rate=True).learning_rate
+    0.2
+
+    Reference:
+        Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017.
+    """
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    learning_rate = float(learning_rate)
+    if not (math.isfinite(learning_rate) and learning_rate > 0):
+        raise ValueError(
+            "`learning_rate` must be a finite number above 0. "
+            f"Received: learning_rate={learning_rate}"
+        )
+    count = replicas(strategy)
+    if batch_size % count:
+        raise ValueError(
+            f"`batch_size`, the global batch, must be a multiple of the {count} replicas. "
+            f"Received: batch_size={batch_size}. "
+            f"Choose {batch_size // count * count or count} or {(batch_size // count + 1) * count}."
+        )
+    if scale_learning_rate:
+        learning_rate = learning_rate * batch_size / _REFERENCE_BATCH
+    return BatchPlan(batch_size, batch_size // count, learning_rate)
+
+
+def evaluation_batch_size(strategy, batch_size, images):
+    """Returns a batch size at which no replica is left without an image in the last batch.
+
+    TensorFlow hands a last, smaller batch out in equal shares, rounded up, so that some replicas
+    may get none; on a CPU its convolutions then fail. Training drops such a batch; an evaluation
+    must see every image.
+
+    Args:
+        strategy: `tf.distribute.Strategy`, or None as for `replicas`.
+        batch_size: positive int, the global batch that is wanted; a multiple of the replicas.
+        images: int, how many images are evaluated.
+
+    Returns:
+        int: the nearest such batch below `batch_size`, or else above; `batch_size` on one replica.
+
+    Raises:
+        ValueError: the images are too few for any batch to do so.
+
+    Example:
+
+    >>> from keras_fmm import training
+    >>> training.evaluation_batch_size(None, batch_size=64, images=145)
+    64
+    """
+    count = replicas(strategy)
+
+    def fills_all(batch):
+        last = images % batch
+        share = -(-last // count)
+        return last == 0 or share * (count - 1) < last
+
+    batch_size = batch_plan(strategy, batch_size, learning_rate=1.0).global_batch_size
+    below = range(batch_size, 0, -count)
+    above = range(batch_size + count, images + 2 * count, count)
+    for batch in (*below, *above):
+        if fills_all(batch):
+            return batch
+    raise ValueError(
+        f"Every batch of an evaluation must have an image for each of the {count} replicas. "
+        f"Received: images={images}, for which no batch size has. Take a larger split."
+    )

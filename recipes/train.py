@@ -1,0 +1,198 @@
+"""Train an image classifier with an attention of your choice, export it and check the exports.
+
+Question: none; this is the package's main job, from a dataset's name to files for a server and a
+phone. The other recipes ask questions.
+Data: `digits`, which is embedded, or any image classification dataset of tensorflow-datasets.
+Command:
+
+    python -m recipes.train --dataset digits --attention squeeze_excite --workdir runs/digits_se
+
+A run that was killed goes on where it was when the same command is given again. The folder holds
+the run's record (run.json), history.csv, the best model by validation accuracy (best.keras), the
+training curves (curves.png) and export/: model.keras, saved_model and model.tflite.
+Cost: about half a minute for 20 epochs of `digits` on 2 cores, exports included.
+Expected: about 98 % on the test split of `digits`.
+"""
+
+import dataclasses
+import math
+import sys
+
+import keras
+import numpy as np
+
+from keras_fmm import analysis, data, export, layers, models, plots, training
+from recipes.settings import parse, setting
+
+MODELS = {"toy_cnn": models.ToyCNN}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run is made of."""
+
+    # Data
+    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    validation_fraction: float = setting(0.1, "the part of train to validate on", minimum=0.001)
+    image_size: int | None = setting(None, "side to resize to; for images of many sizes", minimum=8)
+    preprocessing: str = setting(
+        "standardize", "inside the model", choices=("scale", "standardize")
+    )
+    # Model
+    model: str = setting("toy_cnn", "the backbone", choices=tuple(MODELS))
+    attention: str | None = setting(None, "the gate", choices=(None, *layers.GATES))
+    precision: str = setting(
+        "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
+    )
+    # Training
+    epochs: int = setting(30, "passes over train", minimum=1)
+    batch_size: int = setting(64, "images a step, of all replicas together", minimum=1)
+    learning_rate: float = setting(0.05, "of SGD", minimum=0.0)
+    momentum: float = setting(0.9, "of SGD", minimum=0.0)
+    seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
+    strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
+    # Output
+    workdir: str = setting("runs/train", "folder of the run")
+    tensorboard: bool = setting(False, "write logs for TensorBoard too")
+    smoke: bool = setting(False, "one epoch of ten steps, to see that all of it runs")
+
+
+# What does not make it another run: where its data and its folder lie, what it logs.
+NOT_IDENTITY = ("data_dir", "workdir", "tensorboard")
+
+
+def main(settings):
+    """Trains, scores, draws, exports and compares; returns the run's record, a dict."""
+    run, best, test, metrics = train(settings)
+    figure = plots.training_curves({run.record["name"]: run.record["history"]})
+    plots.save_figure(figure, run.workdir / "curves.png")
+    report = export_all(best, test, run.workdir / "export")
+    run.finish({**metrics, "exports": {row.name: dataclasses.asdict(row) for row in report}})
+    return run.record
+
+
+def train(settings):
+    """Trains one model, or goes on doing so.
+
+    Returns:
+        The `training.Run`; the best model by validation accuracy; the test split, a pipeline; and
+        what the best model costs and scores there, a dict.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(settings.precision)
+    dataset = data.load(
+        settings.dataset, settings.validation_fraction, settings.seed, settings.data_dir
+    )
+    strategy = training.strategy(settings.strategy)
+    plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
+    with strategy.scope():
+        model = build(settings, dataset, plan.learning_rate)
+    config = {
+        name: value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in NOT_IDENTITY
+    }
+    run = training.Run(settings.workdir, config, resumable=["epochs"])
+    fit(model, run, dataset, settings, plan.global_batch_size)
+
+    best = keras.models.load_model(run.workdir / "best.keras")
+    test = pipeline(dataset, "test", settings, plan.global_batch_size, shuffle=False)
+    loss, accuracy = best.evaluate(test, verbose=0)
+    metrics = {
+        "parameters": sum(math.prod(weight.shape) for weight in best.trainable_weights),
+        "multiply_adds": analysis.flops(best),
+        "test_loss": loss,
+        "test_accuracy": accuracy,
+    }
+    return run, best, test, metrics
+
+
+def build(settings, dataset, learning_rate):
+    """Returns the compiled model, which takes raw images: its preprocessing is inside."""
+    height, width, channels = dataset.input_shape
+    if settings.image_size is not None:
+        height = width = settings.image_size
+    inputs = keras.Input((height, width, channels), name="image")
+    model = MODELS[settings.model](
+        input_tensor=data.preprocessing(dataset, settings.preprocessing)(inputs),
+        classes=dataset.classes,
+        attention=settings.attention,
+    )
+    model.compile(
+        keras.optimizers.SGD(learning_rate, settings.momentum),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def fit(model, run, dataset, settings, batch_size):
+    """Trains from the run's last finished epoch on."""
+    initial_epoch = run.restore(model)
+    epochs = 1 if settings.smoke else settings.epochs
+    if initial_epoch >= epochs:
+        return
+    steps = dataset.steps("train", batch_size, drop_remainder=True)
+    evaluation_batch = training.evaluation_batch_size(
+        model.distribute_strategy, batch_size, dataset.sizes["validation"]
+    )
+    model.fit(
+        pipeline(
+            dataset,
+            "train",
+            settings,
+            batch_size,
+            seed=settings.seed,
+            initial_epoch=initial_epoch,
+            drop_remainder=True,
+        ),
+        validation_data=pipeline(dataset, "validation", settings, evaluation_batch, shuffle=False),
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        steps_per_epoch=min(steps, 10) if settings.smoke else steps,
+        # The pipeline shuffles, by the epoch's number.
+        shuffle=False,
+        callbacks=run.callbacks(tensorboard=settings.tensorboard),
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+def pipeline(dataset, split, settings, batch_size, **arguments):
+    size = settings.image_size and (settings.image_size, settings.image_size)
+    return dataset.pipeline(split, batch_size, image_size=size, **arguments)
+
+
+def export_all(model, test, folder):
+    """Writes the model in all three formats and returns how far they agree with it.
+
+    They are compared on the first batches of `test`, about 1,000 images at the most.
+    """
+    images = []
+    for batch, _ in test.as_numpy_iterator():
+        images.extend(batch)
+        if len(images) >= 1000:
+            break
+    images = np.stack(images)
+    export.save_model(model, folder / "model.keras")
+    saved_model = export.to_saved_model(model, folder / "saved_model")
+    tflite = export.to_tflite(model, folder / "model.tflite")
+    return export.compare(model, images, saved_model=saved_model, tflite=tflite)
+
+
+def show(metrics):
+    """Prints what a run came to."""
+    print(f"parameters     {metrics['parameters']:,}")
+    print(f"multiply-adds  {metrics['multiply_adds']:,} an image")
+    print(f"test accuracy  {metrics['test_accuracy']:.2%} (the best epoch by validation)")
+    for row in metrics["exports"].values():
+        print(
+            f"{row['name']:<14} differs by at most {row['max_difference']:.1e} from Keras, "
+            f"same class for {row['same_class']:.2%} of {row['images']} images"
+        )
+
+
+if __name__ == "__main__":
+    given = parse(Settings, __doc__)
+    show(main(given)["metrics"])
+    print(f"All of it is in {given.workdir}.")

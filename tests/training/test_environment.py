@@ -1,0 +1,46 @@
+import json
+import socket
+import subprocess
+
+import keras
+
+from keras_fmm import training
+
+
+def test_names_versions_device_and_replicas():
+    found = training.environment(training.strategy("mirrored"))
+    assert found["versions"]["keras"] == keras.__version__
+    assert found["versions"]["backend"] in found["versions"]
+    assert found["device"]["replicas"] == 2
+    assert found["device"]["cores"] >= 1
+    assert found["device"]["names"]
+
+
+def test_tells_no_path_and_no_host(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = json.dumps(training.environment())
+    assert str(tmp_path) not in text
+    assert f'"{socket.gethostname()}"' not in text
+
+
+def test_commit_of_the_working_directory(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.com"]
+        command = ["git", *identity, *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert training.environment()["git"] is None
+    git("init")
+    assert training.environment()["git"] is None  # no commit yet
+    (tmp_path / "a.txt").write_text("1")
+    git("add", "a.txt")
+    git("commit", "-m", "first")
+    git("tag", "-a", "v1", "-m", "a tag must not take the commit's place")
+    commit = git("rev-parse", "HEAD")
+    (tmp_path / "untracked.txt").write_text("2")
+    assert training.environment()["git"] == {"commit": commit, "dirty": False}
+    (tmp_path / "a.txt").write_text("3")
+    assert training.environment()["git"] == {"commit": commit, "dirty": True}

@@ -1,0 +1,59 @@
+"""A run killed three times ends with the same bits as one that was not."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+
+from keras_fmm import training
+from tests.training import killed_run
+
+SCRIPT = pathlib.Path(killed_run.__file__)
+ROOT = SCRIPT.parents[2]
+# The third epoch's second batch; then as the backup is written; then after it, before the record.
+KILLS = [("2", "batch"), ("3", "backup.npz"), ("4", "run.json")]
+
+
+def start(*arguments):
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ends_with(process, code):
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == code, errors[-2000:]
+
+
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    uninterrupted = start(whole, tmp_path / "whole.npz")
+    for kill in KILLS:
+        ends_with(start(killed, tmp_path / "killed.npz", *kill), -signal.SIGKILL)
+        if (killed / "best.keras").exists():
+            keras.saving.load_model(killed / "best.keras")
+    ends_with(start(killed, tmp_path / "killed.npz"), 0)
+    ends_with(uninterrupted, 0)
+
+    assert (killed / "history.csv").read_text() == (whole / "history.csv").read_text()
+    runs = [training.Run(path, killed_run.CONFIG, "loss").record for path in (whole, killed)]
+    for key in ("status", "config", "history", "metrics"):
+        assert runs[0][key] == runs[1][key], key
+    assert len(runs[0]["history"]["loss"]) == killed_run.CONFIG["epochs"]
+    with np.load(tmp_path / "whole.npz") as a, np.load(tmp_path / "killed.npz") as b:
+        assert len(a.files) == len(b.files) > 10
+        for name in a.files:
+            np.testing.assert_array_equal(a[name], b[name])
+    best = [keras.saving.load_model(path / "best.keras") for path in (whole, killed)]
+    for ours, theirs in zip(best[0].get_weights(), best[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    names = {path.name for path in killed.iterdir()}
+    assert names == {"run.json", "history.csv", "best.keras", "backup.npz"}

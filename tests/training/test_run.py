@@ -1,0 +1,150 @@
+import csv
+import importlib.util
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import training
+from tests.training import small
+
+
+def rows(workdir):
+    with open(workdir / "history.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_its_record_history_and_best_model(tmp_path):
+    workdir = tmp_path / "first"
+    run = training.Run(workdir, {"seed": 0, "sizes": (1, 2)})
+    assert run.record["status"] == "created"
+    model = small.make_model()
+    fitted = small.fit(model, run, epochs=3, validation_data=(small.X, small.Y))
+    run.finish({"test_accuracy": np.float32(0.5)})
+    record = json.loads((workdir / "run.json").read_text())
+    assert record == run.record
+    assert record["name"] == "first"
+    assert record["config"] == {"seed": 0, "sizes": [1, 2]}
+    assert record["status"] == "finished"
+    assert record["metrics"] == {"test_accuracy": 0.5}
+    assert record["history"] == fitted.history
+    assert len(record["seconds_per_epoch"]) == 3
+    assert record["start"] <= record["end"]
+    assert str(tmp_path) not in json.dumps(record)
+    assert [row["epoch"] for row in rows(workdir)] == ["0", "1", "2"]
+    assert [float(row["val_loss"]) for row in rows(workdir)] == fitted.history["val_loss"]
+    best = keras.saving.load_model(workdir / "best.keras")
+    accuracy = best.evaluate(small.X, small.Y, verbose=0)[1]
+    assert accuracy == pytest.approx(max(fitted.history["val_accuracy"]))
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {"run.json", "history.csv", "best.keras", "backup.npz"}
+
+
+def test_tensorboard_on_request(tmp_path):
+    pytest.importorskip("tensorboard")
+    run = training.Run(tmp_path, small.SEED, monitor="loss")
+    model = small.make_model()
+    run.restore(model)
+    model.fit(small.X, small.Y, callbacks=run.callbacks(tensorboard=True), verbose=0)
+    assert list((tmp_path / "tensorboard").rglob("events*"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="is installed")
+def test_tensorboard_that_is_not_installed_is_known_before_training(tmp_path):
+    run = training.Run(tmp_path, small.SEED, monitor="loss")
+    run.restore(small.make_model())
+    with pytest.raises(ImportError, match=r"pip install keras-fmm\[plots\]"):
+        run.callbacks(tensorboard=True)
+
+
+def test_a_finished_run_is_restored_and_can_be_made_longer(tmp_path):
+    def run(epochs):
+        return training.Run(tmp_path, {"epochs": epochs}, monitor="loss", resumable=("epochs",))
+
+    first = run(2)
+    model = small.make_model()
+    small.fit(model, first, epochs=2)
+    first.finish({"a": 1})
+    again = run(2)
+    other = small.make_model()
+    assert small.fit(other, again, epochs=2).history == {}
+    again.finish({"a": 1})
+    assert again.record == first.record
+    small.assert_same_state(model, other)
+    longer = run(3)
+    small.fit(small.make_model(), longer, epochs=3)
+    assert longer.record["status"] == "running"
+    assert longer.record["metrics"] == {}
+    assert longer.record["config"] == {"epochs": 3}
+    assert len(longer.record["history"]["loss"]) == len(rows(tmp_path)) == 3
+
+
+def test_resuming_keeps_the_best_model(tmp_path):
+    def fit(epochs, label):
+        run = training.Run(tmp_path, small.SEED, "loss")
+        model = small.make_model(keras.optimizers.Adam(0.1))
+        small.fit(model, run, epochs, y=np.full_like(small.Y, label))
+        return run.record["history"]["loss"]
+
+    fit(5, 0)
+    best = (tmp_path / "best.keras").read_bytes()
+    losses = fit(6, 1)
+    assert losses[-1] > min(losses[:-1])
+    assert (tmp_path / "best.keras").read_bytes() == best
+
+
+def test_braces_in_the_folder_are_literal(tmp_path):
+    run = training.Run(tmp_path / "lr{0.1}{epoch}", small.SEED, monitor="loss")
+    small.fit(small.make_model(), run, epochs=1)
+    assert (tmp_path / "lr{0.1}{epoch}" / "best.keras").exists()
+
+
+def test_two_replicas_resume_to_the_same_bits(tmp_path):
+    strategy = training.strategy("mirrored")
+
+    def fit(workdir, epochs):
+        keras.utils.set_random_seed(1)
+        with strategy.scope():
+            model = small.make_model()
+        run = training.Run(workdir, small.SEED, monitor="loss")
+        small.fit(model, run, epochs)
+        return model, run
+
+    model, whole = fit(tmp_path / "whole", 3)
+    fit(tmp_path / "parts", 1)
+    resumed, parts = fit(tmp_path / "parts", 3)
+    assert parts.record["environment"]["device"]["replicas"] == 2
+    assert parts.record["history"] == whole.record["history"]
+    small.assert_same_state(model, resumed)
+
+
+def test_restore_before_callbacks(tmp_path):
+    with pytest.raises(RuntimeError, match="`restore` must be called before"):
+        training.Run(tmp_path, small.SEED).callbacks()
+
+
+def test_fit_without_the_initial_epoch_is_refused(tmp_path):
+    small.fit(small.make_model(), training.Run(tmp_path, small.SEED, "loss"), epochs=1)
+    run = training.Run(tmp_path, small.SEED, "loss")
+    model = small.make_model()
+    assert run.restore(model) == 1
+    with pytest.raises(ValueError, match=r"epoch 0 .*with 1 finished epochs.*initial_epoch"):
+        model.fit(small.X, small.Y, epochs=2, callbacks=run.callbacks(), verbose=0)
+
+
+@pytest.mark.parametrize("state", ["unbuilt", "not compiled"])
+def test_a_model_that_cannot_be_restored_is_refused(tmp_path, state):
+    model = keras.Sequential([keras.layers.Dense(1)])
+    if state == "unbuilt":
+        model.compile("sgd", "mse")
+    else:
+        model.build((None, 2))
+    with pytest.raises(ValueError, match="must be built and compiled"):
+        training.Run(tmp_path, small.SEED).restore(model)
+
+
+def test_a_monitor_that_is_no_metric_is_refused(tmp_path):
+    run = training.Run(tmp_path, small.SEED, monitor="val_accuracy")
+    with pytest.raises(ValueError, match=r"monitor='val_accuracy'.*\['accuracy', 'loss'\]"):
+        small.fit(small.make_model(), run, epochs=1)
