@@ -7,6 +7,8 @@ import pathlib
 import keras
 import pytest
 
+from keras_fmm import layers
+
 ROOT = pathlib.Path(__file__).parents[1]
 PORTABLE = ("checks", "files", "ops", "layers", "models")
 
@@ -25,3 +27,26 @@ def test_examples_of_docstrings(name):
     failed, attempted = doctest.testmod(importlib.import_module(name))
     assert attempted
     assert not failed
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
+def test_readmes_example(tmp_path, monkeypatch, capsys):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    example = readme.split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, "README.md", "exec"), {})
+    assert (tmp_path / "model.tflite").exists()
+    row = capsys.readouterr().out.splitlines()[-1].split()
+    assert row[:2] == ["tflite", "8"]
+    assert float(row[2]) < 1e-5
+
+
+def test_readme_lists_every_layer_gate_and_recipe():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = [f"| `{name}` |" for name in layers.__all__ if isinstance(getattr(layers, name), type)]
+    named += [f'| `"{name}"` |' for name in layers.GATES]
+    for path in (ROOT / "recipes").glob("*.py"):
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8"):
+            named.append(f"python -m recipes.{path.stem}")
+    missing = [name for name in named if name not in readme]
+    assert not missing, f"README's tables lack {missing}"
