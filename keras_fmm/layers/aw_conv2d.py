@@ -62,7 +62,8 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             - "vectorized_map": the formula said plainly, the reference. Holds
               `batch * size of kernel`; on TensorFlow it cannot be trained with
               `jit_compile=True`.
-        synchronized: bool, whether the batch norms take their statistics over all replicas.
+        synchronized: bool, whether the batch norms take their statistics over all replicas; True
+            on the TensorFlow backend only.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     `pointwise_conv1`, `batch_norm1`, `pointwise_conv2`, `batch_norm2`, `kernel` and `bias` are

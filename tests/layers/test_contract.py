@@ -21,7 +21,8 @@ def as_model(row, layer, unknown_sizes=True):
     """A functional model of the layer alone, with height and width unknown or known."""
     shape = (None, None, row.input_shape[3]) if unknown_sizes else row.input_shape[1:]
     inputs = [keras.Input(shape) for _ in range(row.inputs)]
-    return keras.Model(inputs, layer(inputs if row.inputs > 1 else inputs[0]))
+    inputs = inputs if row.inputs > 1 else inputs[0]
+    return keras.Model(inputs, layer(inputs))
 
 
 def each(function, inputs):

@@ -67,7 +67,8 @@ def test_two_replicas_train_like_one(row):
         with strategy.scope():
             layer = row.make()
             inputs = [keras.Input(row.input_shape[1:]) for _ in range(row.inputs)]
-            outputs = layer(inputs if row.inputs > 1 else inputs[0])
+            inputs = inputs if row.inputs > 1 else inputs[0]
+            outputs = layer(inputs)
             # A layer without weights has something to train too.
             outputs = keras.layers.Dense(1, kernel_initializer="ones", name="top")(outputs)
             model = keras.Model(inputs, outputs)

@@ -33,7 +33,6 @@ def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
 
 @pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=strategies.cases())
-@hypothesis.settings(max_examples=15)
 def test_gradients_equal_finite_differences_of_the_loop(conv, case):
     hypothesis.assume(conv is not ops.factored_conv or case.input_reduction == case.shape[3])
     arrays = random_case(case)
