@@ -17,7 +17,7 @@ test: $(INSTALLED)
 	$(TEST)
 
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models
+	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models tests/test_docs.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

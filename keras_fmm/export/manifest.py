@@ -2,14 +2,11 @@
 
 import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
 import pathlib
-import platform
 
 from keras_fmm import files as whole_files
-from keras_fmm import version
 
 _MANIFEST = "manifest.json"
 # What lies in the folder of artefacts and is none.
@@ -26,7 +23,7 @@ _KEYS = {
 }
 
 
-def manifest_entry(name, files, command, dataset, score, folder, date=None, versions=None):
+def manifest_entry(name, files, command, dataset, score, versions, folder, date=None):
     """Returns the manifest's entry for one artefact, with the sha256 of each of its files.
 
     Args:
@@ -36,10 +33,9 @@ def manifest_entry(name, files, command, dataset, score, folder, date=None, vers
         command: str, the command that made it.
         dataset: str, what it was trained on.
         score: dict of str to number, what it scored there, e.g. {"accuracy": 0.97}.
+        versions: dict of str to str, what made it, e.g. `training.environment()["versions"]`.
         folder: str or `os.PathLike`, where the manifest is.
         date: str, an ISO date. Default: today.
-        versions: dict of str to str. Default: those of Python, Keras, TensorFlow, NumPy and this
-            package.
 
     Returns:
         dict of these and the files, as {path relative to the folder: sha256}.
@@ -63,7 +59,7 @@ def manifest_entry(name, files, command, dataset, score, folder, date=None, vers
         "dataset": dataset,
         "score": score,
         "date": date or datetime.date.today().isoformat(),
-        "versions": versions or _versions(),
+        "versions": versions,
     }
     _refuse(_entry_problems(entry), "An entry of a manifest must be whole")
     return entry
@@ -92,7 +88,13 @@ def add_to_manifest(folder, entry):
     >>> folder = pathlib.Path(tempfile.mkdtemp())
     >>> _ = (folder / "toy.tflite").write_text("weights")
     >>> entry = export.manifest_entry(
-    ...     "toy", ["toy.tflite"], "python -m recipes.demo", "digits", {"accuracy": 0.97}, folder
+    ...     "toy",
+    ...     files=["toy.tflite"],
+    ...     command="python -m recipes.demo",
+    ...     dataset="digits",
+    ...     score={"accuracy": 0.97},
+    ...     versions={"keras": "3.15.1"},
+    ...     folder=folder,
     ... )
     >>> export.add_to_manifest(folder, entry).name
     'manifest.json'
@@ -210,13 +212,3 @@ def _read(path):
 def _refuse(problems, rule):
     if problems:
         raise ValueError(f"{rule}. Received:\n" + "\n".join(f"- {line}" for line in problems))
-
-
-def _versions():
-    versions = {"python": platform.python_version(), "keras_fmm": version.__version__}
-    for package in ("keras", "numpy", "tensorflow"):
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -68,6 +68,34 @@ def test_gradients_equal_finite_differences_of_the_equations(implementation, cas
         )
 
 
+@pytest.mark.parametrize(
+    ("shape", "arguments"),
+    [
+        ((3, 7, 5, 4), {"kernel_size": 3, "padding": "same", "strides": (2, 3)}),
+        ((3, 7, 8, 4), {"kernel_size": (1, 3), "dilation_rate": (1, 2)}),
+        ((3, 4, 4, 4), {"kernel_size": 1}),
+        ((2, 2, 1, 4), {"kernel_size": (5, 3), "padding": "same"}),
+        ((2, 6, 6, 4), {"kernel_size": 2, "input_reduction": 1, "output_reduction": 2}),
+        ((2, 6, 6, 4), {"kernel_size": 2, "input_reduction": 2, "kernel_reduction": 2}),
+        ((2, 6, 6, 4), {"kernel_size": 2, "input_reduction": 4, "output_reduction": 4}),
+    ],
+)
+def test_a_step_of_training_is_the_same_under_xla_with_all_sizes_unknown(shape, arguments):
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=shape).astype("float32")
+    results = []
+    for jit_compile in (False, True):
+        layer = layers.AWConv2D(4, reduction=2, **arguments)
+        model = keras.Sequential([keras.Input((None, None, shape[3])), layer])
+        weights.randomise(layer)
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+        targets = np.zeros(layer.compute_output_shape(shape), "float32")
+        model.fit(inputs, targets, batch_size=len(inputs), verbose=0)
+        results.append(model.get_weights())
+    for plain, compiled in zip(*results, strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-4)
+
+
 def test_by_hand():
     # A 1x1 kernel of 2 on the constant image 3; batch norm 1 divides by sqrt(1 + 1e-5); the
     # second product is zero, so the attention is sigmoid(beta) = 1/4 and the kernel 2 * 5/4.
