@@ -27,12 +27,15 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# PIP_CONSTRAINT rather than -c: it holds for the build of source packages too.
+# The two variables rather than -c: they hold for the build of source packages too, the first in
+# pip before 25.3, the second from then on.
+$(INSTALLED): export PIP_CONSTRAINT := constraints.txt
+$(INSTALLED): export PIP_BUILD_CONSTRAINT := constraints.txt
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check -e .[all]
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .[all]
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist runs saved_models/demo
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist saved_models/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

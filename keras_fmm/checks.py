@@ -1,5 +1,7 @@
 """Argument checks with one error wording: the rule, then what was received, then the cure."""
 
+import math
+import numbers
 import operator
 
 import keras
@@ -26,6 +28,16 @@ def positive_integer(name, value):
     if number < 1:
         raise ValueError(message)
     return number
+
+
+def number(name, value):
+    """Returns `value`, a finite real number, as a float; raises TypeError or ValueError."""
+    message = f"`{name}` must be a finite number. Received: {name}={value!r}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(message)
+    if not math.isfinite(value):
+        raise ValueError(message)
+    return float(value)
 
 
 def positive_odd_integer(name, value):
@@ -86,7 +98,8 @@ def feature_map_shape(layer, shape, data_format):
         order = "(batch, channels, height, width)"
     if len(shape) != 4:
         raise ValueError(
-            f"The input of {layer} must have rank 4, {order}. Received: input_shape={shape}"
+            f"The input of {layer} must have rank 4, {order}. Received: input_shape={shape}. "
+            "Give a batch of feature maps; `keras.layers.Reshape` adds an axis."
         )
     channels = shape[-1] if data_format == "channels_last" else shape[1]
     if channels is None:
@@ -111,7 +124,7 @@ def known_feature_map(layer, shape, data_format):
     if height is None or width is None:
         raise ValueError(
             f"The cost of {layer} depends on the input's height and width, which must be known. "
-            f"Received: input_shape={tuple(shape)}"
+            f"Received: input_shape={tuple(shape)}. Give the shape of one image that you mean."
         )
     return height, width, channels
 

@@ -1,6 +1,7 @@
 """Writing files whole or not at all."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import tempfile
@@ -10,9 +11,11 @@ import tempfile
 def replacing(path):
     """Gives a temporary path beside `path`, which takes `path`'s place if the block succeeds.
 
-    A block that raises, or a process that is killed in it, leaves at `path` what was there before.
-    The temporary path keeps the ending of `path` (writers choose their format by it) and may be
-    made a file or a folder by the block. A missing parent folder is made.
+    A block that raises, or a process that is killed in it, leaves at `path` what was there before,
+    and, where it was killed, a hidden folder beside it that may be deleted. (A folder cannot be
+    replaced in one step: between two there is, for a moment, nothing at `path`.) The temporary
+    path keeps the ending of `path` (writers choose their format by it) and may be made a file or a
+    folder by the block; a folder is replaced by a folder only. A missing parent folder is made.
 
     Args:
         path: str or `os.PathLike`, the file or folder to write.
@@ -21,8 +24,7 @@ def replacing(path):
         `pathlib.Path`, where to write; nothing is there yet.
 
     Raises:
-        OSError: the folder cannot be written or is full; of the same class and errno as the
-            cause, and with the cure.
+        OSError: the folder cannot be written or is full, with the cure.
 
     Example:
 
@@ -37,15 +39,29 @@ def replacing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            temporary = pathlib.Path(folder) / path.name
+            new = pathlib.Path(folder) / "new"
+            new.mkdir()
+            temporary = new / path.name
             yield temporary
             if path.is_dir():
-                # os.replace cannot put a folder where a non-empty one is: move the old one out.
-                os.replace(path, pathlib.Path(folder) / "old")
-            os.replace(temporary, path)
+                _replace_folder(path, temporary, pathlib.Path(folder) / "old")
+            else:
+                os.replace(temporary, path)
     except OSError as error:
-        raise type(error)(
+        # Of the subclass that belongs to the number.
+        raise OSError(
             error.errno,
-            f"{path} could not be written ({error.strerror or error}). "
+            f"{path} could not be written ({error}). "
             "Choose a folder that can be written and has room",
         ) from error
+
+
+def _replace_folder(path, temporary, old):
+    if not temporary.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder is there, which would be lost")
+    os.replace(path, old)
+    try:
+        os.replace(temporary, path)
+    except OSError:
+        os.replace(old, path)
+        raise

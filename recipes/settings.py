@@ -1,11 +1,12 @@
 """A recipe's command line, made from its frozen dataclass of settings.
 
 A field is declared as `name: type = setting(default, "what it is", choices=...)`; the types are
-str, int, float and bool, each also `| None`.
+str, int, float and bool, each also `| None`. The default `...` makes the flag required.
 """
 
 import argparse
 import dataclasses
+import sys
 import types
 import typing
 
@@ -14,13 +15,32 @@ def setting(default, text, choices=None, minimum=None):
     """Returns a dataclass field with what the command line says of it.
 
     Args:
-        default: the value without the flag.
+        default: the value without the flag; `...` where there is none.
         text: str, one line of help.
         choices: sequence of what is allowed, or None for anything of the type.
         minimum: the least number allowed, or None.
     """
     metadata = {"text": text, "choices": choices, "minimum": minimum}
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def start(main, settings, description, arguments=None):
+    """Calls `main` with the settings that a command line gives, and returns what it returns.
+
+    An error that says what is wrong with the settings, the data or a folder ends the program with
+    one line; the flag `--traceback`, which every recipe has, shows where it came from.
+    """
+    parsed, traceback = parse(settings, description, arguments)
+    try:
+        return main(parsed)
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        if traceback:
+            raise
+        sys.exit(f"error: {error}\n(--traceback shows where it came from)")
+    except KeyboardInterrupt:
+        sys.exit("stopped")
 
 
 def parse(settings, description, arguments=None):
@@ -32,7 +52,7 @@ def parse(settings, description, arguments=None):
         arguments: list of str, or None for the command line.
 
     Returns:
-        An instance of `settings`.
+        An instance of `settings`, and whether a traceback is asked for.
     """
     parser = argparse.ArgumentParser(
         description=description,
@@ -47,19 +67,28 @@ def parse(settings, description, arguments=None):
         text = field.metadata["text"]
         if field.metadata["choices"] is not None:
             text += f": {_listed(field.metadata['choices'])}"
-        text += f" (default: {_shown(field.default)})"
+        required = field.default is dataclasses.MISSING
+        text += "" if required else f" (default: {_shown(field.default)})"
         if kind is bool:
             action = argparse.BooleanOptionalAction
             parser.add_argument(flag, action=action, default=field.default, help=text)
         else:
             reader = _reader(kind, optional, field.metadata["choices"], field.metadata["minimum"])
             parser.add_argument(
-                flag, type=reader, default=field.default, help=text, metavar=kind.__name__
+                flag,
+                type=reader,
+                default=field.default,
+                required=required,
+                help=text,
+                metavar=kind.__name__,
             )
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     values, unknown = parser.parse_known_args(arguments)
     if unknown:
         parser.error(f"unknown: {' '.join(unknown)}. The flags are {' '.join(flags)}.")
-    return settings(**vars(values))
+    values = vars(values)
+    traceback = values.pop("traceback")
+    return settings(**values), traceback
 
 
 def _kind(settings, field):

@@ -16,13 +16,15 @@ Expected: about 98 % on the test split of `digits`.
 
 import dataclasses
 import math
+import pathlib
+import re
 import sys
 
 import keras
 import numpy as np
 
 from keras_fmm import analysis, data, export, layers, models, plots, training
-from recipes.settings import parse, setting
+from recipes.settings import setting, start
 
 MODELS = {"toy_cnn": models.ToyCNN}
 
@@ -53,7 +55,7 @@ class Settings:
     seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     # Output
-    workdir: str = setting("runs/train", "folder of the run")
+    workdir: str | None = setting(None, "folder of the run; none: runs/MODEL_ATTENTION_DATASET")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
     smoke: bool = setting(False, "one epoch of ten steps, to see that all of it runs")
 
@@ -63,12 +65,13 @@ NOT_IDENTITY = ("data_dir", "workdir", "tensorboard")
 
 
 def main(settings):
-    """Trains, scores, draws, exports and compares; returns the run's record, a dict."""
+    """Trains, scores, draws, exports, compares and prints; returns the run's record, a dict."""
     run, best, test, metrics = train(settings)
     figure = plots.training_curves({run.record["name"]: run.record["history"]})
     plots.save_figure(figure, run.workdir / "curves.png")
     report = export_all(best, test, run.workdir / "export")
     run.finish({**metrics, "exports": {row.name: dataclasses.asdict(row) for row in report}})
+    print_results(run)
     return run.record
 
 
@@ -79,6 +82,8 @@ def train(settings):
         The `training.Run`; the best model by validation accuracy; the test split, a pipeline; and
         what the best model costs and scores there, a dict.
     """
+    if settings.smoke:
+        settings = dataclasses.replace(settings, epochs=1)
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(settings.precision)
     dataset = data.load(
@@ -93,7 +98,7 @@ def train(settings):
         for name, value in dataclasses.asdict(settings).items()
         if name not in NOT_IDENTITY
     }
-    run = training.Run(settings.workdir, config, resumable=["epochs"])
+    run = training.Run(settings.workdir or default_workdir(settings), config, resumable=["epochs"])
     fit(model, run, dataset, settings, plan.global_batch_size)
 
     best = keras.models.load_model(run.workdir / "best.keras")
@@ -106,6 +111,12 @@ def train(settings):
         "test_accuracy": accuracy,
     }
     return run, best, test, metrics
+
+
+def default_workdir(settings):
+    parts = [settings.model, settings.attention or "plain", settings.dataset]
+    parts += ["smoke"] if settings.smoke else []
+    return pathlib.Path("runs") / re.sub("[^a-z0-9]+", "_", "_".join(parts).lower())
 
 
 def build(settings, dataset, learning_rate):
@@ -130,9 +141,17 @@ def build(settings, dataset, learning_rate):
 def fit(model, run, dataset, settings, batch_size):
     """Trains from the run's last finished epoch on."""
     initial_epoch = run.restore(model)
-    epochs = 1 if settings.smoke else settings.epochs
-    if initial_epoch >= epochs:
+    if initial_epoch > settings.epochs:
+        raise ValueError(
+            "`epochs` must not be fewer than the run already has. Received: "
+            f"epochs={settings.epochs} for {run.workdir}, which has {initial_epoch}. "
+            "Take another workdir."
+        )
+    if initial_epoch == settings.epochs:
+        print(f"{run.workdir} has its {settings.epochs} epochs already.")
         return
+    if initial_epoch:
+        print(f"{run.workdir} goes on after epoch {initial_epoch}.")
     steps = dataset.steps("train", batch_size, drop_remainder=True)
     evaluation_batch = training.evaluation_batch_size(
         model.distribute_strategy, batch_size, dataset.sizes["validation"]
@@ -149,7 +168,7 @@ def fit(model, run, dataset, settings, batch_size):
         ),
         validation_data=pipeline(dataset, "validation", settings, evaluation_batch, shuffle=False),
         initial_epoch=initial_epoch,
-        epochs=epochs,
+        epochs=settings.epochs,
         steps_per_epoch=min(steps, 10) if settings.smoke else steps,
         # The pipeline shuffles, by the epoch's number.
         shuffle=False,
@@ -180,8 +199,8 @@ def export_all(model, test, folder):
     return export.compare(model, images, saved_model=saved_model, tflite=tflite)
 
 
-def show(metrics):
-    """Prints what a run came to."""
+def print_results(run):
+    metrics = run.record["metrics"]
     print(f"parameters     {metrics['parameters']:,}")
     print(f"multiply-adds  {metrics['multiply_adds']:,} an image")
     print(f"test accuracy  {metrics['test_accuracy']:.2%} (the best epoch by validation)")
@@ -190,9 +209,8 @@ def show(metrics):
             f"{row['name']:<14} differs by at most {row['max_difference']:.1e} from Keras, "
             f"same class for {row['same_class']:.2%} of {row['images']} images"
         )
+    print(f"All of it is in {run.workdir}.")
 
 
 if __name__ == "__main__":
-    given = parse(Settings, __doc__)
-    show(main(given)["metrics"])
-    print(f"All of it is in {given.workdir}.")
+    start(main, Settings, __doc__)

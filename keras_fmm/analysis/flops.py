@@ -4,19 +4,27 @@ import math
 
 import keras
 
-# Layers whose weights only shift, scale or look up: no convolution and no matrix product.
-_ELEMENTWISE = (
-    keras.layers.BatchNormalization,
-    keras.layers.Embedding,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.Normalization,
-    keras.layers.PReLU,
-    keras.layers.RMSNormalization,
+# Layers with weights of rank 2 or more that make no convolution and no matrix product.
+_NO_PRODUCTS = (keras.layers.Embedding, keras.layers.PReLU)
+
+# Layers without weights that multiply tensors with each other.
+_UNCOUNTED_LAYERS = (keras.layers.AdditiveAttention, keras.layers.Attention, keras.layers.Dot)
+
+# Bare operations, by the names of their classes in keras.ops, that do and are not counted here.
+_UNCOUNTED_OPERATIONS = (
+    "Conv",
+    "ConvTranspose",
+    "DepthwiseConv",
+    "DotProductAttention",
+    "Einsum",
+    "Matmul",
+    "SeparableConv",
+    "Dot",
+    "Tensordot",
 )
 
 
-def flops(model, input_shape=None):
+def flops(model, input_shape=None, costs=None):
     """Returns the multiply-adds of a model for one sample.
 
     One multiply-add is counted for each multiplication in a convolution, a matrix product or a
@@ -25,21 +33,26 @@ def flops(model, input_shape=None):
     pooling, bias, normalisation and activation are not counted. This is what papers on
     convolutional networks call FLOPs; where a FLOP is an addition or a multiplication, double it.
 
-    A layer with a method `multiply_adds(input_shape)` says its own cost, as those of this package
-    do. A layer called several times counts at each call, nested models are entered, bare
-    operations (`x + y`, `keras.ops`) count nothing.
+    Counted are Keras' convolutions and `Dense`, and every layer with a method
+    `multiply_adds(input_shape)`, as those of this package have. A layer without weights, or with
+    weights of rank 1 only, which shift or scale, counts nothing; any other must be in `costs`. A
+    layer called several times counts at each call; nested models are entered. Of bare operations,
+    a product of two features counts, as above, and sums and the like count nothing.
 
     Args:
         model: a functional or Sequential `keras.Model`, built.
         input_shape: tuple without the batch, for a model of one input whose height and width are
             unknown; None takes the model's own.
+        costs: dict from a layer's class to a function of the layer and its input's shape (a tuple,
+            or a list of them, the batch first) that returns its multiply-adds; it goes before
+            what is known here.
 
     Returns:
         int.
 
     Raises:
-        ValueError: sizes are not known, the model is neither functional nor built, or a layer
-            with weights is neither known here nor says its cost.
+        ValueError: sizes are not known, the model is neither functional nor built, or it holds a
+            layer or an operation whose cost is not known.
 
     Example:
 
@@ -51,8 +64,9 @@ def flops(model, input_shape=None):
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
         raise ValueError(
-            "`model` must be a functional `keras.Model` or a built Sequential. "
-            f"Received: model={model}. Call `model.build(input_shape)` on a Sequential first."
+            "`model` must be a functional `keras.Model` or a Sequential with an input. "
+            f"Received: model={model}. Give a Sequential a `keras.Input`, or call a subclassed "
+            "model on a `keras.Input` and take `keras.Model(inputs, outputs)`."
         )
     model = _functional(model)
     inputs = model.input
@@ -63,7 +77,7 @@ def flops(model, input_shape=None):
                 f"Received: a model of {len(model.inputs)} inputs. Build it with known sizes."
             )
         inputs = keras.KerasTensor((None, *input_shape), dtype=inputs.dtype)
-    return _model_cost(model, inputs)
+    return _model_cost(model, inputs, costs or {})
 
 
 def _functional(model):
@@ -72,55 +86,70 @@ def _functional(model):
     return model
 
 
-def _model_cost(model, inputs):
+def _model_cost(model, inputs, costs):
     """Visits each call of each layer once, and leaves the model and its layers as they were."""
     calls = []
     keras.models.clone_model(
         model,
-        input_tensors=keras.tree.map_structure(
-            lambda x: keras.Input(batch_shape=x.shape, dtype=x.dtype), inputs
-        ),
+        input_tensors=_in_structure_of(model.input, inputs),
         clone_function=lambda layer: _Probe(layer, calls),
     )
-    return sum(_layer_cost(*call) for call in calls)
+    return sum(_cost(*call, costs) for call in calls)
 
 
-class _Probe(keras.layers.Layer):
+def _in_structure_of(structure, inputs):
+    """Returns fresh inputs of the shapes of `inputs`, nested as `structure` is."""
+    fresh = [
+        keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name)
+        for x in keras.tree.flatten(inputs)
+    ]
+    return keras.tree.pack_sequence_as(structure, fresh)
+
+
+class _Probe(keras.Operation):
     """Stands for a layer in a clone: gives its output's shape, and notes the call in a list."""
 
     def __init__(self, layer, calls):
-        super().__init__(name=layer.name, autocast=False)
-
-        def visit(*args, **kwargs):
-            outputs = layer.compute_output_spec(*args, **kwargs)
-            if isinstance(layer, keras.layers.Layer):
-                calls.append((layer, args[0] if args else kwargs, outputs))
-            return outputs
-
-        # A function, not the layer itself: Keras would track a layer as a part of this one.
-        self._visit = visit
-
-    def call(self, *args, **kwargs):
-        return self._visit(*args, **kwargs)
+        super().__init__(name=layer.name)
+        self.layer = layer
+        self.calls = calls
 
     def compute_output_spec(self, *args, **kwargs):
-        return self._visit(*args, **kwargs)
+        outputs = self.layer.compute_output_spec(*args, **kwargs)
+        tensors = [x for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
+        self.calls.append((self.layer, args[0] if args else kwargs, tensors, outputs))
+        return outputs
 
 
-def _layer_cost(layer, inputs, outputs):
+def _cost(layer, inputs, tensors, outputs, costs):
+    shape = tensors[0].shape if len(tensors) == 1 else [x.shape for x in tensors]
+    if type(layer) in costs:
+        return costs[type(layer)](layer, shape)
     if isinstance(layer, keras.Model):
-        return _model_cost(_functional(layer), inputs)
+        return _model_cost(_functional(layer), inputs, costs)
     if hasattr(layer, "multiply_adds"):
-        is_one = isinstance(inputs, keras.KerasTensor)
-        return layer.multiply_adds(inputs.shape if is_one else [x.shape for x in inputs])
+        return layer.multiply_adds(shape)
+    name = type(layer).__name__
+    if not isinstance(layer, keras.layers.Layer):
+        if name in _UNCOUNTED_OPERATIONS:
+            raise ValueError(
+                "The multiply-adds of bare convolutions and matrix products are not counted. "
+                f"Received: the operation {layer.name!r} of class {name}. Put it into a layer "
+                "that has a method `multiply_adds(input_shape)`."
+            )
+        is_product = name == "Multiply" and len(tensors) == 2
+        return _sizes(layer, outputs) if is_product else 0
     for kinds, rule in _RULES:
         if isinstance(layer, kinds):
             return rule(layer, inputs, outputs)
-    if layer.trainable_variables and not isinstance(layer, _ELEMENTWISE):
+    has_products = any(len(weight.shape) > 1 for weight in layer.weights)
+    if isinstance(layer, _UNCOUNTED_LAYERS) or (
+        has_products and not isinstance(layer, _NO_PRODUCTS)
+    ):
         raise ValueError(
-            "The multiply-adds of every layer with weights must be known. "
-            f"Received: the layer {layer.name!r} of class {type(layer).__name__}. "
-            "Give it a method `multiply_adds(input_shape)`."
+            "The multiply-adds of every layer that multiplies must be known. "
+            f"Received: the layer {layer.name!r} of class {name}. Give the class a method "
+            "`multiply_adds(input_shape)`, or `flops` the argument `costs`."
         )
     return 0
 

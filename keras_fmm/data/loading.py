@@ -14,7 +14,8 @@ def load(name="digits", validation_fraction=0.1, seed=0, data_dir=None):
     tensorflow-datasets, with configuration and version if wanted ("imagenette/160px-v2",
     "cifar10:3.0.2"); it is downloaded and prepared if `data_dir` does not hold it.
 
-    Test is the dataset's own test split. Where there is none, it is its validation split; where
+    Test is the dataset's own test split. Where that is missing, or its labels are hidden, it is
+    its validation split; where
     there is neither ("digits"), it is a fifth of the examples, cut by a fixed seed. It never
     depends on `seed`, so that scores of different seeds can be compared. Validation is cut from
     train, by `seed`. For "digits" both cuts take the same part of each class; for the others they

@@ -14,6 +14,8 @@ class AttentionMapMixin:
     def attention_map(self, inputs, training=False):
         """Returns the attention of these inputs instead of the layer's outputs.
 
+        It is a call of the layer: an `activity_regularizer` takes it for one.
+
         Args:
             inputs: as for calling the layer; symbolic inputs give a symbolic map.
             training: bool, whether batch norm inside the attention takes the batch's statistics.

@@ -66,6 +66,8 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             on the TensorFlow backend only.
         **kwargs: the arguments of `keras.layers.Layer`.
 
+    `enable_lora` (of `keras.layers.Conv2D`) freezes the kernel and leaves the attention trainable.
+
     `pointwise_conv1`, `batch_norm1`, `pointwise_conv2`, `batch_norm2`, `kernel` and `bias` are
     attributes of the built layer; its weights are, in order, kernel, bias and those of the four.
 
@@ -179,10 +181,6 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
                 f"channel. Received: input_reduction={self.input_reduction} with {channels} input "
                 'channels. Take `input_reduction=None` or `implementation="auto"`.'
             )
-        super().build(input_shape)
-        axis = -1 if self.data_format == "channels_last" else 1
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
-
         hidden = max(1, channels // self.reduction)
         entries = self._groups * self.filters // self.output_reduction
         self.pointwise_conv1 = self._pointwise_conv(hidden, "pointwise_conv1")
@@ -193,6 +191,11 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         self.pointwise_conv2.build((None, None, None, hidden))
         self.batch_norm2 = self._batch_norm("batch_norm2")
         self.batch_norm2.build((None, None, None, entries))
+
+        # Last: with `lora_rank` it lets no more sub-layers be made.
+        super().build(input_shape)
+        axis = -1 if self.data_format == "channels_last" else 1
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
 
     def _attention_groups(self, channels):
         """Returns C1 / r_C1, the groups of input channels that the attention tells apart."""
@@ -208,6 +211,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             1,
             use_bias=False,
             data_format="channels_last",
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name=name,
         )
@@ -217,6 +221,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             momentum=0.9,
             epsilon=1e-5,
             synchronized=self.synchronized,
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name=name,
         )
@@ -247,14 +252,14 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             return attention
         outputs = self._convolve()(
             inputs,
-            ops.cast(self.kernel, inputs.dtype),
+            self.kernel,
             1 + attention if self.use_residual else attention,
             self.strides,
             self.padding,
             self.dilation_rate,
         )
         if self.use_bias:
-            outputs = ops.add(outputs, ops.cast(self.bias, inputs.dtype))
+            outputs = ops.add(outputs, self.bias)
         if self.activation is not None:
             outputs = self.activation(outputs)
         return from_channels_last(outputs, self.data_format)

@@ -55,6 +55,11 @@ class CBAM(FeatureGate):
         data_format=None,
         **kwargs,
     ):
+        if "merge" in kwargs:
+            raise ValueError(
+                f"CBAM merges by the product only. Received: merge={kwargs['merge']!r}. "
+                'Chain ChannelAttention(merge="add") and SpatialAttention(merge="add").'
+            )
         super().__init__(merge="multiply", data_format=data_format, **kwargs)
         self.reduction = checks.positive_integer("reduction", reduction)
         self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
@@ -72,6 +77,7 @@ class CBAM(FeatureGate):
         shared = {
             "use_max_pool": self.use_max_pool,
             "data_format": self.data_format,
+            "trainable": self.trainable,
             "dtype": self.dtype_policy,
         }
         channel = ChannelAttention(reduction=self.reduction, name="channel_attention", **shared)

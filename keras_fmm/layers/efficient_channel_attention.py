@@ -63,6 +63,7 @@ class EfficientChannelAttention(FeatureGate):
         super().__init__(merge=merge, data_format=data_format, **kwargs)
         if kernel_size is not None:
             kernel_size = checks.positive_odd_integer("kernel_size", kernel_size)
+        gamma, beta = checks.number("gamma", gamma), checks.number("beta", beta)
         if gamma == 0:
             raise ValueError(f"`gamma` must not be zero. Received: gamma={gamma!r}")
         self.kernel_size = kernel_size
@@ -81,6 +82,7 @@ class EfficientChannelAttention(FeatureGate):
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer,
             kernel_regularizer=self.kernel_regularizer,
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name="convolution",
         )

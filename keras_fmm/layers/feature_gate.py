@@ -12,7 +12,7 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
     """Merges feature maps with a gate computed from them: `outputs = merge(x, g(x))`.
 
     A subclass overrides `compute_attention_map`, which gives `g(x)`, creates and builds its
-    sub-layers in `build`, and says in `attention_multiply_adds` what `g` costs.
+    sub-layers in `build_attention`, and says in `attention_multiply_adds` what `g` costs.
 
     Args:
         merge: "multiply" (default), or "add": the FMM paper's ablation without the product,
@@ -59,6 +59,9 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
 
     def build_attention(self, channels):
         """Creates and builds the sub-layers; the default has none.
+
+        Give each `dtype=self.dtype_policy` and `trainable=self.trainable`: a layer that is frozen
+        before it is built, as in a frozen model that is loaded, must have frozen sub-layers.
 
         Args:
             channels: int, the channels of the inputs.

@@ -10,8 +10,8 @@ class MultiplicativeResidual(keras.layers.Multiply):
     """Multiplies a residual branch with its shortcut: `outputs = F(x) * x`.
 
     It stands where a residual block has `keras.layers.Add`. Unlike `keras.layers.Multiply` it
-    refuses shapes that would broadcast. A chain of them explodes: the FMM paper could not train
-    more than seven blocks.
+    refuses shapes that would broadcast, as far as they are known when it is traced. A chain of
+    them explodes: the FMM paper could not train more than seven blocks.
 
     Args:
         **kwargs: the arguments of `keras.layers.Layer`.

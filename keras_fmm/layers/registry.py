@@ -27,7 +27,8 @@ def get_gate(attention, name=None):
 
     Args:
         attention: None, a name among `GATES` (the layer's defaults), or a callable without
-            arguments that returns a fresh layer, such as `lambda: SqueezeExcite(reduction=8)`.
+            arguments that returns a fresh layer, such as `lambda: SqueezeExcite(reduction=8)`. A
+            layer of your own needs `get_config`, or it loses `name` when a model is saved.
         name: str, what to call the layer; None leaves its own name.
 
     Raises:
@@ -62,9 +63,10 @@ def get_gate(attention, name=None):
         if not isinstance(gate, keras.layers.Layer):
             raise TypeError(
                 "The callable given as `attention` must return a `keras.layers.Layer`. "
-                f"Received: {gate!r}"
+                f"Received: attention={attention!r}, which returned {gate!r}"
             )
-        if gate.built:
+        # A layer without weights counts as built from the start.
+        if gate.built and gate.weights:
             raise ValueError(
                 "The callable given as `attention` must return a fresh layer at each call. "
                 f"Received: the layer {gate.name!r}, which is built already."

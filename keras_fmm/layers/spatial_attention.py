@@ -75,6 +75,7 @@ class SpatialAttention(FeatureGate):
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer,
             kernel_regularizer=self.kernel_regularizer,
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name="convolution",
         )
@@ -82,7 +83,10 @@ class SpatialAttention(FeatureGate):
         self.batch_norm = None
         if self.use_batch_norm:
             self.batch_norm = keras.layers.BatchNormalization(
-                epsilon=1e-5, dtype=self.dtype_policy, name="batch_norm"
+                epsilon=1e-5,
+                trainable=self.trainable,
+                dtype=self.dtype_policy,
+                name="batch_norm",
             )
             self.batch_norm.build((None, None, None, 1))
 

@@ -93,6 +93,7 @@ class SqueezeExcite(FeatureGate):
             bias_initializer=_fresh(self.bias_initializer),
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,
+            trainable=self.trainable,
             dtype=self.dtype_policy,
             name=name,
         )

@@ -14,8 +14,8 @@ def ToyCNN(
     pooling=None,
     classes=10,
     classifier_activation="softmax",
-    attention=None,
     name="toy_cnn",
+    attention=None,
 ):
     """Returns three times (3x3 convolution, ReLU, gate, 2x2 max-pool), then one dense layer.
 
@@ -28,22 +28,21 @@ def ToyCNN(
         input_tensor: None, or the output of other Keras layers to take as input, such as a
             preprocessing layer's.
         input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
-            says; each side at least 8. Not needed with `input_tensor`; height and width may be
+            says; each side at least 8. Not looked at with `input_tensor`; height and width may be
             None without the top.
-        pooling: without the top, what ends the model: None (a feature map), "avg" or "max".
+        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
         classes: int, at least 1, the units of the top.
         classifier_activation: of the top; None gives logits.
+        name: str, the model's name.
         attention: the gate after each convolution's ReLU: None, a name among `layers.GATES` or a
             callable without arguments that returns a fresh layer.
-        name: str, the model's name.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place: `stage1_conv`, `stage1_relu`,
         `stage1_attention`, `stage1_pool`, ..., `predictions`.
 
     Raises:
-        ValueError: an input too small or of unknown size where the top needs it; arguments that
-            contradict each other.
+        ValueError: no input; one too small, or of unknown size where the top needs it.
 
     Example:
 

@@ -9,12 +9,18 @@ Each function takes the same arguments and returns the same numbers, up to round
         `in_channels`: entry g holds for the in_channels / groups consecutive channels from
         g * in_channels / groups on.
     strides, dilation_rate: pairs of int.
-    padding: "valid" or "same", as in `keras.layers.Conv2D`.
+    padding: "valid" or "same", as in `keras.layers.Conv2D`; with "valid" the dilated kernel must
+        not be larger than the inputs.
 
     Returns: tensor `(batch, out_height, out_width, filters)`.
 """
 
+import keras
 from keras import ops
+
+from keras_fmm import checks
+
+_PADDINGS = ("valid", "same")
 
 
 def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate):
@@ -34,6 +40,7 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate):
     >>> np.asarray(outputs).ravel().tolist()
     [9.0, 18.0]
     """
+    checks.one_of("padding", padding, _PADDINGS)
     repeats = kernel.shape[2] // gain.shape[3]
 
     def convolve(sample):
@@ -82,8 +89,8 @@ def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate):
             padding="valid",
             data_format="channels_last",
         )
-        outputs = outputs + ops.expand_dims(gain[:, row, column], 1) * product
-    return outputs
+        outputs = outputs + _summand(ops.expand_dims(gain[:, row, column], 1) * product)
+    return ops.cast(outputs, window.dtype)
 
 
 def batched_matmul_conv(inputs, kernel, gain, strides, padding, dilation_rate):
@@ -110,8 +117,15 @@ def batched_matmul_conv(inputs, kernel, gain, strides, padding, dilation_rate):
         batch, height, width, channels = ops.shape(window)
         window = ops.reshape(window, (batch, height * width, channels))
         product = ops.matmul(window, kernels)
-        outputs = outputs + ops.reshape(product, (batch, height, width, kernel.shape[3]))
-    return outputs
+        product = ops.reshape(product, (batch, height, width, kernel.shape[3]))
+        outputs = outputs + _summand(product)
+    return ops.cast(outputs, window.dtype)
+
+
+def _summand(product):
+    # The sum over taps is taken in float32 at least, as inside a convolution.
+    is_half = keras.backend.standardize_dtype(product.dtype) in ("float16", "bfloat16")
+    return ops.cast(product, "float32") if is_half else product
 
 
 def _taps(inputs, kernel_size, strides, padding, dilation_rate):
@@ -119,10 +133,18 @@ def _taps(inputs, kernel_size, strides, padding, dilation_rate):
 
     A window has shape `(batch, out_height, out_width, in_channels)`.
     """
+    checks.one_of("padding", padding, _PADDINGS)
     inputs = ops.convert_to_tensor(inputs)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation_rate, strict=True)]
     if padding == "same":
         inputs = _pad_same(inputs, spans, strides)
+    for size, span in zip(ops.shape(inputs)[1:3], spans, strict=True):
+        if isinstance(size, int) and size < span:
+            raise ValueError(
+                "The dilated kernel must not be larger than the inputs. Received: "
+                f"inputs.shape={tuple(inputs.shape)}, kernel_size={tuple(kernel_size)}, "
+                f'dilation_rate={tuple(dilation_rate)}. Take `padding="same"`.'
+            )
     out_height, out_width = (
         _positive_part((size - span) // stride + 1)
         for size, span, stride in zip(ops.shape(inputs)[1:3], spans, strides, strict=True)

@@ -57,6 +57,30 @@ class StopAtNaN(keras.callbacks.Callback):
         return ", ".join(f"{n}={logs[n]}" for n in names if not math.isfinite(logs.get(n, 0)))
 
 
+class AverageReplicas(keras.callbacks.Callback):
+    """Gives all replicas the mean of what each keeps for itself, before it is used or saved.
+
+    Under MirroredStrategy Keras lets every replica move its own averages in batch norm, while
+    saving takes those of the first: the model that is saved would not be the one that was
+    validated, and a run would not resume to the same numbers.
+    """
+
+    def on_test_begin(self, logs=None):
+        self._average()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._average()
+
+    def _average(self):
+        strategy = getattr(self.model, "distribute_strategy", None)
+        if strategy is None or strategy.num_replicas_in_sync == 1:
+            return
+        for variable in self.model.non_trainable_variables:
+            if "float" in variable.dtype:
+                values = strategy.experimental_local_results(variable.value)
+                variable.assign(np.mean([value.numpy() for value in values], axis=0))
+
+
 class BestCheckpoint(keras.callbacks.ModelCheckpoint):
     """`ModelCheckpoint(save_best_only=True)` whose file is always a whole one.
 

@@ -9,7 +9,12 @@ import numpy as np
 
 from keras_fmm import files
 from keras_fmm.training import backup, records
-from keras_fmm.training.callbacks import BestCheckpoint, EpochRecorder, StopAtNaN
+from keras_fmm.training.callbacks import (
+    AverageReplicas,
+    BestCheckpoint,
+    EpochRecorder,
+    StopAtNaN,
+)
 from keras_fmm.training.environment import environment
 
 
@@ -79,12 +84,14 @@ class Run:
         self.mode = mode
         self._state = None  # what the backup holds beside the variables; None until `restore`
         record = records.read(self.workdir)
-        if record is None:
+        if record is None or not (record["history"] or (self.workdir / records.BACKUP).exists()):
+            # A run that finished no epoch has nothing to lose: it may become another one.
             record = self._new_record(config, monitor)
         there = {**record["config"], "monitor": record["monitor"]}
         here = {**config, "monitor": monitor}
         records.refuse_differences(self.workdir, there, here, resumable)
-        self.record = {**record, "config": config}
+        self.record = record
+        self._config = config  # recorded once something was done under it
         # Now, not after an epoch, is when to learn that the folder cannot be written.
         records.write(self.workdir, self.record)
 
@@ -98,8 +105,8 @@ class Run:
             int, the number of finished epochs, for `fit(initial_epoch=...)`; 0 for a new run.
 
         Raises:
-            ValueError: the model is not built and compiled, or the backup is of another model;
-                then nothing was assigned.
+            ValueError: the model is not built and compiled, a file of the run is missing, or its
+                backup is of another model; then nothing was assigned.
         """
         if not (model.built and model.compiled and model.optimizer is not None):
             raise ValueError(
@@ -107,6 +114,13 @@ class Run:
                 f"built={model.built}, compiled={model.compiled}. Give it an Input or call "
                 "`model.build(input_shape)`, then `model.compile(...)`."
             )
+        for name in (records.BACKUP, records.BEST) if self.record["history"] else ():
+            if not (self.workdir / name).exists():
+                raise ValueError(
+                    f"A run that goes on needs its files. Received: {self.workdir}, which has "
+                    f"finished epochs and no {name}. Choose another workdir, or delete that one "
+                    "to start over."
+                )
         path = self.workdir / records.BACKUP
         if path.exists():
             self._state = backup.load(path, model)
@@ -151,7 +165,13 @@ class Run:
         if tensorboard:
             board = [keras.callbacks.TensorBoard(self.workdir / "tensorboard")]
         stop = StopAtNaN(self.record["monitor"], self._fail)
-        return [stop, *board, best, EpochRecorder(best, self._begin_epoch, self._end_epoch)]
+        return [
+            AverageReplicas(),
+            stop,
+            *board,
+            best,
+            EpochRecorder(best, self._begin_epoch, self._end_epoch),
+        ]
 
     def finish(self, metrics=None):
         """Writes the final record.
@@ -161,7 +181,9 @@ class Run:
         """
         metrics = {name: np.asarray(value).tolist() for name, value in (metrics or {}).items()}
         end = self.record["end"] or records.now()
-        self.record.update(status="finished", reason=None, metrics=metrics, end=end)
+        self.record.update(
+            status="finished", reason=None, config=self._config, metrics=metrics, end=end
+        )
         records.write(self.workdir, self.record)
 
     def _new_record(self, config, monitor):
@@ -189,7 +211,7 @@ class Run:
             )
         now = {"status": "running", "environment": self._environment}
         if any(self.record[key] != value for key, value in now.items()):
-            self.record.update(now, reason=None, end=None, metrics={})
+            self.record.update(now, reason=None, config=self._config, end=None, metrics={})
             records.write(self.workdir, self.record)
 
     def _end_epoch(self, model, logs, best, seconds):

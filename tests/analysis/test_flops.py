@@ -1,3 +1,5 @@
+import math
+
 import keras
 import pytest
 
@@ -32,6 +34,25 @@ def test_by_hand(layer, expected):
     assert analysis.flops(model_of(layer)) == expected
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (L.Conv1D(5, 3), (8, 4), 6 * 3 * 4 * 5),
+        (L.DepthwiseConv1D(3, padding="same"), (8, 4), 8 * 3 * 4),
+        (L.SeparableConv1D(5, 3), (8, 4), 6 * (3 * 4 + 4 * 5)),
+        (L.Conv1DTranspose(5, 3), (8, 4), 8 * 3 * 5 * 4),
+        (L.Conv3D(5, 3), (4, 4, 5, 2), 2 * 2 * 3 * 27 * 2 * 5),
+        (L.Conv3DTranspose(5, 3), (4, 4, 5, 2), 4 * 4 * 5 * 27 * 5 * 2),
+        (L.Conv2D(5, 3, data_format="channels_first"), (4, 8, 6), 6 * 4 * 9 * 4 * 5),
+        (L.LayerNormalization(), (8, 4), 0),
+        (L.Embedding(9, 3), (8,), 0),
+        (L.PReLU(), (8, 4), 0),
+    ],
+)
+def test_other_ranks_by_hand(layer, shape, expected):
+    assert analysis.flops(model_of(layer, shape=shape)) == expected
+
+
 def test_toy_cnn_by_hand():
     convolutions = 1024 * 27 * 32 + 256 * 288 * 64 + 64 * 576 * 64
     plain = convolutions + 1024 * 10
@@ -56,7 +77,18 @@ def test_products_of_features_count_and_sums_do_not():
     both = [L.ReLU()(inputs), inputs]
     assert analysis.flops(keras.Model(inputs, L.Multiply()(both))) == 192
     assert analysis.flops(keras.Model(inputs, layers.MultiplicativeResidual()(both))) == 192
+    assert analysis.flops(keras.Model(inputs, L.Multiply()([*both, inputs]))) == 2 * 192
     assert analysis.flops(keras.Model(inputs, L.Add()(both))) == 0
+
+
+@pytest.mark.parametrize("layer", [L.Dot(axes=2), L.Attention()])
+def test_products_of_tensors_without_weights_are_refused_unless_told(layer):
+    inputs = keras.Input((8, 4))
+    model = keras.Model(inputs, layer([inputs, inputs]))
+    with pytest.raises(ValueError, match="every layer that multiplies must be known"):
+        analysis.flops(model)
+    told = {type(layer): lambda layer, shapes: shapes[0][1] * shapes[1][1] * shapes[0][2]}
+    assert analysis.flops(model, costs=told) == 8 * 8 * 4
 
 
 def test_a_layer_called_twice_counts_twice_and_operations_not():
@@ -83,10 +115,31 @@ def test_a_sequential_and_a_model_of_two_inputs():
         analysis.flops(model, (3,))
 
 
-def test_refuses_a_layer_whose_cost_it_does_not_know():
+def test_a_layer_whose_cost_is_not_known_is_refused_unless_told():
     model = model_of(L.Reshape((48, 4)), L.LSTM(2, name="memory"))
-    with pytest.raises(ValueError, match="Received: the layer 'memory' of class LSTM. Give it"):
+    with pytest.raises(ValueError, match="Received: the layer 'memory' of class LSTM. Give the"):
         analysis.flops(model)
+    told = {L.LSTM: lambda layer, shape: shape[1] * 4 * layer.units * (shape[2] + layer.units)}
+    assert analysis.flops(model, costs=told) == 48 * 8 * 6
+
+
+def test_operations_with_constants_and_products_of_features():
+    inputs = keras.Input((8, 6, 4))
+    halves = (inputs[:, ::2] * 2.0 + 1.0) / 3.0
+    assert analysis.flops(keras.Model(inputs, halves)) == 0
+    assert analysis.flops(keras.Model(inputs, halves * halves)) == 96
+    with pytest.raises(ValueError, match=r"bare convolutions and .* Received: the operation"):
+        analysis.flops(keras.Model(inputs, keras.ops.matmul(inputs, halves[:, 0:1, 0:4])))
+
+
+@pytest.mark.parametrize(
+    "application", [keras.applications.MobileNetV3Small, keras.applications.ConvNeXtTiny]
+)
+def test_networks_with_operations_and_layers_that_only_scale(application):
+    model = application(weights=None, include_top=False, input_shape=(64, 64, 3))
+    kernels = sum(math.prod(w.shape) for w in model.trainable_weights if len(w.shape) > 1)
+    # Every kernel is used at one position at least.
+    assert analysis.flops(model) > kernels
 
 
 def test_refuses_unknown_sizes():
@@ -97,5 +150,5 @@ def test_refuses_unknown_sizes():
 
 @pytest.mark.parametrize("model", [keras.Sequential([L.Dense(2)]), None])
 def test_refuses_what_has_no_inputs(model):
-    with pytest.raises(ValueError, match="must be a functional `keras.Model` or a built"):
+    with pytest.raises(ValueError, match="must be a functional `keras.Model` or a Seq"):
         analysis.flops(model)

@@ -2,7 +2,7 @@ import hypothesis
 import keras
 import numpy as np
 import pytest
-from hypothesis.strategies import booleans
+from hypothesis.strategies import booleans, sampled_from
 
 from keras_fmm import layers
 from tests.support import gradients, references, strategies, weights
@@ -21,11 +21,18 @@ def make(case, **arguments):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
-@hypothesis.given(case=strategies.cases(), training=booleans(), use_residual=booleans())
-def test_equals_equations_4_to_8(implementation, case, training, use_residual):
+@hypothesis.given(
+    case=strategies.cases(),
+    training=booleans(),
+    use_residual=booleans(),
+    activation=sampled_from(["relu", None]),
+)
+def test_equals_equations_4_to_8(implementation, case, training, use_residual, activation):
     hypothesis.assume(applies(case, implementation))
     x = case.random(*case.shape)
-    layer = make(case, implementation=implementation, use_residual=use_residual)
+    layer = make(
+        case, implementation=implementation, use_residual=use_residual, activation=activation
+    )
     values = weights.randomise(layer, case.seed)
     exact = x.astype("float64")
     attention = references.aw_attention(exact, values["kernel"].shape, values, case.reductions)
@@ -34,6 +41,8 @@ def test_equals_equations_4_to_8(implementation, case, training, use_residual):
     expected = references.aw_conv2d(
         exact, values, case.reductions, case.conv, use_residual, training
     )
+    if activation:
+        expected = references.relu(expected)
     np.testing.assert_allclose(layer(x, training=training), expected, rtol=2e-4, atol=2e-4)
 
 
@@ -140,22 +149,72 @@ def test_it_is_a_conv2d():
     assert {key: config[key] for key in plain} | {"name": ""} == plain | {"name": ""}
 
 
-def test_regularizers_and_constraints_hold_for_the_kernel_alone():
-    layer = layers.AWConv2D(2, 3, kernel_regularizer="l2", kernel_constraint="non_neg")
-    layer.build((None, None, None, 2))
-    assert len(layer.losses) == 1
-    assert layer.kernel.constraint is not None
+def test_every_argument_of_conv2d_reaches_it():
+    given = {
+        "activity_regularizer": "l1",
+        "kernel_constraint": "non_neg",
+        "bias_constraint": "max_norm",
+        "kernel_regularizer": "l2",
+        "bias_regularizer": "l1",
+        "kernel_initializer": "ones",
+        "bias_initializer": "ones",
+        "activation": "tanh",
+        "data_format": "channels_first",
+        "strides": (1, 2),
+        "padding": "same",
+    }
+    plain = keras.layers.Conv2D(4, 3, **given).get_config()
+    config = layers.AWConv2D(4, 3, **given).get_config()
+    assert {key: config[key] for key in plain if key != "name"} == {
+        key: value for key, value in plain.items() if key != "name"
+    }
 
 
-def test_training_moves_the_averages_and_inference_does_not():
+def test_the_moving_averages_have_a_momentum_of_0_9():
     x = np.random.default_rng(0).normal(size=(4, 5, 5, 4)).astype("float32")
-    layer = layers.AWConv2D(3, 3, reduction=1)
-    layer(x, training=False)
-    still = [np.asarray(layer.batch_norm1.moving_mean), np.asarray(layer.batch_norm2.moving_mean)]
-    assert all((mean == 0).all() for mean in still)
+    layer = layers.AWConv2D(3, 1, reduction=1)
+    layer.build(x.shape)
+    mean = (x.mean(axis=(1, 2)) @ np.asarray(layer.pointwise_conv1.kernel)[0, 0]).mean(axis=0)
     layer(x, training=True)
-    moved = [np.asarray(layer.batch_norm1.moving_mean), np.asarray(layer.batch_norm2.moving_mean)]
-    assert all((mean != 0).any() for mean in moved)
+    np.testing.assert_allclose(layer.batch_norm1.moving_mean, 0.1 * mean, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("lora_rank", [None, 2])
+def test_lora_trains_beside_a_frozen_kernel_and_is_saved(lora_rank, tmp_path):
+    layer = layers.AWConv2D(4, 3, lora_rank=lora_rank)
+    model = keras.Sequential([keras.Input((5, 5, 2)), layer])
+    if lora_rank is None:
+        layer.enable_lora(2)
+    assert not layer._kernel.trainable
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    x = np.random.default_rng(0).normal(size=(2, 5, 5, 2)).astype("float32")
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["factored", "batched_matmul"])
+def test_refuses_maps_smaller_than_a_valid_kernel(implementation):
+    layer = layers.AWConv2D(2, 3, implementation=implementation)
+    layer.build((None, None, None, 2))
+    message = r"must not be larger than the inputs. Received: inputs.shape=\(1, 2, 5, 2\)"
+    with pytest.raises(ValueError, match=message):
+        layer(np.ones((1, 2, 5, 2), "float32"))
+
+
+@pytest.mark.parametrize("implementation", ["factored", "batched_matmul"])
+def test_sums_over_taps_in_float32(implementation):
+    # 81 taps of 1, after one of 4096, where float16 counts in fours: a sum in it stays at 4096.
+    layer = layers.AWConv2D(
+        1, 9, padding="same", use_bias=False, implementation=implementation, dtype="float16"
+    )
+    x = np.ones((1, 9, 9, 1), "float16")
+    x[0, 0, 0] = 4096
+    layer.build(x.shape)
+    layer.kernel.assign(np.full((9, 9, 1, 1), 2 / 3))
+    layer.batch_norm2.gamma.assign([0.0])
+    centre = float(np.asarray(layer(x), "float64")[0, 4, 4, 0])
+    assert abs(centre - (4096 + 80)) < 8
 
 
 def test_synchronized_reaches_both_batch_norms():

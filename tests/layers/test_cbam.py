@@ -29,5 +29,5 @@ def test_multiply_adds_are_those_of_both():
 
 
 def test_the_product_is_its_only_merge():
-    with pytest.raises(TypeError, match="merge"):
+    with pytest.raises(ValueError, match="by the product only. Received: merge='add'. Chain"):
         layers.CBAM(merge="add")

@@ -171,6 +171,72 @@ def test_saves_and_loads_without_custom_objects(row, tmp_path):
         np.testing.assert_array_equal(np.asarray(saved.value), np.asarray(restored.value))
 
 
+@every_row
+@pytest.mark.parametrize("trainable", [True, False])
+def test_only_training_moves_the_averages_of_batch_norm(row, trainable):
+    """At no other time, not when the map is looked at, and not in a frozen layer."""
+    layer = row.make(trainable=trainable)
+    inputs = row.example()
+    layer(inputs)
+    if row.inputs > 1:
+        assert not layer.weights
+        return
+    layer.attention_map(inputs)
+    still = layer.get_weights()
+    for weight, fresh in zip(still, row.make_built().get_weights(), strict=True):
+        if weight.ndim == 1:
+            np.testing.assert_array_equal(weight, fresh)
+    layer(inputs, training=True)
+    for old, variable in zip(still, layer.weights, strict=True):
+        moved = (np.asarray(variable.value) != old).any()
+        assert moved == (trainable and "moving" in variable.path), variable.path
+
+
+@every_row
+def test_a_frozen_model_is_frozen_when_it_is_loaded(row, tmp_path):
+    model = as_model(row, row.make())
+    model.trainable = False
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not loaded.trainable_variables
+    inputs = row.example()
+    outputs = loaded(inputs, training=True)
+    np.testing.assert_allclose(outputs, model(inputs, training=True), atol=1e-6)
+
+
+def own_weights(row, kind):
+    """The indices of a layer's kernels or biases: those its arguments speak of."""
+    found = [n for n, name in enumerate(row.weights) if name.split("/")[-1] == kind]
+    # AWConv2D's speak of its own kernel and bias, not of those in its attention.
+    own = [n for n in found if list(row.weights)[n] == kind]
+    return own or found
+
+
+@every_row
+@pytest.mark.parametrize("kind", ["kernel", "bias"])
+def test_initializers_and_regularizers_reach_the_weights(row, kind):
+    config = row.make().get_config()
+    initializer, regularizer = f"{kind}_initializer", f"{kind}_regularizer"
+    if initializer in config:
+        layer = row.make_built(**{initializer: keras.initializers.Constant(7.0)})
+        sevens = [n for n, weight in enumerate(layer.get_weights()) if (weight == 7).all()]
+        assert sevens == own_weights(row, kind)
+    if regularizer in config:
+        layer = row.make_built(**{regularizer: "l2"})
+        regularized = [n for n, weight in enumerate(layer.weights) if weight.regularizer]
+        assert regularized == own_weights(row, kind)
+
+
+@every_row
+def test_a_built_layer_refuses_other_channels(row):
+    if row.inputs > 1:
+        pytest.skip("takes any channels")
+    layer = row.make()
+    layer(row.example())
+    with pytest.raises(ValueError, match="expected axis -1 of input shape to have value"):
+        layer(row.example(shape=(*row.input_shape[:3], row.input_shape[3] + 1)))
+
+
 with_data_format = pytest.mark.parametrize(
     "row", [row for row in ROWS if hasattr(row.make(), "data_format")], ids=label
 )

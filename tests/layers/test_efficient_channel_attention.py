@@ -33,6 +33,16 @@ def test_a_rule_that_goes_below_zero_still_gives_a_kernel():
     assert layer.convolution.kernel.shape == (7, 1, 1)
 
 
+def test_the_gates_activation_is_the_one_given():
+    x = np.random.default_rng(0).normal(size=(1, 2, 2, 4)).astype("float32")
+    layer = layers.EfficientChannelAttention(1, gate_activation=None)
+    layer.build(x.shape)
+    layer.convolution.kernel.assign([[[2.0]]])
+    np.testing.assert_allclose(
+        np.asarray(layer.attention_map(x)).ravel(), 2 * x.mean(axis=(1, 2)).ravel(), rtol=1e-5
+    )
+
+
 def test_multiply_adds_by_hand():
     assert layers.EfficientChannelAttention(3).multiply_adds((None, 3, 5, 8)) == 24 + 120
 
@@ -43,8 +53,14 @@ def test_multiply_adds_by_hand():
         ({"kernel_size": 4}, "`kernel_size` must be odd. Received: kernel_size=4"),
         ({"kernel_size": 0}, "`kernel_size` must be a positive integer. Received: kernel_size=0"),
         ({"gamma": 0}, "`gamma` must not be zero. Received: gamma=0"),
+        ({"beta": float("nan")}, "`beta` must be a finite number. Received: beta=nan"),
     ],
 )
 def test_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         layers.EfficientChannelAttention(**arguments)
+
+
+def test_refuses_what_is_no_number():
+    with pytest.raises(TypeError, match="`gamma` must be a finite number. Received: gamma='2'"):
+        layers.EfficientChannelAttention(gamma="2")

@@ -1,3 +1,4 @@
+import keras
 import pytest
 
 from keras_fmm import layers
@@ -36,8 +37,13 @@ def test_refuses_what_is_neither_name_nor_callable(attention):
 
 
 def test_refuses_a_callable_that_gives_no_layer():
-    with pytest.raises(TypeError, match="must return a `keras.layers.Layer`. Received: 3"):
+    with pytest.raises(TypeError, match="must return a `keras.layers.Layer`.* which returned 3"):
         layers.get_gate(lambda: 3)
+
+
+def test_any_fresh_layer_may_stand_in_a_gates_place():
+    gate = layers.get_gate(lambda: keras.layers.Dropout(0.5), name="stage1_attention")
+    assert gate.name == "stage1_attention"
 
 
 def test_refuses_a_layer_in_use():

@@ -42,7 +42,18 @@ def test_without_the_top_sizes_may_be_unknown(pooling, shape):
     model = models.ToyCNN(
         include_top=False, input_shape=(None, None, 1), pooling=pooling, attention="cbam"
     )
-    assert model(np.zeros((2, 9, 17, 1))).shape == shape
+    x = np.random.default_rng(0).normal(size=(2, 9, 17, 1)).astype("float32")
+    outputs = model(x)
+    assert outputs.shape == shape
+    features = np.asarray(keras.Model(model.input, model.get_layer("stage3_pool").output)(x))
+    expected = {None: features, "avg": features.mean((1, 2)), "max": features.max((1, 2))}
+    np.testing.assert_allclose(outputs, expected[pooling], rtol=1e-5, atol=1e-6)
+
+
+def test_arguments_stand_where_those_of_keras_applications_do():
+    model = models.ToyCNN(True, None, None, (8, 8, 1), None, 3, "softmax", "my_model")
+    assert model.name == "my_model"
+    assert model.output.shape == (None, 3)
 
 
 def test_channels_first_has_the_same_parameters():

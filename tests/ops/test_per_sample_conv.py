@@ -59,3 +59,10 @@ def test_factored_refuses_a_gain_that_tells_input_channels_apart():
     x, kernel, gain = np.ones((1, 2, 2, 2)), np.ones((1, 1, 2, 1)), np.ones((1, 1, 1, 2, 1))
     with pytest.raises(ValueError, match=r"must have one group .* Received: gain.shape=\(1, 1, 1"):
         ops.factored_conv(x, kernel, gain, (1, 1), "same", (1, 1))
+
+
+@pytest.mark.parametrize("conv", ALL)
+def test_refuses_an_unknown_padding(conv):
+    ones = np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 1)), np.ones((1, 2, 2, 1, 1))
+    with pytest.raises(ValueError, match="`padding` must be one of 'valid', 'same'. Received"):
+        conv(*ones, (1, 1), "SAME", (1, 1))

@@ -13,6 +13,7 @@ def test_draws_what_the_histories_hold():
     loss, accuracy = figure.axes
     drawn = [list(line.get_ydata()) for line in loss.get_lines()]
     assert drawn == [[2.5, 1.5], [2.0, 1.0], [2.1, 1.2], [1.8, 0.9]]
+    assert [line.get_linestyle() for line in loss.get_lines()] == ["-", "--"] * 2
     assert [list(line.get_xdata()) for line in loss.get_lines()] == [[1, 2]] * 4
     assert [text.get_text() for text in loss.get_legend().get_texts()] == list(HISTORIES)
     assert accuracy.get_ylabel() == "accuracy"

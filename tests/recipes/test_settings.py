@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from recipes.settings import parse, setting
+from recipes.settings import parse, setting, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +14,9 @@ class Settings:
 
 
 def test_defaults_and_flags():
-    assert parse(Settings, "", []) == Settings()
+    assert parse(Settings, "", []) == (Settings(), False)
     words = ["--name", "none", "--epochs", "7", "--rate", "1e-3", "--quiet"]
-    assert parse(Settings, "", words) == Settings(None, 7, 0.001, True)
+    assert parse(Settings, "", words) == (Settings(None, 7, 0.001, True), False)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,26 @@ def test_help_shows_the_recipe_and_every_default(capsys):
     shown = capsys.readouterr().out
     assert "Question: why?" in shown
     assert "a name: none, a, b (default: a)" in shown
+
+
+@dataclasses.dataclass(frozen=True)
+class Required:
+    run: str = setting(..., "which run")
+
+
+def test_a_setting_without_default_is_required(capsys):
+    assert parse(Required, "", ["--run", "a"]) == (Required("a"), False)
+    with pytest.raises(SystemExit):
+        parse(Required, "", [])
+    assert "the following arguments are required: --run" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_unless_a_traceback_is_asked_for():
+    def main(settings):
+        raise ValueError(f"`run` must be new. Received: {settings.run}")
+
+    with pytest.raises(SystemExit) as exit_:
+        start(main, Required, "", ["--run", "a"])
+    assert str(exit_.value).splitlines()[0] == "error: `run` must be new. Received: a"
+    with pytest.raises(ValueError, match="must be new"):
+        start(main, Required, "", ["--run", "a", "--traceback"])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import types
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from keras_fmm import data, export
 from recipes import demo, publish, train
+from recipes.settings import parse
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipes export", allow_module_level=True)
@@ -19,7 +21,8 @@ SMOKE = train.Settings(smoke=True, attention="cbam", preprocessing="scale")
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run of one epoch: its settings and its record."""
-    settings = dataclasses.replace(SMOKE, workdir=str(tmp_path_factory.mktemp("runs") / "cbam"))
+    folder = tmp_path_factory.mktemp("runs") / "cbam"
+    settings = dataclasses.replace(SMOKE, smoke=False, epochs=1, workdir=str(folder))
     return settings, train.main(settings)
 
 
@@ -41,13 +44,72 @@ def test_a_run_leaves_record_curves_and_exports_that_agree(finished, tmp_path):
     assert np.mean(outputs.argmax(axis=1) == labels) == pytest.approx(metrics["test_accuracy"])
 
 
-def test_a_finished_run_is_not_trained_again_and_another_is_refused(finished):
+def test_a_finished_run_is_not_trained_again_and_another_is_refused(finished, capsys):
     settings, record = finished
+    capsys.readouterr()
     again = train.main(settings)
     assert again["history"] == record["history"]
     assert again["metrics"]["test_accuracy"] == record["metrics"]["test_accuracy"]
+    assert "has its 1 epochs already" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"run differs in attention \('cbam' there, None here\)"):
         train.main(dataclasses.replace(settings, attention=None))
+
+
+def test_fewer_epochs_than_there_are_change_nothing(tmp_path):
+    settings = dataclasses.replace(SMOKE, smoke=False, epochs=2, workdir=str(tmp_path))
+    train.train(settings)
+    before = (tmp_path / "run.json").read_text()
+    message = "must not be fewer than the run already has. Received: epochs=1 for .* which has 2"
+    with pytest.raises(ValueError, match=message):
+        train.main(dataclasses.replace(settings, epochs=1))
+    assert json.loads((tmp_path / "run.json").read_text())["config"]["epochs"] == 2
+    assert (
+        json.loads(before)["history"] == json.loads((tmp_path / "run.json").read_text())["history"]
+    )
+
+
+def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
+    """The recipe hands the epoch to the data and to fit, and takes the score of the best epoch."""
+    settings = dataclasses.replace(
+        SMOKE, smoke=False, seed=1, attention=None, batch_size=128, learning_rate=0.5
+    )
+
+    def run(name, epochs):
+        keras.utils.set_random_seed(99)
+        given = dataclasses.replace(settings, epochs=epochs, workdir=str(tmp_path / name))
+        run, best, _, metrics = train.train(given)
+        with np.load(tmp_path / name / "backup.npz") as backup:
+            arrays = {key: backup[key] for key in backup.files if key != "content"}
+        return run.record["history"], arrays, best, metrics
+
+    history, arrays, best, metrics = run("whole", 4)
+    run("parts", 1)
+    again, parts, _, score = run("parts", 4)
+    assert again == history
+    assert score == metrics
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(parts[name], array)
+    # The data are cut by the seed, and the best epoch is not the last.
+    assert np.argmax(history["val_accuracy"]) < 3
+    dataset = data.load("digits", settings.validation_fraction, seed=1)
+    _, accuracy = best.evaluate(*dataset.arrays("validation"), verbose=0)
+    assert accuracy == pytest.approx(max(history["val_accuracy"]))
+    _, accuracy = best.evaluate(*dataset.arrays("test"), verbose=0)
+    assert metrics["test_accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize("name", ["seed", "precision", "attention", "batch_size"])
+def test_what_a_run_is_made_of_may_not_change(name, finished):
+    settings, _ = finished
+    other = {"seed": 7, "precision": "mixed_float16", "attention": "eca", "batch_size": 32}[name]
+    with pytest.raises(ValueError, match=f"whose run differs in {name}"):
+        train.train(dataclasses.replace(settings, **{name: other}))
+
+
+def test_the_workdir_is_named_for_the_run_where_none_is_given():
+    assert str(train.default_workdir(SMOKE)) == "runs/toy_cnn_cbam_digits_smoke"
+    settings = train.Settings(dataset="imagenette/160px-v2")
+    assert str(train.default_workdir(settings)) == "runs/toy_cnn_plain_imagenette_160px_v2"
 
 
 def test_two_replicas_and_half_precision(tmp_path):
@@ -76,25 +138,46 @@ def test_an_unknown_dataset_leaves_no_folder(tmp_path):
 
 def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
     settings, record = finished
-    entry = publish.main(publish.Settings(settings.workdir, "toy", str(tmp_path)))
+    given = publish.Settings(settings.workdir, "toy", folder=str(tmp_path))
+    entry = publish.main(given)
     assert export.check_manifest(tmp_path) == [entry]
     assert list(entry["files"]) == ["toy.tflite"]
     expected = record["metrics"]["test_accuracy"]
     assert entry["score"]["test_accuracy"] == pytest.approx(expected, abs=1e-5)
-    assert entry["command"] == (
-        "python -m recipes.train --preprocessing scale --attention cbam --smoke"
-    )
+    # The command makes the same run again.
+    again, _ = parse(train.Settings, "", entry["command"].split()[3:])
+    assert again == dataclasses.replace(settings, workdir=None)
+
+    with pytest.raises(ValueError, match="`name` must be new. Received: name='toy'"):
+        publish.main(given)
+    publish.main(dataclasses.replace(given, replace=True))
+    assert export.check_manifest(tmp_path) == [entry]
 
 
-def test_publish_refuses_a_run_that_is_not_finished(tmp_path):
-    (tmp_path / "run.json").write_text('{"status": "running"}')
-    with pytest.raises(ValueError, match=r"`run` must be finished. Received: .*which is running"):
-        publish.main(publish.Settings(str(tmp_path), "toy", str(tmp_path / "out")))
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (None, "`run` must be the folder of a run"),
+        ({"status": "running", "config": {"smoke": False}}, "which is running. Give its command"),
+        ({"status": "finished", "config": {"smoke": True}}, "which is a smoke test"),
+    ],
+)
+def test_publish_refuses_what_is_no_finished_run(record, message, tmp_path):
+    if record:
+        (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match=message):
+        publish.main(publish.Settings(str(tmp_path), "toy", folder=str(tmp_path / "out")))
     assert not (tmp_path / "out").exists()
 
 
+def test_publish_refuses_a_name_that_leads_elsewhere(finished, tmp_path):
+    settings, _ = finished
+    with pytest.raises(ValueError, match=r"small letters, digits and underscores. Received: name="):
+        publish.main(publish.Settings(settings.workdir, "../toy", folder=str(tmp_path / "out")))
+
+
 def test_the_demo_exports_the_better_one_and_says_that_it_agrees(tmp_path, capsys):
-    assert demo.main(tmp_path / "demo", smoke=True)
+    demo.main(demo.Settings(folder=str(tmp_path / "demo"), smoke=True))
     shown = capsys.readouterr().out
     assert "The exported files agree with Keras." in shown
     assert "plain                 56,394        461,440" in shown
@@ -102,3 +185,14 @@ def test_the_demo_exports_the_better_one_and_says_that_it_agrees(tmp_path, capsy
     files = {path.name for path in (tmp_path / "demo").iterdir()}
     exported = {"curves.png", "model.keras", "model.tflite", "saved_model"}
     assert files == exported | {"plain", "squeeze_excite"}
+
+
+def test_the_demo_takes_the_better_one_and_sees_a_disagreement():
+    histories = {"a": {"val_accuracy": [0.5, 0.8]}, "b": {"val_accuracy": [0.9, 0.1]}}
+    assert demo.better_on_validation(histories) == "b"
+    assert demo.better_on_validation({"a": histories["a"], "c": histories["a"]}) == "a"
+    row = types.SimpleNamespace(name="tflite", max_difference=1e-6, same_class=1.0)
+    demo.check_agreement([row])
+    for wrong in ({"max_difference": 1e-2}, {"max_difference": float("nan")}, {"same_class": 0.9}):
+        with pytest.raises(RuntimeError, match="must say what Keras says. Received: namespace"):
+            demo.check_agreement([types.SimpleNamespace(**{**vars(row), **wrong})])

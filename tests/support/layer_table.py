@@ -20,6 +20,11 @@ class Row:
     def make(self, **arguments):
         return self.layer(**{**self.arguments, **arguments})
 
+    def make_built(self, **arguments):
+        layer = self.make(**arguments)
+        layer.build(self.input_shapes)
+        return layer
+
     @property
     def input_shapes(self):
         """What `build` and `compute_output_shape` take."""

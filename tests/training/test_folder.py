@@ -9,7 +9,8 @@ from tests.training import small
 
 
 def test_another_runs_folder_names_the_settings_that_differ(tmp_path):
-    training.Run(tmp_path, {"learning_rate": 0.1, "seed": 0, "old": 1}, monitor="loss")
+    run = training.Run(tmp_path, {"learning_rate": 0.1, "seed": 0, "old": 1}, monitor="loss")
+    small.fit(small.make_model(), run, epochs=1)
     expected = (
         r"differs in learning_rate \(0.1 there, 0.2 here\), old \(1 there, 'not set' here\), "
         r"monitor \('loss' there, 'val_loss' here\). Choose another workdir, or delete"

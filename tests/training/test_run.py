@@ -107,8 +107,8 @@ def test_two_replicas_resume_to_the_same_bits(tmp_path):
         keras.utils.set_random_seed(1)
         with strategy.scope():
             model = small.make_model()
-        run = training.Run(workdir, small.SEED, monitor="loss")
-        small.fit(model, run, epochs)
+        run = training.Run(workdir, small.SEED, monitor="val_loss")
+        small.fit(model, run, epochs, validation_data=(small.X, small.Y))
         return model, run
 
     model, whole = fit(tmp_path / "whole", 3)
@@ -117,6 +117,30 @@ def test_two_replicas_resume_to_the_same_bits(tmp_path):
     assert parts.record["environment"]["device"]["replicas"] == 2
     assert parts.record["history"] == whole.record["history"]
     small.assert_same_state(model, resumed)
+    # What each replica keeps is the same on both, and what is saved is what was validated.
+    for variable in resumed.non_trainable_variables:
+        first, second = strategy.experimental_local_results(variable.value)
+        np.testing.assert_array_equal(first, second)
+    best = keras.models.load_model(tmp_path / "parts" / "best.keras")
+    loss, _ = best.evaluate(small.X, small.Y, verbose=0)
+    assert loss == pytest.approx(min(parts.record["history"]["val_loss"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["backup.npz", "best.keras"])
+def test_a_run_that_lost_a_file_is_not_started_over_silently(name, tmp_path):
+    small.fit(small.make_model(), training.Run(tmp_path, small.SEED, "loss"), epochs=1)
+    (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=f"finished epochs and no {name}"):
+        training.Run(tmp_path, small.SEED, "loss").restore(small.make_model())
+
+
+def test_a_run_without_a_finished_epoch_may_become_another(tmp_path):
+    training.Run(tmp_path, {"seed": 1}).restore(small.make_model())
+    run = training.Run(tmp_path, {"seed": 2}, monitor="loss")
+    small.fit(small.make_model(), run, epochs=1)
+    assert run.record["config"] == {"seed": 2}
+    with pytest.raises(ValueError, match="differs in seed"):
+        training.Run(tmp_path, {"seed": 3}, monitor="loss")
 
 
 def test_restore_before_callbacks(tmp_path):
