@@ -1,5 +1,6 @@
 """Argument checks with one error wording: the rule, then what was received, then the cure."""
 
+import importlib
 import math
 import numbers
 import operator
@@ -138,3 +139,25 @@ def data_format(value):
     if value is None:
         return keras.config.image_data_format()
     return one_of("data_format", value, ("channels_last", "channels_first"))
+
+
+def package(name, purpose, extra):
+    """Returns an imported module.
+
+    Args:
+        name: str, the module's dotted name.
+        purpose: str, what needs it, e.g. "Drawing".
+        extra: str, the extra of setup.cfg that installs it; None: a plain installation.
+
+    Raises:
+        ImportError: it is absent.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        top = name.partition(".")[0]
+        # keras-fmm is not on the package index: naming it there could install another's code.
+        cure = f"the extra `{extra}`: `pip install -e .[{extra}]` in the checkout" if extra else top
+        raise ImportError(
+            f"{purpose} needs {top}, which could not be imported ({error}). Install {cure}."
+        ) from error

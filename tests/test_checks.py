@@ -28,3 +28,21 @@ def test_channels_first_shapes_are_read_and_named_so():
     assert checks.known_feature_map("X", (None, 3, 4, 5), "channels_first") == (4, 5, 3)
     with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
         checks.feature_map_shape("X", (3, 4, 5), "channels_first")
+
+
+def test_an_absent_package_names_the_extra():
+    message = (
+        r"Drawing needs no_such_package, which could not be imported \(No module.*\). "
+        r"Install the extra `plots`: `pip install -e .\[plots\]` in the checkout."
+    )
+    with pytest.raises(ImportError, match=message):
+        checks.package("no_such_package.part", "Drawing", "plots")
+    with pytest.raises(ImportError, match="Install no_such_package."):
+        checks.package("no_such_package", "Drawing", None)
+    assert checks.package("math", "Counting", None).pi > 3
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(value):
+    with pytest.raises(ValueError, match="`x` must be a finite number. Received: x="):
+        checks.number("x", value)

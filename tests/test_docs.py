@@ -30,15 +30,17 @@ def test_examples_of_docstrings(name):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
-def test_readmes_example(tmp_path, monkeypatch, capsys):
+def test_readmes_examples(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    example = readme.split("```python\n")[1].split("```")[0]
+    first, second = (part.split("```")[0] for part in readme.split("```python\n")[1:])
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, "README.md", "exec"), {})
+    exec(compile(first, "README.md", "exec"), {})
     assert (tmp_path / "model.tflite").exists()
     row = capsys.readouterr().out.splitlines()[-1].split()
     assert row[:2] == ["tflite", "8"]
     assert float(row[2]) < 1e-5
+    exec(compile(second, "README.md", "exec"), {})
+    assert capsys.readouterr().out == "(1, 1, 1, 16)\n2375680 multiply-adds\n"
 
 
 def test_readme_lists_every_layer_gate_and_recipe():

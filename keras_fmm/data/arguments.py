@@ -1,6 +1,5 @@
 """Checks of the arguments that only this part takes."""
 
-import importlib
 import numbers
 import operator
 
@@ -55,18 +54,3 @@ def image_size(value, dataset):
             f"`image_size` must be None or a pair (height, width). Received: image_size={value!r}"
         )
     return tuple(checks.positive_integer(f"image_size[{i}]", side) for i, side in enumerate(value))
-
-
-def package(name, purpose, install):
-    """Returns the imported module `name`.
-
-    Raises:
-        ImportError: it is absent; the message says for what it is needed and what installs it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(
-            f"{purpose} needs {name.partition('.')[0]}, which could not be imported ({error}). "
-            f"Install it: `pip install {install}`."
-        ) from error

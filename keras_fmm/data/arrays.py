@@ -5,7 +5,7 @@ import functools
 import keras
 import numpy as np
 
-from keras_fmm.data import arguments
+from keras_fmm import checks
 
 
 class ArraySource:
@@ -77,8 +77,6 @@ def digits():
     Returns:
         `ArraySource`, and the class names.
     """
-    datasets = arguments.package(
-        "sklearn.datasets", "The dataset 'digits'", "keras-fmm[data]"
-    ).load_digits()
+    datasets = checks.package("sklearn.datasets", "The dataset 'digits'", "data").load_digits()
     images = np.rint(datasets.images[..., np.newaxis] * (255 / 16)).astype("uint8")
     return ArraySource(images, datasets.target.astype("int32")), tuple("0123456789")

@@ -8,7 +8,7 @@ import urllib.parse
 
 import numpy as np
 
-from keras_fmm.data import arguments
+from keras_fmm import checks
 from keras_fmm.data.records import RecordSource, damaged
 
 
@@ -25,8 +25,8 @@ def open_dataset(name, data_dir):
         shape: tuple (height, width, channels) of an image.
         class_names: list of str.
     """
-    tfds = arguments.package("tensorflow_datasets", f"The dataset {name!r}", "keras-fmm[data]")
-    arguments.package("tensorflow", f"The dataset {name!r}", "tensorflow")
+    tfds = checks.package("tensorflow_datasets", f"The dataset {name!r}", "data")
+    checks.package("tensorflow", f"The dataset {name!r}", None)
     builder = _builder(tfds, name, data_dir)
     _check_features(tfds, builder, name)
     if not builder.data_path.exists():

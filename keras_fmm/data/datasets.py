@@ -153,7 +153,7 @@ class ImageDataset:
         >>> train.cardinality().numpy() == 2 * dataset.steps("train", batch_size=100)
         np.True_
         """
-        arguments.package("tensorflow", "A pipeline", "tensorflow")
+        checks.package("tensorflow", "A pipeline", None)
         from keras_fmm.data import pipelines
 
         source, indices = self._part(split)

@@ -33,7 +33,7 @@ def load(name="digits", validation_fraction=0.1, seed=0, data_dir=None):
 
     Raises:
         ValueError: an unknown name, a dataset without one class for each image, no train split.
-        ImportError: a package is absent; `pip install keras-fmm[data]`.
+        ImportError: a package is absent; it is in the extra `data`.
         OSError: the prepared files are damaged, or preparing them failed; where that was because
             no server could be reached, it is a ConnectionError.
 

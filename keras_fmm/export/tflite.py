@@ -154,14 +154,8 @@ def _trial_run(path, model):
 
 
 def _interpreter_class():
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise ImportError(
-            "TFLite files are run with ai-edge-litert, which is not installed. "
-            "Install it with `pip install keras-fmm[mobile]`."
-        ) from error
-    return Interpreter
+    module = checks.package("ai_edge_litert.interpreter", "Running a TFLite file", "mobile")
+    return module.Interpreter
 
 
 def _open(path, num_threads):

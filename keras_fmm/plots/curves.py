@@ -1,5 +1,7 @@
 """The course of training."""
 
+from keras_fmm import checks
+
 
 def training_curves(histories, metrics=("loss", "accuracy")):
     """Draws each metric over the epochs, a line a run: solid on validation, dashed on training.
@@ -22,21 +24,17 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     >>> len(figure.axes)
     1
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Drawing needs matplotlib. Install it with `pip install keras-fmm[plots]`."
-        ) from error
+    figures = checks.package("matplotlib.figure", "Drawing", "plots")
     for metric in metrics:
         if not any(
             metric in history or f"val_{metric}" in history for history in histories.values()
         ):
             known = sorted({name for history in histories.values() for name in history})
             raise ValueError(
-                f"`metrics` must be in a history. Received: {metric!r}; the histories have {known}"
+                f"`metrics` must be in a history. Received: metrics={metrics}, where {metric!r} "
+                f"is in none; the histories have {known}"
             )
-    figure = Figure(figsize=(5 * len(metrics), 3.5), dpi=120, layout="constrained")
+    figure = figures.Figure(figsize=(5 * len(metrics), 3.5), dpi=120, layout="constrained")
     for axes, metric in zip(
         figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True
     ):

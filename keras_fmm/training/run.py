@@ -1,13 +1,12 @@
 """A training run in a folder: it can be killed at any moment and goes on where it was."""
 
-import importlib.util
 import json
 import pathlib
 
 import keras
 import numpy as np
 
-from keras_fmm import files
+from keras_fmm import checks, files
 from keras_fmm.training import backup, records
 from keras_fmm.training.callbacks import (
     AverageReplicas,
@@ -157,12 +156,8 @@ class Run:
             self.workdir / records.BEST, self.record["monitor"], self.mode, self._state["best"]
         )
         board = []
-        if tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise ImportError(
-                "`tensorboard=True` needs the package tensorboard. Received: a Python without it. "
-                "Install it with `pip install keras-fmm[plots]`."
-            )
         if tensorboard:
+            checks.package("tensorboard", "`tensorboard=True`", "plots")
             board = [keras.callbacks.TensorBoard(self.workdir / "tensorboard")]
         stop = StopAtNaN(self.record["monitor"], self._fail)
         return [

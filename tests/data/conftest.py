@@ -20,6 +20,7 @@ def prepared(tmp_path_factory):
         tiny.FmmTinyValid,
         tiny.FmmTinyTrain,
         tiny.FmmTinyEval,
+        tiny.FmmTinyHidden,
         tiny.FmmTinyRagged,
     ):
         builder(data_dir=folder).download_and_prepare()

@@ -74,6 +74,20 @@ def test_sizes_of_the_kinds_of_datasets(prepared):
     }
 
 
+def test_a_test_split_of_hidden_labels_gives_way_to_validation(prepared):
+    dataset = data.load("fmm_tiny_hidden", data_dir=prepared)
+    images, labels = dataset.arrays("test")
+    assert len(images) == 5
+    assert sorted(labels) == [0, 0, 1, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["fmm_tiny_train", "fmm_tiny_valid", "fmm_tiny"])
+def test_the_test_split_never_depends_on_the_seed(name, prepared):
+    one, other = (data.load(name, seed=seed, data_dir=prepared) for seed in (0, 1))
+    np.testing.assert_array_equal(one.arrays("test")[0], other.arrays("test")[0])
+    assert (one.arrays("validation")[0] != other.arrays("validation")[0]).any()
+
+
 def test_no_validation(prepared):
     dataset = data.load("fmm_tiny", validation_fraction=0, data_dir=prepared)
     assert dataset.sizes == {"train": 40, "validation": 0, "test": 7}
@@ -104,10 +118,12 @@ def test_refused_types():
 
 def test_absent_packages_name_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"'digits' needs sklearn.*keras-fmm\[data\]"):
+    with pytest.raises(ImportError, match=r"'digits' needs sklearn.*install -e .\[data\]"):
         data.load("digits")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(ImportError, match=r"'mnist' needs tensorflow_datasets.*keras-fmm\[data\]"):
+    with pytest.raises(
+        ImportError, match=r"'mnist' needs tensorflow_datasets.*install -e .\[data\]"
+    ):
         data.load("mnist")
 
 

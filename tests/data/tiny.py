@@ -58,6 +58,16 @@ class FmmTinyEval(_Tiny):
     SPLITS = {"test": 5}  # noqa: RUF012
 
 
+class FmmTinyHidden(_Tiny):
+    """The labels of the test split are hidden, as imagenet2012's are."""
+
+    SPLITS = {"train": 12, "validation": 5, "test": 6}  # noqa: RUF012
+
+    def _generate_examples(self, number):
+        for i, example in super()._generate_examples(number):
+            yield i, {**example, "label": -1 if number == 6 else example["label"]}
+
+
 class FmmTinyRagged(_Tiny):
     """Images of three heights."""
 

@@ -20,7 +20,7 @@ def test_draws_what_the_histories_hold():
 
 
 def test_refuses_a_metric_that_no_history_has():
-    with pytest.raises(ValueError, match=r"Received: 'auc'; the histories have \['accuracy'"):
+    with pytest.raises(ValueError, match=r"'auc' is in none; the histories have \['accuracy'"):
         plots.training_curves(HISTORIES, metrics=["auc"])
 
 

@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import json
 
 import keras
@@ -42,20 +41,11 @@ def test_a_run_leaves_its_record_history_and_best_model(tmp_path):
 
 
 def test_tensorboard_on_request(tmp_path):
-    pytest.importorskip("tensorboard")
     run = training.Run(tmp_path, small.SEED, monitor="loss")
     model = small.make_model()
     run.restore(model)
     model.fit(small.X, small.Y, callbacks=run.callbacks(tensorboard=True), verbose=0)
     assert list((tmp_path / "tensorboard").rglob("events*"))
-
-
-@pytest.mark.skipif(importlib.util.find_spec("tensorboard") is not None, reason="is installed")
-def test_tensorboard_that_is_not_installed_is_known_before_training(tmp_path):
-    run = training.Run(tmp_path, small.SEED, monitor="loss")
-    run.restore(small.make_model())
-    with pytest.raises(ImportError, match=r"pip install keras-fmm\[plots\]"):
-        run.callbacks(tensorboard=True)
 
 
 def test_a_finished_run_is_restored_and_can_be_made_longer(tmp_path):
