@@ -77,6 +77,12 @@ def test_gradients_equal_finite_differences_of_the_equations(implementation, cas
         )
 
 
+only_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="is about TensorFlow's XLA"
+)
+
+
+@only_tensorflow
 @pytest.mark.parametrize(
     ("shape", "arguments"),
     [
@@ -281,7 +287,7 @@ def test_refuses_factored_where_the_attention_tells_input_channels_apart():
         layer.build((None, None, None, 4))
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="is about TensorFlow's XLA")
+@only_tensorflow
 def test_the_reference_cannot_be_trained_under_xla_on_tensorflow_as_its_docstring_says():
     model = keras.Sequential(
         [keras.Input((4, 4, 2)), layers.AWConv2D(2, 3, implementation="vectorized_map")]
