@@ -8,27 +8,33 @@ import operator
 import keras
 
 
-def positive_integer(name, value):
+def integer(name, value, rule, minimum=0, below=math.inf):
     """Returns `value` as an int.
 
     Args:
         name: str, the argument's name, quoted in the error.
-        value: any; a Python or NumPy integer of at least 1 passes.
+        value: any; a Python or NumPy integer from `minimum` to less than `below` passes.
+        rule: str, says in the error what it must be, e.g. "an even number".
 
     Raises:
         TypeError: `value` is not an integer (a bool is not one either).
-        ValueError: `value` is below 1.
+        ValueError: `value` is out of range.
     """
-    message = f"`{name}` must be a positive integer. Received: {name}={value!r}"
+    message = f"`{name}` must be {rule}. Received: {name}={value!r}"
     if isinstance(value, bool):
         raise TypeError(message)
     try:
         number = operator.index(value)
     except TypeError:
         raise TypeError(message) from None
-    if number < 1:
+    if not minimum <= number < below:
         raise ValueError(message)
     return number
+
+
+def positive_integer(name, value):
+    """Returns `value`, an integer of at least 1, as an int; raises as `integer`."""
+    return integer(name, value, "a positive integer", minimum=1)
 
 
 def number(name, value):

@@ -1,28 +1,13 @@
 """Checks of the arguments that only this part takes."""
 
 import numbers
-import operator
 
 from keras_fmm import checks
 
 
-def count(name, value, below=2**63):
-    """Returns `value` as an int if it is an integer of at least 0 and less than `below`."""
-    message = f"`{name}` must be an integer from 0 to {below - 1}. Received: {name}={value!r}"
-    if isinstance(value, bool):
-        raise TypeError(message)
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(message) from None
-    if not 0 <= number < below:
-        raise ValueError(message)
-    return number
-
-
 def seed(value):
     """Returns `value` as an int if it can seed both NumPy and tf.data."""
-    return count("seed", value, below=2**32)
+    return checks.integer("seed", value, "an integer from 0 to 4294967295", below=2**32)
 
 
 def fraction(name, value):

@@ -184,7 +184,7 @@ class ImageDataset:
 
 
 def _check_epochs(shuffle, initial_epoch, epochs):
-    arguments.count("initial_epoch", initial_epoch)
+    checks.integer("initial_epoch", initial_epoch, "an integer of at least 0")
     if epochs is not None and checks.positive_integer("epochs", epochs) <= initial_epoch:
         raise ValueError(
             "`epochs` is the number of the last epoch plus one, as in `model.fit`, and must be "
