@@ -52,6 +52,7 @@ class Settings:
     epochs: int = setting(30, "passes over train", minimum=1)
     batch_size: int = setting(64, "images a step, of all replicas together", minimum=1)
     learning_rate: float = setting(0.05, "of SGD", minimum=0.0)
+    scale_learning_rate: bool = setting(False, "read it as for a batch of 256, and scale it")
     momentum: float = setting(0.9, "of SGD", minimum=0.0)
     seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
@@ -91,7 +92,9 @@ def train(settings):
         settings.dataset, settings.validation_fraction, settings.seed, settings.data_dir
     )
     strategy = training.strategy(settings.strategy)
-    plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
+    plan = training.batch_plan(
+        strategy, settings.batch_size, settings.learning_rate, settings.scale_learning_rate
+    )
     with strategy.scope():
         model = build(settings, dataset, plan.learning_rate)
     config = {

@@ -204,9 +204,13 @@ class Run:
                 f"Received: epoch {epoch} (from 0) of a run with {done} finished epochs. "
                 "Give `fit` the `initial_epoch` that `run.restore(model)` returned."
             )
-        now = {"status": "running", "environment": self._environment}
+        now = {
+            "status": "running",
+            "config": self._config,
+            "environment": self._environment,
+        }
         if any(self.record[key] != value for key, value in now.items()):
-            self.record.update(now, reason=None, config=self._config, end=None, metrics={})
+            self.record.update(now, reason=None, end=None, metrics={})
             records.write(self.workdir, self.record)
 
     def _end_epoch(self, model, logs, best, seconds):

@@ -138,23 +138,27 @@ def batch_plan(strategy, batch_size, learning_rate, scale_learning_rate=False):
     Reference:
         Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017.
     """
-    batch_size = checks.positive_integer("batch_size", batch_size)
+    batch_size = _global_batch(batch_size, replicas(strategy))
     learning_rate = float(learning_rate)
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(
             "`learning_rate` must be a finite number above 0. "
             f"Received: learning_rate={learning_rate}"
         )
-    count = replicas(strategy)
+    if scale_learning_rate:
+        learning_rate = learning_rate * batch_size / _REFERENCE_BATCH
+    return BatchPlan(batch_size, batch_size // replicas(strategy), learning_rate)
+
+
+def _global_batch(batch_size, count):
+    batch_size = checks.positive_integer("batch_size", batch_size)
     if batch_size % count:
         raise ValueError(
             f"`batch_size`, the global batch, must be a multiple of the {count} replicas. "
             f"Received: batch_size={batch_size}. "
             f"Choose {batch_size // count * count or count} or {(batch_size // count + 1) * count}."
         )
-    if scale_learning_rate:
-        learning_rate = learning_rate * batch_size / _REFERENCE_BATCH
-    return BatchPlan(batch_size, batch_size // count, learning_rate)
+    return batch_size
 
 
 def evaluation_batch_size(strategy, batch_size, images):
@@ -188,7 +192,7 @@ def evaluation_batch_size(strategy, batch_size, images):
         share = -(-last // count)
         return last == 0 or share * (count - 1) < last
 
-    batch_size = batch_plan(strategy, batch_size, learning_rate=1.0).global_batch_size
+    batch_size = _global_batch(batch_size, count)
     below = range(batch_size, 0, -count)
     above = range(batch_size + count, images + 2 * count, count)
     for batch in (*below, *above):

@@ -129,6 +129,14 @@ def test_two_replicas_and_half_precision(tmp_path):
     assert record["metrics"]["exports"]["tflite"]["max_difference"] < 0.02
 
 
+def test_the_learning_rate_is_scaled_on_request(tmp_path):
+    settings = dataclasses.replace(
+        SMOKE, attention=None, workdir=str(tmp_path), scale_learning_rate=True, batch_size=128
+    )
+    _, best, _, _ = train.train(settings)
+    assert float(best.optimizer.learning_rate.numpy()) == pytest.approx(0.05 * 128 / 256)
+
+
 def test_an_unknown_dataset_leaves_no_folder(tmp_path):
     settings = dataclasses.replace(SMOKE, dataset="didgits", workdir=str(tmp_path / "run"))
     with pytest.raises(ValueError, match="didgits"):

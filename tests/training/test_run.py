@@ -124,6 +124,17 @@ def test_a_run_that_lost_a_file_is_not_started_over_silently(name, tmp_path):
         training.Run(tmp_path, small.SEED, "loss").restore(small.make_model())
 
 
+def test_a_run_that_was_killed_and_is_made_longer_says_so_at_once(tmp_path):
+    def run(epochs):
+        return training.Run(tmp_path, {"epochs": epochs}, monitor="loss", resumable=("epochs",))
+
+    # Not finished, as if it had been killed: its status is still "running".
+    small.fit(small.make_model(), run(2), epochs=1)
+    longer = run(3)
+    small.fit(small.make_model(), longer, epochs=2)
+    assert json.loads((tmp_path / "run.json").read_text())["config"] == {"epochs": 3}
+
+
 def test_a_run_without_a_finished_epoch_may_become_another(tmp_path):
     training.Run(tmp_path, {"seed": 1}).restore(small.make_model())
     run = training.Run(tmp_path, {"seed": 2}, monitor="loss")
