@@ -1,17 +1,21 @@
 """What does AWConv2D cost beside a plain convolution?
 
-Question: the time of AWConv2D, its attention included, as a ratio to `keras.layers.Conv2D`, for
-each implementation, at the four 3x3 stages of ResNet-50.
-Data: random maps in float32, batch 16.
+Question: the time of AWConv2D, its attention included, as a ratio to `keras.layers.Conv2D`, at the
+four 3x3 stages of ResNet-50: for each implementation, for what else one could write, and for the
+settings other than the paper's.
+Data: random maps in float32, batch 16; LiteRT takes one image and one thread.
 Command (with the machine to itself):
 
     python -m recipes.benchmark_aw_conv
 
 Each round runs every candidate once, one after another in the same process; the ratio is taken
 within a round, and the median over the rounds is reported, so that a machine whose speed drifts
-does not change it. The results go to recipes/results/benchmark_aw_conv.json.
-Cost: two minutes on 2 cores.
-Measured: see that file; nothing was measured on a GPU yet.
+does not change it. A training step gives the loss, its gradient to the inputs and
+every weight, and the moving statistics.
+The ways outside the package are measured in rounds of their own, fewer, since they are slow.
+`KERAS_BACKEND=jax` measures what XLA compiles there.
+Cost: ten minutes on 2 cores.
+Measured: recipes/results/benchmark_aw_conv.json and .png; nothing was measured on a GPU yet.
 """
 
 import dataclasses
@@ -19,18 +23,20 @@ import json
 import math
 import pathlib
 import statistics
+import tempfile
 import time
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
-from keras_fmm import files, layers, training
+from keras_fmm import checks, export, files, layers, plots, training
 from recipes.settings import setting, start
 
+BACKEND = keras.backend.backend()
 STAGES = {"56x56x64": (56, 64), "28x28x128": (28, 128), "14x14x256": (14, 256), "7x7x512": (7, 512)}
-MODES = ("train", "train, batch unknown", "train, XLA", "inference")
-IMPLEMENTATIONS = ("factored", "batched_matmul", "vectorized_map")
+MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
+MODES = MODES if BACKEND == "tensorflow" else ("train, XLA", "inference, XLA")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,20 +44,114 @@ class Settings:
     """What is measured and how often."""
 
     batch_size: int = setting(16, "images a step", minimum=1)
-    rounds: int = setting(11, "how often each candidate is timed", minimum=1)
+    rounds: int = setting(31, "how often each candidate is timed", minimum=1)
+    outside_rounds: int = setting(5, "the same for the ways outside the package", minimum=0)
+    dtype: str = setting("float32", "of layers and maps", ("float32", "bfloat16", "float16"))
     output: str = setting("recipes/results/benchmark_aw_conv.json", "where the results go")
     smoke: bool = setting(False, "one small stage, one round, to see that all of it runs")
 
 
+def implementations():
+    """Returns the package's ways, layers of the paper's setting, by name."""
+    return {
+        name: lambda channels, name=name, **common: layers.AWConv2D(
+            channels, 3, padding="same", implementation=name, **common
+        )
+        for name in ("auto", "factored", "loop", "vectorized_map")
+    }
+
+
+def variants():
+    """Returns layers of other settings by name, each with the implementation "auto"."""
+    arguments = {
+        "r_C1 = C1 / 4": lambda channels: {"input_reduction": channels // 4},
+        "r_C2 = 4": lambda channels: {"output_reduction": 4},
+        "r_hw = 3": lambda channels: {"kernel_reduction": 3},
+        "use_residual=False": lambda channels: {"use_residual": False},
+    }
+    return {
+        name: lambda channels, made=made, **common: layers.AWConv2D(
+            channels, 3, padding="same", **made(channels), **common
+        )
+        for name, made in arguments.items()
+    }
+
+
+class Outside(layers.AWConv2D):
+    """AWConv2D whose convolution is a function of the inputs and of each sample's kernel."""
+
+    def __init__(self, *args, convolve, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.convolve = convolve
+
+    def _convolve(self, inputs, gain):
+        return self.convolve(inputs, self.kernel * gain)
+
+
+def map_fn(inputs, kernels):
+    """Convolves sample by sample, `tf.map_fn` or `jax.lax.map`."""
+    return ops.map(
+        lambda pair: ops.conv(pair[0][None], pair[1], padding="same")[0], (inputs, kernels)
+    )
+
+
+def grouped_conv(inputs, kernels):
+    """Lays the samples side by side into the channels of one image, a group each."""
+    batch, height, width, channels = inputs.shape
+    filters = kernels.shape[4]
+    image = ops.reshape(ops.transpose(inputs, (1, 2, 0, 3)), (1, height, width, batch * channels))
+    kernels = ops.reshape(ops.transpose(kernels, (1, 2, 3, 0, 4)), (3, 3, channels, -1))
+    outputs = ops.conv(image, kernels, padding="same")
+    outputs = ops.reshape(outputs, (height, width, batch, filters))
+    return ops.transpose(outputs, (2, 0, 1, 3))
+
+
+def patches(inputs, kernels):
+    """Multiplies the patches of each sample with its kernel, one batched product."""
+    found = ops.image.extract_patches(inputs, 3, strides=1, padding="same")
+    _, height, width, depth = found.shape
+    found = ops.reshape(found, (-1, height * width, depth))
+    outputs = ops.matmul(found, ops.reshape(kernels, (-1, depth, kernels.shape[4])))
+    return ops.reshape(outputs, (-1, height, width, kernels.shape[4]))
+
+
+def outside(mode):
+    """Returns what else one could write, layers by name, as far as the mode can run it."""
+    functions = {"map_fn": map_fn, "grouped_conv": grouped_conv, "patches": patches}
+    if "unknown" in mode:
+        # The samples become channels, whose number must be known.
+        del functions["grouped_conv"]
+    if "LiteRT" in mode:
+        # One sample is one group; patches need an operator that TFLite lacks.
+        functions = {"map_fn": map_fn}
+    return {
+        name: lambda channels, function=function, **common: Outside(
+            channels, 3, padding="same", convolve=function, **common
+        )
+        for name, function in functions.items()
+    }
+
+
 def main(settings):
-    """Measures, prints and saves; returns the results, a dict."""
+    """Measures, prints, draws and saves; returns the results, a dict."""
     stages = {"4x4x8": (4, 8)} if settings.smoke else STAGES
     rounds = 1 if settings.smoke else settings.rounds
     ratios = {}
     for mode in MODES:
         for stage, (side, channels) in stages.items():
             shape = (settings.batch_size, side, side, channels)
-            for name, ratio in measure(mode, shape, rounds).items():
+            found = {}
+            for makers, times in (
+                (implementations() | variants(), rounds),
+                (outside(mode), min(rounds, settings.outside_rounds)),
+            ):
+                if (mode, BACKEND) == ("train, XLA", "tensorflow"):
+                    # Its gradient cannot be compiled there.
+                    makers.pop("vectorized_map", None)
+                    makers.pop("map_fn", None)
+                if times:
+                    found |= measure(makers, mode, shape, settings.dtype, times)
+            for name, ratio in found.items():
                 ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
             print(f"measured {mode} at {stage}", flush=True)
     results = {
@@ -59,37 +159,34 @@ def main(settings):
         "environment": training.environment(),
         "ratios": ratios,
     }
-    with files.replacing(pathlib.Path(settings.output)) as temporary:
+    path = pathlib.Path(settings.output)
+    with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
+    plots.save_figure(plots.cost_by_stage(ratios), path.with_suffix(".png"))
     print_table(ratios, list(stages))
     return results
 
 
-def candidates(mode):
-    """Returns the layers to compare by name; the first is the plain convolution."""
-    made = {"Conv2D": lambda channels: keras.layers.Conv2D(channels, 3, padding="same")}
-    for name in IMPLEMENTATIONS:
-        # On TensorFlow its gradient cannot be compiled.
-        if (mode, name) != ("train, XLA", "vectorized_map"):
-            made[name] = lambda channels, name=name: layers.AWConv2D(
-                channels, 3, padding="same", implementation=name
-            )
-    return made
-
-
-def measure(mode, shape, rounds):
-    """Returns the median ratio of each implementation's time to the plain convolution's."""
-    rng = np.random.default_rng(0)
-    x = tf.constant(rng.normal(size=shape).astype("float32"))
-    steps = {name: step(make(shape[3]), mode, shape) for name, make in candidates(mode).items()}
+def measure(makers, mode, shape, dtype, rounds):
+    """Returns the median ratio of each layer's time to the plain convolution's, by name."""
+    makers = {
+        "Conv2D": lambda channels, **common: keras.layers.Conv2D(
+            channels, 3, padding="same", **common
+        ),
+        **makers,
+    }
+    steps = {}
+    for name, make in makers.items():
+        layer = make(shape[3], dtype=dtype)
+        steps[name] = lite_step(layer, shape) if "LiteRT" in mode else step(layer, mode, shape)
     for run in steps.values():
-        run(x)
-        run(x)
+        run()
+        run()
     seconds = {name: [] for name in steps}
     for _ in range(rounds):
         for name, run in steps.items():
             begin = time.perf_counter()
-            run(x)
+            run()
             seconds[name].append(time.perf_counter() - begin)
     plain = seconds.pop("Conv2D")
     return {
@@ -99,40 +196,71 @@ def measure(mode, shape, rounds):
 
 
 def step(layer, mode, shape):
-    """Returns a function of the inputs that runs a step of this mode and waits for its end."""
+    """Returns a function without arguments that runs a step of this mode to its end."""
     layer.build(shape)
-    weights = [weight.value for weight in layer.trainable_variables]
-    cotangent = tf.constant(np.random.default_rng(1).normal(size=shape).astype("float32"))
-
-    def train(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            loss = tf.reduce_sum(call(x, training=True) * cotangent)
-        return tape.gradient(loss, [x, *weights])
-
-    def call(x, training=False):
-        # Conv2D takes no `training`.
-        return layer(x, training=training) if isinstance(layer, layers.AWConv2D) else layer(x)
-
-    spec = tf.TensorSpec((None if "unknown" in mode else shape[0], *shape[1:]))
-    traced = tf.function(
-        train if "train" in mode else call, input_signature=[spec], jit_compile="XLA" in mode
+    rng = np.random.default_rng(0)
+    inputs, cotangent = (
+        ops.convert_to_tensor(rng.normal(size=shape), dtype=layer.compute_dtype) for _ in range(2)
     )
+    others = [weight.value for weight in layer.non_trainable_variables]
+    is_training = "train" in mode
+    # Conv2D takes no `training`.
+    arguments = {"training": is_training} if isinstance(layer, layers.AWConv2D) else {}
 
-    def run(x):
-        for tensor in keras.tree.flatten(traced(x)):
-            tensor.numpy()
+    def call(inputs, weights):
+        return layer.stateless_call(weights, others, inputs, **arguments)
 
-    return run
+    def loss(inputs, weights):
+        outputs, updated = call(inputs, weights)
+        return ops.sum(ops.cast(outputs * cotangent, "float32")), updated
+
+    weights = [ops.copy(weight.value) for weight in layer.trainable_variables]
+    if BACKEND == "jax":
+        import jax
+
+        train = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+        run = jax.jit(train if is_training else call)
+        return lambda: jax.block_until_ready(run(inputs, weights))
+
+    import tensorflow as tf
+
+    def train(inputs, weights):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, weights])
+            value, updated = loss(inputs, weights)
+        return value, updated, tape.gradient(value, [inputs, weights])
+
+    batch = None if "unknown" in mode else shape[0]
+    run = tf.function(train if is_training else call, jit_compile=True if "XLA" in mode else None)
+    run = run.get_concrete_function(
+        tf.TensorSpec((batch, *shape[1:]), inputs.dtype),
+        [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights],
+    )
+    # On the CPU a call returns when it is done.
+    return lambda: run(inputs, weights)
+
+
+def lite_step(layer, shape):
+    """Returns a function that runs the layer's TFLite file on one image, one thread."""
+    interpreters = checks.package("ai_edge_litert.interpreter", "Timing LiteRT", "mobile")
+    inputs = keras.Input(shape[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        path = export.to_tflite(keras.Model(inputs, layer(inputs)), folder + "/layer.tflite")
+        content = path.read_bytes()
+    interpreter = interpreters.Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    image = np.random.default_rng(0).normal(size=(1, *shape[1:])).astype("float32")
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    return interpreter.invoke
 
 
 def print_table(ratios, stages):
-    print(f"\n{'':<40}" + "".join(f"{stage:>12}" for stage in [*stages, "geo. mean"]))
+    print(f"\n{'':<44}" + "".join(f"{stage:>12}" for stage in [*stages, "geo. mean"]))
     for mode, rows in ratios.items():
         for name, row in rows.items():
             numbers = [row[stage] for stage in stages]
             numbers.append(math.exp(statistics.fmean(map(math.log, numbers))))
-            print(f"{mode + ', ' + name:<40}" + "".join(f"{number:>12.2f}" for number in numbers))
+            print(f"{mode + ', ' + name:<44}" + "".join(f"{number:>12.2f}" for number in numbers))
 
 
 if __name__ == "__main__":

@@ -8,19 +8,12 @@ from keras import ops
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
 from keras_fmm.ops import (
+    IMPLEMENTATIONS,
     adaptive_average_pool,
-    batched_matmul_conv,
-    factored_conv,
+    fastest,
     from_channels_last,
     to_channels_last,
-    vectorized_map_conv,
 )
-
-_IMPLEMENTATIONS = {
-    "vectorized_map": vectorized_map_conv,
-    "factored": factored_conv,
-    "batched_matmul": batched_matmul_conv,
-}
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -168,19 +161,13 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         self.attention_activation = keras.activations.get(attention_activation)
         self.use_residual = use_residual
         self.implementation = checks.one_of(
-            "implementation", implementation, ("auto", *_IMPLEMENTATIONS)
+            "implementation", implementation, ("auto", *IMPLEMENTATIONS)
         )
         self.synchronized = synchronized
 
     def build(self, input_shape):
         channels = checks.feature_map_shape("AWConv2D", input_shape, self.data_format)
         self._groups = self._attention_groups(channels)
-        if self.implementation == "factored" and self._groups > 1:
-            raise ValueError(
-                '`implementation="factored"` needs an attention that does not depend on the input '
-                f"channel. Received: input_reduction={self.input_reduction} with {channels} input "
-                'channels. Take `input_reduction=None` or `implementation="auto"`.'
-            )
         hidden = max(1, channels // self.reduction)
         entries = self._groups * self.filters // self.output_reduction
         self.pointwise_conv1 = self._pointwise_conv(hidden, "pointwise_conv1")
@@ -206,11 +193,10 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         )
 
     def _pointwise_conv(self, filters, name):
-        return keras.layers.Conv2D(
+        # On channels-last maps of a few cells; faster there than a convolution.
+        return keras.layers.Dense(
             filters,
-            1,
             use_bias=False,
-            data_format="channels_last",
             trainable=self.trainable,
             dtype=self.dtype_policy,
             name=name,
@@ -250,25 +236,23 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         attention = self._compute_attention_map(inputs, training)
         if return_attention_map:
             return attention
-        outputs = self._convolve()(
-            inputs,
-            self.kernel,
-            1 + attention if self.use_residual else attention,
-            self.strides,
-            self.padding,
-            self.dilation_rate,
-        )
-        if self.use_bias:
-            outputs = ops.add(outputs, self.bias)
+        gain = 1 + attention if self.use_residual else attention
+        if self.kernel_size == (self.kernel_reduction, self.kernel_reduction):
+            # The same for all entries of the kernel.
+            gain = gain[:, :1, :1]
+        outputs = self._convolve(inputs, gain)
         if self.activation is not None:
             outputs = self.activation(outputs)
         return from_channels_last(outputs, self.data_format)
 
-    def _convolve(self):
-        implementation = self.implementation
-        if implementation == "auto":
-            implementation = "factored" if self._groups == 1 else "batched_matmul"
-        return _IMPLEMENTATIONS[implementation]
+    def _convolve(self, inputs, gain):
+        """Convolves with each sample's kernel times its gain, adds the bias; channels last."""
+        how = (self.strides, self.padding, self.dilation_rate)
+        name = self.implementation
+        if name == "auto":
+            name = fastest(inputs.shape, self.kernel.shape, gain.shape, *how)
+        bias = self.bias if self.use_bias else None
+        return IMPLEMENTATIONS[name](inputs, self.kernel, gain, *how, bias)
 
     def multiply_adds(self, input_shape):
         """Returns the multiply-adds of one image as the formula is written.

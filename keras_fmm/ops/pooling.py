@@ -10,7 +10,7 @@ def adaptive_average_pool(inputs, output_size):
     exclusive (PyTorch's rule): bins overlap where `n` does not divide `s`, and repeat entries
     where `n` exceeds `s`.
 
-    It is two products with small matrices of averaging weights. Keras' own
+    It is one product with a small matrix of averaging weights. Keras' own
     `AdaptiveAveragePooling2D` gives the same numbers, but needs a known height and width and
     reads the map several times.
 
@@ -34,12 +34,12 @@ def adaptive_average_pool(inputs, output_size):
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
     rows, columns = output_size
-    x = _at_least_float32(inputs)
-    x = ops.reshape(x, (batch, height, width * channels))
-    x = ops.matmul(_averaging_weights(height, rows, x.dtype), x)
-    x = ops.reshape(x, (batch, rows, width, channels))
-    x = ops.matmul(_averaging_weights(width, columns, x.dtype), x)
-    return ops.cast(x, dtype)
+    x = ops.reshape(_at_least_float32(inputs), (batch, height * width, channels))
+    weights = ops.expand_dims(_averaging_weights(height, rows, x.dtype), (1, 3)) * ops.expand_dims(
+        _averaging_weights(width, columns, x.dtype), (0, 2)
+    )
+    x = ops.matmul(ops.reshape(weights, (rows * columns, height * width)), x)
+    return ops.cast(ops.reshape(x, (batch, rows, columns, channels)), dtype)
 
 
 def _averaging_weights(size, bins, dtype):

@@ -6,7 +6,7 @@ import pytest
 from keras_fmm import ops
 from tests.support import gradients, references, strategies
 
-ALL = (ops.vectorized_map_conv, ops.factored_conv, ops.batched_matmul_conv)
+ALL = (ops.vectorized_map_conv, ops.factored_conv, ops.loop_conv)
 
 
 def random_case(case):
@@ -24,7 +24,6 @@ def reference(case, x, kernel, gain):
 @pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=strategies.cases())
 def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
-    hypothesis.assume(conv is not ops.factored_conv or case.input_reduction == case.shape[3])
     x, kernel, gain = random_case(case)
     expected = reference(case, *(array.astype("float64") for array in (x, kernel, gain)))
     outputs = conv(x, kernel, gain, *case.conv)
@@ -34,7 +33,6 @@ def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
 @pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=strategies.cases())
 def test_gradients_equal_finite_differences_of_the_loop(conv, case):
-    hypothesis.assume(conv is not ops.factored_conv or case.input_reduction == case.shape[3])
     arrays = random_case(case)
     exact = [array.astype("float64") for array in arrays]
     rng = np.random.default_rng(case.seed)
@@ -53,12 +51,6 @@ def test_gradients_equal_finite_differences_of_the_loop(conv, case):
         np.testing.assert_allclose(
             terms.sum(), gradients.along(loss, exact, directions), atol=1e-4 * np.abs(terms).sum()
         )
-
-
-def test_factored_refuses_a_gain_that_tells_input_channels_apart():
-    x, kernel, gain = np.ones((1, 2, 2, 2)), np.ones((1, 1, 2, 1)), np.ones((1, 1, 1, 2, 1))
-    with pytest.raises(ValueError, match=r"must have one group .* Received: gain.shape=\(1, 1, 1"):
-        ops.factored_conv(x, kernel, gain, (1, 1), "same", (1, 1))
 
 
 @pytest.mark.parametrize("conv", ALL)

@@ -57,9 +57,9 @@ def _aw(kernel, bias, channels, hidden, entries):
     return {
         "kernel": kernel,
         **({"bias": (kernel[-1],)} if bias else {}),
-        "pointwise_conv1/kernel": (1, 1, channels, hidden),
+        "pointwise_conv1/kernel": (channels, hidden),
         **_batch_norm("batch_norm1", hidden),
-        "pointwise_conv2/kernel": (1, 1, hidden, entries),
+        "pointwise_conv2/kernel": (hidden, entries),
         **_batch_norm("batch_norm2", entries),
     }
 

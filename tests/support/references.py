@@ -125,7 +125,7 @@ def aw_attention(x, kernel_shape, weights, reductions, training=False):
     over_input, over_output, over_kernel = reductions
     x = adaptive_average_pool(x, (rows // over_kernel, columns // over_kernel))
     for number, activation in (("1", relu), ("2", sigmoid)):
-        x = x @ weights[f"pointwise_conv{number}/kernel"][0, 0]
+        x = x @ weights[f"pointwise_conv{number}/kernel"]
         statistics = [
             weights[f"batch_norm{number}/{name}"]
             for name in ("gamma", "beta", "moving_mean", "moving_variance")

@@ -1,0 +1,100 @@
+"""The per-sample convolution with the gain taken out of the sum over input channels."""
+
+import keras
+from keras import ops
+
+from keras_fmm.ops import windows
+
+
+def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
+    """Takes the gain out of the sum over the input channels of a group.
+
+    A gain that does not depend on the input channel commutes with the sum over them:
+    `output[n] = sum over taps t of gain[n, t] * (inputs[n] shifted by t) . K[t]`, and so for each
+    group of channels that the gain tells apart. That is as many multiplications as a plain
+    convolution and no kernel for each sample. The gain meets each tap's product, so that its cost
+    grows with the outputs' size and the number of groups and not with the kernel's size. Where a
+    tap falls on the zeros of the padding nothing is multiplied, if that is worth it. A gain that
+    is the same for all taps meets the outputs of a plain convolution.
+
+    Holds, beside inputs and outputs, a row of taps' windows of the inputs and their products at a
+    time; for the gradient, those of all taps and groups.
+
+    Args and Returns: see `keras_fmm.ops.per_sample_conv`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image, kernel = np.ones((1, 2, 2, 3), "float32"), np.ones((1, 1, 3, 2), "float32")
+    >>> gain = np.array([1.0, 0.5], "float32").reshape(1, 1, 1, 1, 2)
+    >>> outputs = factored_conv(image, kernel, gain, (2, 2), "valid", (1, 1))
+    >>> np.asarray(outputs).tolist()
+    [[[[3.0, 1.5]]]]
+    """
+    inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
+    # A gain for all taps of a group meets the group's outputs.
+    convolve = _plain if tuple(gain.shape[1:3]) == (1, 1) else _by_taps
+    groups = gain.shape[3]
+    of_groups = [(inputs, kernel, gain)]
+    if groups > 1:
+        split = (ops.split(x, groups, axis) for x, axis in ((inputs, 3), (kernel, 2), (gain, 3)))
+        of_groups = zip(*split, strict=True)
+    outputs = total([convolve(*args, strides, padding, dilation_rate) for args in of_groups])
+    if bias is not None:
+        outputs = outputs + ops.cast(bias, outputs.dtype)
+    return ops.cast(outputs, inputs.dtype)
+
+
+def _plain(inputs, kernel, gain, strides, padding, dilation_rate):
+    """Convolves, then multiplies with a gain `(batch, 1, 1, 1, filters)`."""
+    outputs = ops.conv(
+        inputs,
+        kernel,
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        dilation_rate=dilation_rate,
+    )
+    return summand(outputs * gain[:, 0])
+
+
+def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
+    """Sums the taps' products with their gains `(batch, rows, columns, 1, filters)`."""
+    rows, columns, channels, filters = kernel.shape
+    height, width = windows.axes(
+        ops.shape(inputs), (rows, columns), strides, padding, dilation_rate
+    )
+    # One tensor a tap, without a copy on TensorFlow.
+    kernels = ops.unstack(ops.reshape(kernel, (rows * columns, channels, filters)), rows * columns)
+    gains = ops.unstack(ops.reshape(gain, (-1, rows * columns, 1, filters)), axis=1)
+    found = []
+    for rows_beside, entries in windows.taps(inputs, height, width):
+        products = []
+        for tap, window, columns_beside in entries:
+            batch, *sizes, _ = ops.shape(window)
+            product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
+            product = ops.reshape(product, (batch, sizes[0] * sizes[1], filters)) * gains[tap]
+            product = summand(ops.reshape(product, (batch, *sizes, filters)))
+            products.append(_padded(product, (0, 0), columns_beside))
+        found.append(_padded(total(products), rows_beside, (0, 0)))
+    return total(found)
+
+
+def _padded(product, rows, columns):
+    if all(isinstance(number, int) and not number for number in (*rows, *columns)):
+        return product
+    return ops.pad(product, ((0, 0), rows, columns, (0, 0)))
+
+
+def total(tensors):
+    """Returns the sum of a list of tensors, which TensorFlow takes in one pass."""
+    found = tensors[0]
+    for tensor in tensors[1:]:
+        found = found + tensor
+    return found
+
+
+def summand(product):
+    """Returns a product as it goes into a sum: in float32 at least, as inside a convolution."""
+    is_half = keras.backend.standardize_dtype(product.dtype) in ("float16", "bfloat16")
+    return ops.cast(product, "float32") if is_half else product

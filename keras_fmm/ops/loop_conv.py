@@ -1,0 +1,138 @@
+"""The per-sample convolution as a loop over the samples."""
+
+import functools
+
+import keras
+from keras import ops
+
+from keras_fmm.ops import kernels, windows
+from keras_fmm.ops.factored_conv import summand
+
+
+def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
+    """Makes each sample's kernel, convolves with it, and forgets it, one sample after another.
+
+    Holds two samples' kernels at a time, for the gradient too, which makes them again. The gain
+    meets the kernel, so that its cost grows with the kernel's size and not with the inputs'.
+
+    Each sample is a plain convolution on TensorFlow. Under XLA, in whose loops a convolution's
+    gradient is slow (40 times on a CPU), on JAX, and with a batch of one known when traced, which
+    is how TFLite files are made (a filter that is not constant is slow there), it is a matrix
+    product over the columns of the kernel.
+
+    Args and Returns: see `keras_fmm.ops.per_sample_conv`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image = np.arange(2, dtype="float32").reshape(1, 1, 1, 2)
+    >>> kernel = np.ones((1, 1, 2, 1), "float32")
+    >>> gain = np.array([5.0, 7.0], "float32").reshape(1, 1, 1, 2, 1)
+    >>> outputs = loop_conv(image, kernel, gain, (1, 1), "same", (1, 1))
+    >>> np.asarray(outputs).ravel().tolist()
+    [7.0]
+    """
+    inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
+    height, width = windows.axes(
+        ops.shape(inputs), kernel.shape[:2], strides, padding, dilation_rate
+    )
+    by_columns = functools.partial(_convolve_by_columns, height=height, width=width)
+    shared = [kernel] if bias is None else [kernel, ops.convert_to_tensor(bias)]
+    if inputs.shape[0] == 1:
+        return by_columns(inputs, gain, *shared)
+    if keras.backend.backend() != "tensorflow":
+
+        def convolve(sample):
+            alone = (ops.expand_dims(x, 0) for x in sample)
+            return keras.remat(by_columns)(*alone, *shared)[0]
+
+        return ops.map(convolve, (inputs, gain))
+    natively = functools.partial(
+        _convolve, strides=strides, padding=padding, dilation_rate=dilation_rate
+    )
+    function = by_columns if kernels.compiled_by_xla() else natively
+    output_shape = (height.outputs, width.outputs, kernel.shape[3])
+    return kernels.map_samples(function, [inputs, gain], shared, output_shape)
+
+
+def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):
+    """Convolves one image with its kernel.
+
+    Args:
+        image: tensor `(1, height, width, in_channels)`.
+        gain: tensor `(1, kernel_height, kernel_width, groups, filters)`, or with 1 in the place
+            of the kernel's sides.
+        kernel: tensor `(kernel_height, kernel_width, in_channels, filters)`.
+        bias: tensor `(filters,)` or None.
+
+    Returns:
+        Tensor `(1, out_height, out_width, filters)`.
+    """
+    *kernel_size, channels, filters = kernel.shape
+    groups = gain.shape[3]
+    grouped = ops.reshape(kernel, (*kernel_size, groups, channels // groups, filters))
+    gain = ops.reshape(gain, (*gain.shape[1:4], 1, filters))
+    outputs = ops.conv(
+        image,
+        ops.reshape(grouped * gain, kernel.shape),
+        strides=strides,
+        padding=padding,
+        data_format="channels_last",
+        dilation_rate=dilation_rate,
+    )
+    return outputs if bias is None else ops.add(outputs, bias)
+
+
+def _convolve_by_columns(image, gain, kernel, bias=None, *, height, width):
+    """Does what `_convolve` does, with matrix products; `height` and `width` are the `Axis`.
+
+    What the kernel's columns see goes side by side into the channels; a product with all rows of
+    the kernel gives, at each row of the image, what it adds to several rows of the outputs. With
+    a stride, the rows of the kernel that see the same rows of the image are taken together.
+
+    The shapes are those that LiteRT's fast operators take: rank 4 at most, the batch kept, slices
+    without strides where there are none.
+    """
+    image, height, width = windows.pad(image, height, width)
+    rows, columns, channels, filters = kernel.shape
+    seen = [_seen_by_column(image, width, column) for column in range(columns)]
+    seen = ops.concatenate(seen, axis=-1)
+    groups = columns * gain.shape[3]
+    depth = columns * channels
+    kernel = ops.transpose(ops.reshape(kernel, (rows, depth, filters)), (1, 0, 2))
+    kernel = ops.reshape(kernel, (groups, depth // groups, rows, filters))
+    gain = ops.broadcast_to(gain, (1, rows, columns, *gain.shape[3:]))
+    gain = ops.transpose(ops.reshape(gain, (rows, groups, filters)), (1, 0, 2))
+    kernel = kernel * ops.reshape(gain, (groups, 1, rows, filters))
+    outputs = None
+    for phase in range(height.stride):
+        taken = [row for row in range(rows) if row * height.dilation % height.stride == phase]
+        if not taken:
+            continue
+        strip, weights = seen, kernel
+        if height.stride > 1:
+            # The rows taken are evenly spaced.
+            step = taken[1] - taken[0] if len(taken) > 1 else 1
+            strip = seen[:, phase :: height.stride]
+            weights = kernel[:, :, taken[0] : taken[-1] + 1 : step]
+        count = ops.shape(strip)[1]
+        strip = ops.reshape(strip, (1, count * width.outputs, depth))
+        found = ops.matmul(strip, ops.reshape(weights, (1, depth, len(taken) * filters)))
+        found = ops.reshape(found, (1, count, width.outputs, len(taken) * filters))
+        for place, row in enumerate(taken):
+            top = row * height.dilation // height.stride
+            size = (1, height.outputs, width.outputs, filters)
+            part = summand(ops.slice(found, (0, top, 0, place * filters), size))
+            outputs = part if outputs is None else outputs + part
+    if bias is not None:
+        outputs = outputs + ops.cast(bias, outputs.dtype)
+    return ops.cast(outputs, image.dtype)
+
+
+def _seen_by_column(image, width, column):
+    """Returns what one column of the kernel sees, `(1, height, out_width, channels)`."""
+    left = column * width.dilation
+    if width.stride > 1:
+        return image[:, :, left : left + width.outputs * width.stride : width.stride]
+    _, height, _, channels = ops.shape(image)
+    return ops.slice(image, (0, 0, left, 0), (1, height, width.outputs, channels))

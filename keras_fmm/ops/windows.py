@@ -1,0 +1,152 @@
+"""Where the entries of a convolution's kernel fall on its inputs."""
+
+import dataclasses
+import math
+
+from keras import ops
+
+from keras_fmm import checks
+
+PADDINGS = ("valid", "same")
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A convolution along one axis; the sizes may be scalar tensors where they are unknown.
+
+    `size` entries, `before` and `after` of them zeros that `padding` adds, give `outputs`.
+    """
+
+    size: int
+    kernel: int
+    stride: int
+    dilation: int
+    before: int
+    after: int
+    outputs: int
+
+    def window(self, entry):
+        """Returns where a kernel's entry meets the inputs: `phase, start, first, last`.
+
+        Output o, for o from `first` to `last` exclusive, sees input
+        `phase + stride * (start + o)`; the other outputs see zeros.
+        """
+        offset = entry * self.dilation - self.before
+        phase = offset % self.stride
+        start = (offset - phase) // self.stride
+        if not isinstance(self.size, int):
+            # Of an unknown size, which is padded first.
+            return phase, start, 0, self.outputs
+        reach = -((phase - self.size) // self.stride)
+        return phase, start, max(0, -start), min(self.outputs, reach - start)
+
+
+def axes(shape, kernel_size, strides, padding, dilation_rate):
+    """Returns the two `Axis` of a convolution over inputs `(batch, height, width, channels)`.
+
+    Raises:
+        ValueError: `padding` is unknown, or "valid" with a dilated kernel larger than the inputs.
+    """
+    checks.one_of("padding", padding, PADDINGS)
+    found = []
+    for size, kernel, stride, dilation in zip(
+        shape[1:3], kernel_size, strides, dilation_rate, strict=True
+    ):
+        span = (kernel - 1) * dilation + 1
+        if padding == "same":
+            outputs = (size + stride - 1) // stride
+            total = _positive_part((outputs - 1) * stride + span - size)
+        else:
+            outputs, total = _positive_part((size - span) // stride + 1), 0
+            if isinstance(size, int) and size < span:
+                raise ValueError(
+                    "The dilated kernel must not be larger than the inputs. Received: "
+                    f"inputs.shape={tuple(shape)}, kernel_size={tuple(kernel_size)}, "
+                    f'dilation_rate={tuple(dilation_rate)}. Take `padding="same"`.'
+                )
+        # The odd zero goes below and to the right.
+        found.append(Axis(size, kernel, stride, dilation, total // 2, total - total // 2, outputs))
+    return found
+
+
+def pad(inputs, height, width):
+    """Returns the inputs with their zeros, and the two `Axis` over them, which need no more."""
+    batch, *_, channels = ops.shape(inputs)
+    padded, sizes = [], []
+    for axis in (height, width):
+        size = axis.before + axis.size + axis.after
+        sizes.append(size)
+        padded.append(dataclasses.replace(axis, size=size, before=0, after=0))
+    widths = [(0, 0), *((axis.before, axis.after) for axis in (height, width)), (0, 0)]
+    # TFLite's converter forgets the channels where the widths of the padding are not constant.
+    inputs = ops.reshape(ops.pad(inputs, widths), (batch, *sizes, channels))
+    return inputs, *padded
+
+
+def taps(inputs, height, width):
+    """Returns, for each row of the kernel, what of the inputs its entries meet, and where it goes.
+
+    Args:
+        inputs: tensor `(batch, height, width, channels)`.
+        height, width: its `Axis`.
+
+    Returns:
+        A list of `rows, entries`, without the rows of the kernel that meet nothing; entries is a
+        list of `tap, window, columns`, without the entries that meet nothing. The tap counts the
+        entries of the kernel row by row; the window, `(batch, rows met, columns met, channels)`,
+        is what the entry meets. Rows and columns are pairs: how many outputs see only zeros before
+        and after those that meet the window.
+    """
+    if _padding_first(height, width):
+        inputs, height, width = pad(inputs, height, width)
+    phases = {}
+    batch = -1 if inputs.shape[0] is None else inputs.shape[0]
+    found = []
+    for row in range(height.kernel):
+        row_phase, top, first_row, last_row = height.window(row)
+        if _is_empty(first_row, last_row):
+            continue
+        entries = []
+        for column in range(width.kernel):
+            column_phase, left, first_column, last_column = width.window(column)
+            if _is_empty(first_column, last_column):
+                continue
+            phase = (row_phase, column_phase)
+            if phase not in phases:
+                phases[phase] = inputs[:, row_phase :: height.stride, column_phase :: width.stride]
+            # Not indexing: the gradient of that is much slower on TensorFlow.
+            window = ops.slice(
+                phases[phase],
+                (0, top + first_row, left + first_column, 0),
+                (batch, last_row - first_row, last_column - first_column, inputs.shape[3]),
+            )
+            columns = (first_column, width.outputs - last_column)
+            entries.append((row * width.kernel + column, window, columns))
+        found.append(((first_row, height.outputs - last_row), entries))
+    return found
+
+
+def _padding_first(height, width):
+    """Whether to pad the inputs, and multiply zeros, rather than the products of what is met.
+
+    The inputs are padded once, the products tap by tap; that pays while less than a sixteenth of
+    the multiplications is lost on zeros, and must be where a kernel with gaps meets nothing else.
+    """
+    met = []
+    for axis in (height, width):
+        if not isinstance(axis.size, int):
+            return True
+        windows = [axis.window(entry) for entry in range(axis.kernel)]
+        counts = [max(0, last - first) for _, _, first, last in windows]
+        met.append(sum(counts) / (axis.kernel * max(1, axis.outputs)))
+    padded = any(axis.before or axis.after for axis in (height, width))
+    return padded and (math.prod(met) > 15 / 16 or not all(met))
+
+
+def _is_empty(first, last):
+    return isinstance(last, int) and last <= first
+
+
+def _positive_part(number):
+    # max(number, 0) in operators that an int and a scalar tensor (an unknown size) both have.
+    return (number + abs(number)) // 2
