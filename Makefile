@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: demo test test-jax lint format clean
+.PHONY: demo test test-jax bench lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -18,6 +18,10 @@ test: $(INSTALLED)
 
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models tests/test_docs.py
+
+# Wants the machine to itself.
+bench: $(INSTALLED)
+	$(BIN)/python -m recipes.benchmark_aw_conv
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ Command (with the machine to itself):
 
     python -m recipes.benchmark_aw_conv
 
-Each round runs every candidate once, one after another in the same process; the ratio is taken
+Each round runs every candidate once, in random order in the same process; the ratio is taken
 within a round, and the median over the rounds is reported, so that a machine whose speed drifts
 does not change it. A training step gives the loss, its gradient to the inputs and
 every weight, and the moving statistics.
@@ -85,7 +85,7 @@ class Outside(layers.AWConv2D):
         self.convolve = convolve
 
     def _convolve(self, inputs, gain):
-        return self.convolve(inputs, self.kernel * gain)
+        return self.convolve(inputs, self.kernel * gain) + self.bias
 
 
 def map_fn(inputs, kernels):
@@ -183,10 +183,12 @@ def measure(makers, mode, shape, dtype, rounds):
         run()
         run()
     seconds = {name: [] for name in steps}
+    rng = np.random.default_rng(0)
     for _ in range(rounds):
-        for name, run in steps.items():
+        # In a new order each time: what ran just before leaves its traces in the caches.
+        for name in rng.permutation(list(steps)):
             begin = time.perf_counter()
-            run()
+            steps[name]()
             seconds[name].append(time.perf_counter() - begin)
     plain = seconds.pop("Conv2D")
     return {
@@ -241,7 +243,7 @@ def step(layer, mode, shape):
 
 
 def lite_step(layer, shape):
-    """Returns a function that runs the layer's TFLite file on one image, one thread."""
+    """Returns a function that runs the layer's TFLite file on one image ten times, one thread."""
     interpreters = checks.package("ai_edge_litert.interpreter", "Timing LiteRT", "mobile")
     inputs = keras.Input(shape[1:])
     with tempfile.TemporaryDirectory() as folder:
@@ -251,7 +253,13 @@ def lite_step(layer, shape):
     interpreter.allocate_tensors()
     image = np.random.default_rng(0).normal(size=(1, *shape[1:])).astype("float32")
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    return interpreter.invoke
+
+    def run():
+        # Several, so that most find the caches as this file leaves them.
+        for _ in range(10):
+            interpreter.invoke()
+
+    return run
 
 
 def print_table(ratios, stages):

@@ -45,6 +45,7 @@ class Settings:
     # Model
     model: str = setting("toy_cnn", "the backbone", choices=tuple(MODELS))
     attention: str | None = setting(None, "the gate", choices=(None, *layers.GATES))
+    convolution: str | None = setting(None, "none: Conv2D", choices=(None, *layers.CONVOLUTIONS))
     precision: str = setting(
         "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
@@ -57,7 +58,7 @@ class Settings:
     seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     # Output
-    workdir: str | None = setting(None, "folder of the run; none: runs/MODEL_ATTENTION_DATASET")
+    workdir: str | None = setting(None, "folder of the run; none: runs/MODEL_ATTENTION_DATASET...")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
     smoke: bool = setting(False, "one epoch of ten steps, to see that all of it runs")
 
@@ -119,6 +120,7 @@ def train(settings):
 
 def default_workdir(settings):
     parts = [settings.model, settings.attention or "plain", settings.dataset]
+    parts += [settings.convolution] if settings.convolution else []
     parts += ["smoke"] if settings.smoke else []
     return pathlib.Path("runs") / re.sub("[^a-z0-9]+", "_", "_".join(parts).lower())
 
@@ -133,6 +135,7 @@ def build(settings, dataset, learning_rate):
         input_tensor=data.preprocessing(dataset, settings.preprocessing)(inputs),
         classes=dataset.classes,
         attention=settings.attention,
+        convolution=settings.convolution,
     )
     model.compile(
         keras.optimizers.SGD(learning_rate, settings.momentum),

@@ -6,12 +6,13 @@ from keras_fmm.layers.channel_attention import ChannelAttention
 from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
-from keras_fmm.layers.registry import GATES, get_gate
+from keras_fmm.layers.registry import CONVOLUTIONS, GATES, get_convolution, get_gate
 from keras_fmm.layers.spatial_attention import SpatialAttention
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
 
 __all__ = [
     "CBAM",
+    "CONVOLUTIONS",
     "GATES",
     "AWConv2D",
     "ChannelAttention",
@@ -20,5 +21,6 @@ __all__ = [
     "MultiplicativeResidual",
     "SpatialAttention",
     "SqueezeExcite",
+    "get_convolution",
     "get_gate",
 ]

@@ -46,13 +46,13 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         attention_activation: of the attention.
         use_residual: bool; False takes the kernel `A(x) * K`.
         implementation: how the convolution is computed; all give the same numbers up to rounding.
-            - "auto" (default): "factored" where it applies, else "batched_matmul".
-            - "factored": for `input_reduction` None or C1. A plain convolution for each tap of
-              the kernel, its output gated: as many multiplications as one plain convolution and
-              no kernel for each sample.
-            - "batched_matmul": tap by tap, one kernel for each sample; training holds
-              `batch * size of kernel` for the gradient.
-            - "vectorized_map": the formula said plainly, the reference. Holds
+            - "auto" (default): `ops.fastest` chooses, by the sizes, between the next two.
+            - "factored": a matrix product for each tap of the kernel, its output multiplied: as
+              many multiplications as one plain convolution, and no kernel for each sample. With
+              `input_reduction` below C1 the taps of each group of channels by themselves.
+              Training holds what each tap sees and gives, twice the kernel's area times a map.
+            - "loop": sample by sample. Holds two samples' kernels, in training too.
+            - "vectorized_map": the formula said plainly, the reference. Training holds
               `batch * size of kernel`; on TensorFlow it cannot be trained with
               `jit_compile=True`.
         synchronized: bool, whether the batch norms take their statistics over all replicas; True

@@ -1,9 +1,10 @@
-"""Gates by name: how backbones and recipes say which attention they take."""
+"""Gates and convolutions by name: how backbones and recipes say which attention they take."""
 
 import types
 
 import keras
 
+from keras_fmm.layers.aw_conv2d import AWConv2D
 from keras_fmm.layers.cbam import CBAM
 from keras_fmm.layers.channel_attention import ChannelAttention
 from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
@@ -20,6 +21,9 @@ GATES = types.MappingProxyType(
         "cbam": CBAM,
     }
 )
+
+# The names that `get_convolution` knows, each with its class.
+CONVOLUTIONS = types.MappingProxyType({"aw": AWConv2D})
 
 
 def get_gate(attention, name=None):
@@ -74,3 +78,42 @@ def get_gate(attention, name=None):
     if name is not None:
         gate.name = name
     return gate
+
+
+def get_convolution(convolution):
+    """Returns what makes a backbone's convolutions.
+
+    Args:
+        convolution: None for `keras.layers.Conv2D`, a name among `CONVOLUTIONS`, or a callable
+            `(filters, kernel_size, strides, padding, use_bias, name)` that returns a fresh layer,
+            such as `functools.partial(AWConv2D, reduction=4)`.
+
+    Returns:
+        A callable of those arguments, by keyword.
+
+    Raises:
+        ValueError: the name is not known.
+        TypeError: `convolution` is none of these.
+
+    Example:
+
+    >>> get_convolution("aw")(filters=8, kernel_size=3, name="stage1_conv").name
+    'stage1_conv'
+    """
+    if convolution is None:
+        return keras.layers.Conv2D
+    if isinstance(convolution, str):
+        if convolution not in CONVOLUTIONS:
+            known = ", ".join(repr(known) for known in CONVOLUTIONS)
+            raise ValueError(
+                f"`convolution` must be None, one of {known}, or a callable. "
+                f"Received: convolution={convolution!r}"
+            )
+        return CONVOLUTIONS[convolution]
+    if isinstance(convolution, keras.layers.Layer) or not callable(convolution):
+        raise TypeError(
+            "`convolution` must be None, a name or a callable that takes what Conv2D takes. "
+            f"Received: convolution={convolution!r}. "
+            "For a layer of your own choice give `functools.partial(layers.AWConv2D, reduction=4)`."
+        )
+    return convolution

@@ -3,7 +3,7 @@
 import keras
 
 from keras_fmm import checks
-from keras_fmm.layers import get_gate
+from keras_fmm.layers import get_convolution, get_gate
 
 
 def ToyCNN(
@@ -16,6 +16,7 @@ def ToyCNN(
     classifier_activation="softmax",
     name="toy_cnn",
     attention=None,
+    convolution=None,
 ):
     """Returns three times (3x3 convolution, ReLU, gate, 2x2 max-pool), then one dense layer.
 
@@ -36,6 +37,8 @@ def ToyCNN(
         name: str, the model's name.
         attention: the gate after each convolution's ReLU: None, a name among `layers.GATES` or a
             callable without arguments that returns a fresh layer.
+        convolution: each stage's convolution: None for Conv2D, "aw" for AWConv2D or a callable,
+            see `layers.get_convolution`.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place: `stage1_conv`, `stage1_relu`,
@@ -81,7 +84,14 @@ def ToyCNN(
         )
 
     for stage, filters in enumerate((32, 64, 64), start=1):
-        x = keras.layers.Conv2D(filters, 3, padding="same", name=f"stage{stage}_conv")(x)
+        x = get_convolution(convolution)(
+            filters=filters,
+            kernel_size=3,
+            strides=1,
+            padding="same",
+            use_bias=True,
+            name=f"stage{stage}_conv",
+        )(x)
         x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
         gate = get_gate(attention, name=f"stage{stage}_attention")
         if gate is not None:

@@ -17,8 +17,6 @@ Each function takes the same arguments and returns the same numbers, up to round
     Returns: tensor `(batch, out_height, out_width, filters)`.
 """
 
-import math
-
 import keras
 from keras import ops
 
@@ -64,31 +62,36 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, b
     return outputs if bias is None else ops.add(outputs, bias)
 
 
-def fastest(inputs_shape, kernel_shape, gain_shape, strides, padding, dilation_rate):
+def fastest(
+    inputs_shape, kernel_shape, gain_shape, strides, padding, dilation_rate, accelerator=None
+):
     """Chooses the implementation by what is known when a step is traced.
 
-    The factored one multiplies its gain with the outputs, tap by tap, the loop with the kernel,
-    sample by sample: large maps of few channels are for the loop, small maps of many for the
-    factored one. Measured (training step, 3x3 kernel, batch 16, as a ratio to a plain
-    convolution, loop / factored, TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20; the
-    recipe `benchmark_aw_conv` measures the first four):
+    The factored form multiplies the gain with the outputs, once a tap and a group; the loop with
+    the kernel, once a sample. So large maps of few channels are for the loop, small maps of many
+    for the factored form. Measured with one group: training step, 3x3 kernel, batch 16, as a ratio
+    to a plain convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20;
+    the recipe `benchmark_aw_conv` measures the first row):
 
-        56x56x64  1.1 / 2.4     28x28x128 1.2 / 1.7     14x14x256 1.5 / 1.2    7x7x512  3.6 / 1.0
-        32x32x32  1.9 / 2.8     24x24x64  1.5 / 2.2     16x16x64  2.0 / 1.9    8x8x64   3.4 / 1.4
-        28x28x512 1.1 / 1.2     28x28x768 1.2 / 1.2     16x16x256 1.5 / 1.3    14x14x512 1.7 / 1.2
+        56x56x64  1.1 / 2.4    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512   3.6 / 1.0
+        32x32x32  1.9 / 2.8    24x24x64  1.5 / 2.2    16x16x64  2.0 / 1.9    8x8x64    3.4 / 1.4
+        28x28x512 1.1 / 1.2    28x28x768 1.2 / 1.2    16x16x256 1.5 / 1.3    14x14x512 1.7 / 1.2
 
-    With a batch of one known when traced, LiteRT decides (loop / factored, one thread): 56x56x64
-    1.3 / 1.6, 32x32x64 1.4 / 1.4, 28x28x128 1.1 / 1.2, 14x14x256 1.4 / 1.0. The factored form
-    holds its kernel as a constant that can be quantised, so that it is taken unless much slower.
+    and with four groups 1.0 / 3.6, 1.2 / 2.8, 1.5 / 2.0 and 3.7 / 1.4 in the first row.
 
-    Accelerators were not measured: there the factored form is taken wherever it applies, since a
-    loop leaves them idle.
+    A batch of one known when traced is how TFLite files are made. There the factored form, whose
+    kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one
+    thread, 56x56x64 1.3 / 1.6, 32x32x64 1.4 / 1.4, 28x28x128 1.2 / 1.2, 14x14x256 1.4 / 1.0.
+
+    Accelerators were not measured: a loop over samples leaves them idle, so that the factored form
+    is taken there, and where the sizes are not known.
 
     Args:
         inputs_shape: tuple `(batch, height, width, channels)`, None where unknown when traced.
         kernel_shape: tuple `(kernel_height, kernel_width, in_channels, filters)`.
         gain_shape: tuple `(batch, kernel_height or 1, kernel_width or 1, groups, filters)`.
         strides, padding, dilation_rate: as for the convolutions.
+        accelerator: bool, whether it runs on a GPU or TPU, or None to ask Keras.
 
     Returns:
         str, a key of `IMPLEMENTATIONS`.
@@ -102,17 +105,19 @@ def fastest(inputs_shape, kernel_shape, gain_shape, strides, padding, dilation_r
     'factored'
     """
     batch, *sizes, channels = inputs_shape
-    groups = gain_shape[3]
-    if tuple(gain_shape[1:3]) == (1, 1) and groups == 1:
+    _, *gains, groups, _ = gain_shape
+    if groups == 1 and gains == [1, 1]:
+        # A plain convolution, whose outputs are multiplied.
         return "factored"
-    if None in sizes or not keras.distribution.list_devices()[0].startswith("cpu"):
+    if accelerator is None:
+        accelerator = not keras.distribution.list_devices()[0].startswith("cpu")
+    if accelerator or None in sizes:
         return "factored" if groups < 8 else "loop"
-    positions = math.prod(
-        axis.outputs
-        for axis in windows.axes(inputs_shape, kernel_shape[:2], strides, padding, dilation_rate)
-    )
-    least, factor = (2000, 16) if batch == 1 else (500, 1)
-    return "loop" if positions * groups > max(least, factor * channels) else "factored"
+    height, width = windows.axes(inputs_shape, kernel_shape[:2], strides, padding, dilation_rate)
+    met_by_factored = height.outputs * width.outputs * groups
+    if batch == 1 and groups == 1:
+        return "loop" if met_by_factored > max(2000, 16 * channels) else "factored"
+    return "loop" if met_by_factored > max(500, channels) else "factored"
 
 
 # For `AWConv2D`, by name.

@@ -99,7 +99,8 @@ def taps(inputs, height, width):
     """
     if _padding_first(height, width):
         inputs, height, width = pad(inputs, height, width)
-    phases = {}
+    # Without strides there is one phase, the inputs.
+    phases = {(0, 0): inputs} if (height.stride, width.stride) == (1, 1) else {}
     batch = -1 if inputs.shape[0] is None else inputs.shape[0]
     found = []
     for row in range(height.kernel):

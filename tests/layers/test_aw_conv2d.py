@@ -1,10 +1,12 @@
+import functools
+
 import hypothesis
 import keras
 import numpy as np
 import pytest
 from hypothesis.strategies import booleans, sampled_from
 
-from keras_fmm import layers
+from keras_fmm import data, layers, models
 from tests.support import gradients, references, strategies, weights
 
 IMPLEMENTATIONS = ["vectorized_map", "factored", "loop"]
@@ -72,7 +74,7 @@ def test_gradients_equal_finite_differences_of_the_equations(implementation, cas
 
 
 only_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="is about TensorFlow's XLA"
+    keras.backend.backend() != "tensorflow", reason="is about TensorFlow"
 )
 
 
@@ -86,6 +88,7 @@ only_tensorflow = pytest.mark.skipif(
         ((2, 2, 1, 4), {"kernel_size": (5, 3), "padding": "same"}),
         ((2, 6, 6, 4), {"kernel_size": 2, "input_reduction": 1, "output_reduction": 2}),
         ((2, 6, 6, 4), {"kernel_size": 2, "input_reduction": 2, "kernel_reduction": 2}),
+        ((5, 6, 6, 4), {"kernel_size": 3, "strides": 2, "implementation": "loop"}),
         ((2, 6, 6, 4), {"kernel_size": 2, "input_reduction": 4, "output_reduction": 4}),
     ],
 )
@@ -103,6 +106,40 @@ def test_a_step_of_training_is_the_same_under_xla_with_all_sizes_unknown(shape, 
         results.append(model.get_weights())
     for plain, compiled in zip(*results, strict=True):
         np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-4)
+
+
+def test_one_gain_for_the_whole_kernel_reaches_it_as_one():
+    seen = []
+
+    class Seeing(layers.AWConv2D):
+        def _convolve(self, inputs, gain):
+            seen.append(tuple(gain.shape))
+            return super()._convolve(inputs, gain)
+
+    x = np.ones((2, 5, 5, 4), "float32")
+    Seeing(6, 3, kernel_reduction=3)(x)
+    Seeing(6, 3)(x)
+    Seeing(6, (3, 6), kernel_reduction=3, padding="same")(x)
+    assert seen == [(2, 1, 1, 1, 6), (2, 3, 3, 1, 6), (2, 3, 6, 1, 6)]
+
+
+@only_tensorflow
+def test_every_implementation_learns_the_same():
+    digits = data.load("digits")
+    images, labels = (array[:256] for array in digits.arrays("train"))
+    losses = {}
+    for implementation in IMPLEMENTATIONS:
+        keras.utils.set_random_seed(0)
+        model = models.ToyCNN(
+            input_tensor=data.preprocessing(digits, "scale")(keras.Input(digits.input_shape)),
+            convolution=functools.partial(layers.AWConv2D, implementation=implementation),
+        )
+        model.compile(keras.optimizers.SGD(0.05, 0.9), "sparse_categorical_crossentropy")
+        history = model.fit(images, labels, batch_size=64, epochs=3, shuffle=False, verbose=0)
+        losses[implementation] = history.history["loss"]
+    assert losses["factored"][-1] < 0.9 * losses["factored"][0]
+    for implementation in IMPLEMENTATIONS:
+        np.testing.assert_allclose(losses[implementation], losses["factored"], rtol=1e-3)
 
 
 def test_by_hand():

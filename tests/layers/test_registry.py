@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import pytest
 
@@ -51,3 +53,19 @@ def test_refuses_a_layer_in_use():
     gate.build((None, None, None, 4))
     with pytest.raises(ValueError, match="must return a fresh layer at each call"):
         layers.get_gate(lambda: gate)
+
+
+def test_convolutions_by_name_by_callable_and_plain():
+    assert layers.get_convolution(None) is keras.layers.Conv2D
+    assert layers.get_convolution("aw") is layers.AWConv2D
+    mine = functools.partial(layers.AWConv2D, reduction=2)
+    assert layers.get_convolution(mine) is mine
+
+
+def test_refuses_other_convolutions():
+    with pytest.raises(ValueError, match="None, one of 'aw', or a callable. Received: .*'conv'"):
+        layers.get_convolution("conv")
+    with pytest.raises(TypeError, match=r"that takes what Conv2D takes. Received: convolution=3"):
+        layers.get_convolution(3)
+    with pytest.raises(TypeError, match="functools.partial"):
+        layers.get_convolution(layers.AWConv2D(2, 3))

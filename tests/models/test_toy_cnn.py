@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -27,6 +29,14 @@ def test_a_callable_gives_each_place_its_own_gate():
     gates = [model.get_layer(f"stage{stage}_attention") for stage in (1, 2, 3)]
     assert len({id(gate) for gate in gates}) == 3
     assert all(gate.reduction == 4 for gate in gates)
+
+
+def test_takes_another_convolution_by_name_or_callable():
+    model = models.ToyCNN(input_shape=(8, 8, 1), convolution="aw")
+    assert all(isinstance(model.get_layer(f"stage{i}_conv"), layers.AWConv2D) for i in (1, 2, 3))
+    mine = functools.partial(layers.AWConv2D, reduction=4)
+    model = models.ToyCNN(input_shape=(8, 8, 1), convolution=mine)
+    assert model.get_layer("stage2_conv").reduction == 4
 
 
 def test_takes_a_preprocessing_layer_and_counts_from_its_input():

@@ -6,34 +6,57 @@ import pytest
 from keras_fmm import ops
 from tests.support import gradients, references, strategies
 
-ALL = (ops.vectorized_map_conv, ops.factored_conv, ops.loop_conv)
+# JAX compiles every case anew.
+FEW = 8 if keras.backend.backend() == "tensorflow" else 2
+ALL = tuple(ops.IMPLEMENTATIONS.values())
 
 
-def random_case(case):
-    groups = case.shape[3] // case.input_reduction
-    kernel = case.random(*case.kernel_size, case.shape[3], case.filters)
-    gain = case.random(case.shape[0], *case.kernel_size, groups, case.filters)
-    return case.random(*case.shape), kernel, gain
-
-
-def reference(case, x, kernel, gain):
+def reference(case, x, kernel, gain, bias):
     kernels = kernel * np.repeat(gain, case.input_reduction, axis=3)
-    return references.conv2d(x, kernels, *case.conv)
+    return references.conv2d(x, kernels, *case.conv) + bias
+
+
+def call(conv, case):
+    return lambda x, kernel, gain, bias: conv(x, kernel, gain, *case.conv, bias)
+
+
+def loss_of(conv, case, cotangent):
+    def loss(*arrays):
+        outputs = keras.ops.cast(call(conv, case)(*arrays), "float32")
+        return keras.ops.sum(outputs * cotangent)
+
+    return loss
+
+
+def plain(x, kernel, gain, strides, padding, dilation_rate, bias):
+    """The formula sample by sample, for automatic differentiation to be compared with."""
+    repeats = kernel.shape[2] // gain.shape[3]
+    outputs = [
+        keras.ops.conv(
+            x[n : n + 1],
+            kernel * keras.ops.repeat(gain[n], repeats, axis=2),
+            strides=strides,
+            padding=padding,
+            data_format="channels_last",
+            dilation_rate=dilation_rate,
+        )
+        for n in range(x.shape[0])
+    ]
+    return keras.ops.concatenate(outputs) + bias
 
 
 @pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=strategies.cases())
 def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
-    x, kernel, gain = random_case(case)
-    expected = reference(case, *(array.astype("float64") for array in (x, kernel, gain)))
-    outputs = conv(x, kernel, gain, *case.conv)
-    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-4)
+    arrays = case.conv_inputs()
+    expected = reference(case, *(array.astype("float64") for array in arrays))
+    np.testing.assert_allclose(call(conv, case)(*arrays), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=strategies.cases())
 def test_gradients_equal_finite_differences_of_the_loop(conv, case):
-    arrays = random_case(case)
+    arrays = case.conv_inputs()
     exact = [array.astype("float64") for array in arrays]
     rng = np.random.default_rng(case.seed)
     cotangent = rng.normal(size=reference(case, *exact).shape).astype("float32")
@@ -41,9 +64,7 @@ def test_gradients_equal_finite_differences_of_the_loop(conv, case):
     def loss(arrays):
         return (reference(case, *arrays) * cotangent).sum()
 
-    found = gradients.of_function(
-        lambda *arrays: keras.ops.sum(conv(*arrays, *case.conv) * cotangent), arrays
-    )
+    found = gradients.of_function(loss_of(conv, case, cotangent), arrays)
     for place, gradient in enumerate(found):
         directions = [np.zeros_like(array) for array in exact]
         directions[place] = rng.normal(size=exact[place].shape)
@@ -53,8 +74,99 @@ def test_gradients_equal_finite_differences_of_the_loop(conv, case):
         )
 
 
+@pytest.mark.parametrize("conv", [ops.factored_conv, ops.loop_conv])
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=FEW)
+def test_second_derivatives_equal_those_of_automatic_differentiation(conv, case):
+    arrays = case.conv_inputs()
+    rng = np.random.default_rng(case.seed)
+    vectors = [rng.normal(size=array.shape).astype("float32") for array in arrays]
+    cotangent = rng.normal(size=reference(case, *arrays).shape).astype("float32")
+
+    def squared(conv):
+        # The square, for second derivatives that are not zero.
+        return lambda *args: keras.ops.sum(keras.ops.square(call(conv, case)(*args)) * cotangent)
+
+    expected = gradients.of_gradient(squared(plain), arrays, vectors)
+    found = gradients.of_gradient(squared(conv), arrays, vectors)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4 * max(1, np.abs(other).max()), rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("conv", ALL)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=FEW)
+def test_in_half_precision_it_rounds_a_few_times(conv, dtype, case):
+    # All is linear in each argument: with every number made positive, the result bounds the sum
+    # of the terms' sizes, and an error is that times the rounding of a few steps.
+    arrays = case.conv_inputs()
+    halves = [keras.ops.cast(array, dtype) for array in arrays]
+    rounded = [np.asarray(keras.ops.cast(array, "float32")) for array in halves]
+    cotangent = np.ones_like(reference(case, *arrays))
+    epsilon = {"float16": 2.0**-11, "bfloat16": 2.0**-8}[dtype]
+
+    exact = reference(case, *(array.astype("float64") for array in rounded))
+    sizes = reference(case, *(np.abs(array).astype("float64") for array in rounded))
+    outputs = call(conv, case)(*halves)
+    assert keras.backend.standardize_dtype(outputs.dtype) == dtype
+    outputs = np.asarray(keras.ops.cast(outputs, "float32"))
+    assert np.all(np.abs(outputs - exact) <= 4 * epsilon * sizes + 1e-6)
+
+    if case.shape[0] == 1 and conv is ops.vectorized_map_conv:
+        return  # Keras' own gradients, not ours.
+    found = gradients.of_function(loss_of(conv, case, cotangent), halves)
+    exact = gradients.of_function(loss_of(plain, case, cotangent), rounded)
+    sizes = gradients.of_function(
+        loss_of(plain, case, cotangent), [np.abs(array) for array in rounded]
+    )
+    for one, other, size in zip(found, exact, sizes, strict=True):
+        assert keras.backend.standardize_dtype(one.dtype) == dtype
+        assert np.all(np.abs(one.astype("float32") - other) <= 8 * epsilon * size + 1e-5)
+
+
 @pytest.mark.parametrize("conv", ALL)
 def test_refuses_an_unknown_padding(conv):
     ones = np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 1)), np.ones((1, 2, 2, 1, 1))
     with pytest.raises(ValueError, match="`padding` must be one of 'valid', 'same'. Received"):
         conv(*ones, (1, 1), "SAME", (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("shape", "gains", "arguments", "expected"),
+    [
+        # Large maps of few channels: the kernel is smaller than what it sees.
+        ((None, 56, 56, 64), (3, 3, 1), {}, "loop"),
+        ((16, 28, 28, 128), (3, 3, 1), {}, "loop"),
+        ((None, 14, 14, 256), (3, 3, 1), {}, "factored"),
+        ((16, 7, 7, 512), (3, 3, 1), {}, "factored"),
+        # The outputs count, not the inputs; the groups multiply them.
+        ((None, 28, 28, 128), (3, 3, 1), {"strides": (2, 2)}, "factored"),
+        ((None, 14, 14, 256), (3, 3, 2), {}, "factored"),
+        ((None, 14, 14, 256), (3, 3, 4), {}, "loop"),
+        ((None, 14, 14, 256), (3, 3, 256), {}, "loop"),
+        # One image known when traced: a file for LiteRT, which likes constant kernels.
+        ((1, 28, 28, 128), (3, 3, 1), {}, "factored"),
+        ((1, 56, 56, 64), (3, 3, 1), {}, "loop"),
+        ((1, 28, 28, 128), (3, 3, 2), {}, "loop"),
+        # One gain for the whole kernel leaves a plain convolution.
+        ((None, 56, 56, 64), (1, 1, 1), {}, "factored"),
+        ((None, 56, 56, 64), (1, 1, 2), {}, "loop"),
+        # Unknown sizes, and accelerators.
+        ((None, None, None, 64), (3, 3, 1), {}, "factored"),
+        ((None, None, None, 64), (3, 3, 64), {}, "loop"),
+        ((None, 56, 56, 64), (3, 3, 1), {"accelerator": True}, "factored"),
+        ((None, 56, 56, 64), (3, 3, 1), {"accelerator": False}, "loop"),
+    ],
+)
+def test_the_rule_chooses_by_what_the_gain_multiplies(shape, gains, arguments, expected):
+    arguments = {"strides": (1, 1), "padding": "same", "dilation_rate": (1, 1), **arguments}
+    kernel, gain = (3, 3, shape[3], shape[3]), (shape[0], *gains, shape[3])
+    assert ops.fastest(shape, kernel, gain, **arguments) == expected
+
+
+@hypothesis.given(case=strategies.cases())
+def test_the_rule_has_an_answer_for_every_case(case):
+    arrays = case.conv_inputs()
+    chosen = ops.fastest(*(array.shape for array in arrays[:3]), *case.conv)
+    assert chosen in ("factored", "loop")

@@ -2,23 +2,46 @@ import json
 import math
 
 import keras
+import numpy as np
 import pytest
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("times TensorFlow's functions", allow_module_level=True)
 
-from recipes import benchmark_aw_conv
+from keras_fmm import layers
+from recipes import benchmark_aw_conv as recipe
 
 
-def test_every_implementation_is_measured_in_every_mode_but_one(tmp_path, capsys):
+def test_every_candidate_is_measured_in_every_mode_that_can_run_it(tmp_path, capsys):
     output = tmp_path / "results" / "benchmark.json"
-    results = benchmark_aw_conv.main(benchmark_aw_conv.Settings(smoke=True, output=str(output)))
+    results = recipe.main(recipe.Settings(smoke=True, output=str(output)))
     assert json.loads(output.read_text()) == results
+    assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     ratios = results["ratios"]
-    assert tuple(ratios) == benchmark_aw_conv.MODES
+    assert tuple(ratios) == recipe.MODES
+    own = set(recipe.implementations()) | set(recipe.variants())
+    missing = {
+        "train": set(),
+        "train, batch unknown": {"grouped_conv"},
+        "train, XLA": {"vectorized_map", "map_fn"},
+        "inference": set(),
+        "LiteRT, batch 1": {"grouped_conv", "patches"},
+    }
     for mode, rows in ratios.items():
-        expected = set(benchmark_aw_conv.IMPLEMENTATIONS)
-        assert set(rows) == (expected - {"vectorized_map"} if "XLA" in mode else expected)
+        assert set(rows) == (own | {"map_fn", "grouped_conv", "patches"}) - missing[mode]
         for row in rows.values():
             assert all(math.isfinite(ratio) and ratio > 0 for ratio in row.values())
     assert "inference, factored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["map_fn", "grouped_conv", "patches"])
+def test_what_is_outside_computes_the_same(name):
+    # Otherwise the comparison would compare nothing.
+    x = np.random.default_rng(0).normal(size=(3, 5, 5, 4)).astype("float32")
+    ours, other = layers.AWConv2D(4, 3, padding="same"), recipe.outside("train")[name](4)
+    for layer in (ours, other):
+        layer.build(x.shape)
+    for weight, value in zip(ours.weights, other.weights, strict=True):
+        value.assign(np.random.default_rng(1).uniform(0.5, 1, size=weight.shape))
+        weight.assign(value)
+    np.testing.assert_allclose(other(x), ours(x), rtol=1e-4, atol=1e-5)

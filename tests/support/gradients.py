@@ -23,6 +23,30 @@ def of_function(function, arrays):
     return [np.asarray(gradient) for gradient in found]
 
 
+def of_gradient(function, arrays, vectors):
+    """Returns the second derivatives of a scalar function along `vectors`, as `of_function` does.
+
+    They are the gradients of `sum(vector * gradient of function)`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        def along(*tensors):
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                value = function(*tensors)
+            found = tape.gradient(value, tensors)
+            return sum(keras.ops.sum(g * v) for g, v in zip(found, vectors, strict=True))
+    else:
+        import jax
+
+        def along(*tensors):
+            found = jax.grad(function, argnums=tuple(range(len(tensors))))(*tensors)
+            return sum(keras.ops.sum(g * v) for g, v in zip(found, vectors, strict=True))
+
+    return of_function(along, arrays)
+
+
 def of_layer(layer, inputs, cotangent, training=False):
     """Returns the gradients of sum(cotangent * layer(inputs)): of the inputs, of each weight.
 

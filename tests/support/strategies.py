@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A case of AWConv2D, with random inputs."""
+    """A case of AWConv2D and of the convolutions under it, with random inputs."""
 
     shape: tuple
     filters: int
@@ -37,6 +37,21 @@ class Case:
 
     def random(self, *shape):
         return np.random.default_rng(self.seed).normal(size=shape).astype("float32")
+
+    def conv_inputs(self):
+        """Returns inputs, kernel, gain and bias of a per-sample convolution."""
+        rng = np.random.default_rng(self.seed)
+        channels = self.shape[3]
+        # One gain for the whole kernel where the layer would have one.
+        sides = [size // self.kernel_reduction for size in self.kernel_size]
+        sides = (1, 1) if sides == [1, 1] else self.kernel_size
+        shapes = (
+            self.shape,
+            (*self.kernel_size, channels, self.filters),
+            (self.shape[0], *sides, channels // self.input_reduction, self.filters),
+            (self.filters,),
+        )
+        return [rng.normal(size=shape).astype("float32") for shape in shapes]
 
 
 def _divisors(number):

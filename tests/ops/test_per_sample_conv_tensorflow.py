@@ -1,0 +1,140 @@
+"""The per-sample convolutions as TensorFlow traces them: unknown sizes, XLA, what they hold."""
+
+import hypothesis
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("is about TensorFlow's graphs", allow_module_level=True)
+
+import tensorflow as tf
+
+from keras_fmm import ops
+from keras_fmm.ops import kernels
+from tests.support import strategies
+
+OURS = (ops.factored_conv, ops.loop_conv)
+
+
+def values_and_gradients(conv, case, cotangent):
+    def run(*arrays):
+        with tf.GradientTape() as tape:
+            tape.watch(arrays)
+            outputs = conv(*arrays[:3], *case.conv, arrays[3])
+            loss = tf.reduce_sum(outputs * cotangent)
+        gradients = tape.gradient(loss, arrays)
+        return outputs, *map(tf.convert_to_tensor, gradients)
+
+    return run
+
+
+def same_as_eager(conv, case, signature, **arguments):
+    arrays = [tf.constant(array) for array in case.conv_inputs()]
+    plain = ops.vectorized_map_conv(*arrays[:3], *case.conv, arrays[3])
+    cotangent = tf.constant(np.random.default_rng(case.seed).normal(size=plain.shape), "float32")
+    expected = values_and_gradients(ops.vectorized_map_conv, case, cotangent)(*arrays)
+    run = values_and_gradients(conv, case, cotangent)
+    traced = tf.function(run, autograph=False, input_signature=signature(arrays), **arguments)
+    for one, other in zip(traced(*arrays), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * max(1, np.abs(other).max()))
+
+
+def batch_unknown(arrays):
+    inputs, kernel, gain, bias = (tf.TensorSpec.from_tensor(array) for array in arrays)
+    free = [tf.TensorSpec((None, *spec.shape[1:]), spec.dtype) for spec in (inputs, gain)]
+    return free[0], kernel, free[1], bias
+
+
+def sizes_unknown(arrays):
+    inputs, kernel, gain, bias = batch_unknown(arrays)
+    return tf.TensorSpec((None, None, None, inputs.shape[3])), kernel, gain, bias
+
+
+@pytest.mark.parametrize("conv", OURS)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=10)
+def test_with_the_batch_unknown(conv, case):
+    same_as_eager(conv, case, batch_unknown)
+
+
+@pytest.mark.parametrize("conv", OURS)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=10)
+def test_with_all_sizes_unknown(conv, case):
+    same_as_eager(conv, case, sizes_unknown)
+
+
+@pytest.mark.parametrize("conv", OURS)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=5)
+def test_compiled_by_xla_with_the_batch_unknown(conv, case):
+    same_as_eager(conv, case, batch_unknown, jit_compile=True)
+
+
+@pytest.mark.parametrize("conv", OURS)
+@hypothesis.given(case=strategies.cases())
+@hypothesis.settings(max_examples=3)
+def test_compiled_by_xla_with_all_sizes_unknown(conv, case):
+    same_as_eager(conv, case, sizes_unknown, jit_compile=True)
+
+
+@pytest.mark.parametrize("known", [1, 3, 33, None])
+def test_many_samples_and_few_known_or_not(known):
+    batch = known or 5
+    rng = np.random.default_rng(0)
+    shapes = (batch, 3, 4, 2), (2, 2, 2, 3), (batch, 2, 2, 1, 3)
+    arrays = [rng.normal(size=shape).astype("float32") for shape in shapes]
+    expected = ops.vectorized_map_conv(*arrays, (1, 1), "same", (1, 1))
+    specs = [tf.TensorSpec(shape) for shape in shapes]
+    for place in (0, 2):
+        specs[place] = tf.TensorSpec((known, *shapes[place][1:]))
+
+    @tf.function(input_signature=specs)
+    def run(x, kernel, gain):
+        return ops.loop_conv(x, kernel, gain, (1, 1), "same", (1, 1))
+
+    np.testing.assert_allclose(run(*arrays), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_asks_whether_xla_compiles():
+    answers = {}
+
+    def ask(name):
+        answers[name] = kernels.compiled_by_xla()
+        return tf.constant(0)
+
+    ask("eager")
+    tf.function(lambda: ask("graph"))()
+    tf.function(lambda: ask("xla"), jit_compile=True)()
+    tf.function(lambda: tf.function(lambda: ask("graph in xla"))(), jit_compile=True)()
+    tf.function(lambda: tf.function(lambda: ask("xla in graph"), jit_compile=True)())()
+    assert answers == {
+        "eager": False,
+        "graph": False,
+        "xla": True,
+        "graph in xla": True,
+        "xla in graph": True,
+    }
+
+
+def all_at_once(x, kernel, gain, strides, padding, dilation_rate, bias):
+    kernels = tf.reshape(kernel * gain, (x.shape[0], -1, kernel.shape[3]))
+    return tf.reshape(tf.matmul(tf.reshape(x, (x.shape[0], 1, -1)), kernels), (-1, 1, 1, 32)) + bias
+
+
+@pytest.mark.parametrize(("conv", "holds_all"), [*((c, False) for c in OURS), (all_at_once, True)])
+def test_holds_no_kernel_for_each_sample_at_once(conv, holds_all):
+    batch, kernel = 4, (3, 3, 32, 32)
+    shapes = (batch, 3, 3, 32), kernel, (batch, 3, 3, 1, 32), (32,)
+
+    @tf.function(autograph=False)
+    def run(*arrays):
+        with tf.GradientTape() as tape:
+            tape.watch(arrays)
+            outputs = conv(*arrays[:3], (1, 1), "valid", (1, 1), arrays[3])
+        return outputs, tape.gradient(outputs, arrays)
+
+    graph = run.get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes)).graph
+    sizes = [out.shape.num_elements() or 0 for op in graph.get_operations() for out in op.outputs]
+    assert (max(sizes) >= batch * np.prod(kernel)) == holds_all
