@@ -101,16 +101,25 @@ def grouped_conv(inputs, kernels):
     filters = kernels.shape[4]
     image = ops.reshape(ops.transpose(inputs, (1, 2, 0, 3)), (1, height, width, batch * channels))
     kernels = ops.reshape(ops.transpose(kernels, (1, 2, 3, 0, 4)), (3, 3, channels, -1))
-    outputs = ops.conv(image, kernels, padding="same")
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        # Keras would have XLA compile it, which is slower.
+        outputs = tf.nn.conv2d(image, kernels, 1, "SAME")
+    else:
+        outputs = ops.conv(image, kernels, padding="same")
     outputs = ops.reshape(outputs, (height, width, batch, filters))
     return ops.transpose(outputs, (2, 0, 1, 3))
 
 
 def patches(inputs, kernels):
     """Multiplies the patches of each sample with its kernel, one batched product."""
-    found = ops.image.extract_patches(inputs, 3, strides=1, padding="same")
-    _, height, width, depth = found.shape
-    found = ops.reshape(found, (-1, height * width, depth))
+    _, height, width, channels = inputs.shape
+    # Keras' extract_patches is a convolution, four times slower than slices.
+    padded = ops.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    found = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    depth = 9 * channels
+    found = ops.reshape(ops.concatenate(found, axis=-1), (-1, height * width, depth))
     outputs = ops.matmul(found, ops.reshape(kernels, (-1, depth, kernels.shape[4])))
     return ops.reshape(outputs, (-1, height, width, kernels.shape[4]))
 
@@ -122,8 +131,8 @@ def outside(mode):
         # The samples become channels, whose number must be known.
         del functions["grouped_conv"]
     if "LiteRT" in mode:
-        # One sample is one group; patches need an operator that TFLite lacks.
-        functions = {"map_fn": map_fn}
+        # One sample is one group, a convolution whose filter is no constant, as map_fn's.
+        del functions["grouped_conv"]
     return {
         name: lambda channels, function=function, **common: Outside(
             channels, 3, padding="same", convolve=function, **common
@@ -162,7 +171,11 @@ def main(settings):
     path = pathlib.Path(settings.output)
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
-    plots.save_figure(plots.cost_by_stage(ratios), path.with_suffix(".png"))
+    drawn = {
+        mode: {name: row for name, row in rows.items() if name not in variants()}
+        for mode, rows in ratios.items()
+    }
+    plots.save_figure(plots.cost_by_stage(drawn), path.with_suffix(".png"))
     print_table(ratios, list(stages))
     return results
 
@@ -266,9 +279,25 @@ def print_table(ratios, stages):
     print(f"\n{'':<44}" + "".join(f"{stage:>12}" for stage in [*stages, "geo. mean"]))
     for mode, rows in ratios.items():
         for name, row in rows.items():
-            numbers = [row[stage] for stage in stages]
-            numbers.append(math.exp(statistics.fmean(map(math.log, numbers))))
+            numbers = [*(row[stage] for stage in stages), geometric_mean(row)]
             print(f"{mode + ', ' + name:<44}" + "".join(f"{number:>12.2f}" for number in numbers))
+
+
+def geometric_mean(row):
+    return math.exp(statistics.fmean(map(math.log, row.values())))
+
+
+def markdown(ratios):
+    """Returns README's table: the geometric mean over the stages and, in brackets, the worst."""
+    names = list(dict.fromkeys(name for rows in ratios.values() for name in rows))
+    lines = ["| | " + " | ".join(ratios) + " |", "|---|" + "---|" * len(ratios)]
+    for name in names:
+        rows = [mode.get(name) for mode in ratios.values()]
+        cells = [
+            f"{geometric_mean(row):.2f} ({max(row.values()):.2f})" if row else "" for row in rows
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
