@@ -74,7 +74,8 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
 
     The batch norms see `batch * h/r_hw * w/r_hw` values a channel. With one such value (a 1x1
     kernel and one image a replica) the attention is the same for every input in training; give
-    more images a replica, or `synchronized=True`.
+    more images a replica, or `synchronized=True`. A replica without an image makes them NaN, as any
+    batch norm of Keras; `training.batch_plan` and dropping the remainder avoid it.
 
     Example:
 
@@ -232,6 +233,8 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         return x
 
     def call(self, inputs, training=None, return_attention_map=False):
+        # Keras casts floats; integers would take part in sums and round their results.
+        inputs = ops.cast(inputs, self.compute_dtype)
         inputs = to_channels_last(inputs, self.data_format)
         attention = self._compute_attention_map(inputs, training)
         if return_attention_map:

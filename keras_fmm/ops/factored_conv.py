@@ -1,9 +1,9 @@
 """The per-sample convolution with the gain taken out of the sum over input channels."""
 
-import keras
 from keras import ops
 
 from keras_fmm.ops import windows
+from keras_fmm.ops.sums import at_least_float32, total
 
 
 def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
@@ -42,7 +42,7 @@ def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=No
     outputs = total([convolve(*args, strides, padding, dilation_rate) for args in of_groups])
     if bias is not None:
         outputs = outputs + ops.cast(bias, outputs.dtype)
-    return ops.cast(outputs, inputs.dtype)
+    return ops.cast(outputs, kernel.dtype)
 
 
 def _plain(inputs, kernel, gain, strides, padding, dilation_rate):
@@ -55,7 +55,7 @@ def _plain(inputs, kernel, gain, strides, padding, dilation_rate):
         data_format="channels_last",
         dilation_rate=dilation_rate,
     )
-    return summand(outputs * gain[:, 0])
+    return at_least_float32(outputs * gain[:, 0])
 
 
 def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
@@ -74,27 +74,11 @@ def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
             batch, *sizes, _ = ops.shape(window)
             product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
             product = ops.reshape(product, (batch, sizes[0] * sizes[1], filters)) * gains[tap]
-            product = summand(ops.reshape(product, (batch, *sizes, filters)))
+            product = at_least_float32(ops.reshape(product, (batch, *sizes, filters)))
             products.append(_padded(product, (0, 0), columns_beside))
         found.append(_padded(total(products), rows_beside, (0, 0)))
     return total(found)
 
 
 def _padded(product, rows, columns):
-    if all(isinstance(number, int) and not number for number in (*rows, *columns)):
-        return product
-    return ops.pad(product, ((0, 0), rows, columns, (0, 0)))
-
-
-def total(tensors):
-    """Returns the sum of a list of tensors, which TensorFlow takes in one pass."""
-    found = tensors[0]
-    for tensor in tensors[1:]:
-        found = found + tensor
-    return found
-
-
-def summand(product):
-    """Returns a product as it goes into a sum: in float32 at least, as inside a convolution."""
-    is_half = keras.backend.standardize_dtype(product.dtype) in ("float16", "bfloat16")
-    return ops.cast(product, "float32") if is_half else product
+    return ops.pad(product, ((0, 0), rows, columns, (0, 0))) if any(rows + columns) else product

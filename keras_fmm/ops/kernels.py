@@ -23,8 +23,8 @@ def map_samples(function, samples, shared, output_shape):
     """Returns `function(*sample, *shared)` for each sample, in one tensor, two at a time.
 
     As `tf.map_fn`, whose gradient would keep every sample's intermediate results; here each is
-    computed again for its own gradient, and dropped. A second derivative is taken through both
-    loops and keeps them.
+    computed again for its own gradient, and dropped. A second derivative is taken through the
+    loop of the gradient, and keeps them; XLA refuses to compile that.
 
     Args:
         function: of tensors, each sample a batch of one, to one tensor `(1, *output_shape)`.
@@ -60,7 +60,7 @@ def _outputs(function, samples, shared, output_shape):
         return tf.squeeze(function(*(tf.expand_dims(x[i], 0) for x in samples), *shared), 0)
 
     known = samples[0].shape[0]
-    if known is not None and known <= _WITHOUT_LOOP and not compiled_by_xla():
+    if known and known <= _WITHOUT_LOOP and not compiled_by_xla():
         outputs = []
         for i in range(known):
             # Two samples at a time here too.

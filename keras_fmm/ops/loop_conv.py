@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from keras_fmm.ops import kernels, windows
-from keras_fmm.ops.factored_conv import summand
+from keras_fmm.ops.sums import at_least_float32, total
 
 
 def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
@@ -19,6 +19,10 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     gradient is slow (40 times on a CPU), on JAX, and with a batch of one known when traced, which
     is how TFLite files are made (a filter that is not constant is slow there), it is a matrix
     product over the columns of the kernel.
+
+    Its gradient is written by hand on TensorFlow. Therefore forward-mode differentiation
+    (`tf.autodiff.ForwardAccumulator`) fails there; second derivatives are right but under XLA,
+    which refuses to compile them.
 
     Args and Returns: see `keras_fmm.ops.per_sample_conv`.
 
@@ -104,7 +108,7 @@ def _convolve_by_columns(image, gain, kernel, bias=None, *, height, width):
     gain = ops.broadcast_to(gain, (1, rows, columns, *gain.shape[3:]))
     gain = ops.transpose(ops.reshape(gain, (rows, groups, filters)), (1, 0, 2))
     kernel = kernel * ops.reshape(gain, (groups, 1, rows, filters))
-    outputs = None
+    parts = []
     for phase in range(height.stride):
         taken = [row for row in range(rows) if row * height.dilation % height.stride == phase]
         if not taken:
@@ -122,11 +126,12 @@ def _convolve_by_columns(image, gain, kernel, bias=None, *, height, width):
         for place, row in enumerate(taken):
             top = row * height.dilation // height.stride
             size = (1, height.outputs, width.outputs, filters)
-            part = summand(ops.slice(found, (0, top, 0, place * filters), size))
-            outputs = part if outputs is None else outputs + part
+            part = windows.part(found, (0, top, 0, place * filters), size)
+            parts.append(at_least_float32(part))
+    outputs = total(parts)
     if bias is not None:
         outputs = outputs + ops.cast(bias, outputs.dtype)
-    return ops.cast(outputs, image.dtype)
+    return ops.cast(outputs, kernel.dtype)
 
 
 def _seen_by_column(image, width, column):
@@ -135,4 +140,4 @@ def _seen_by_column(image, width, column):
     if width.stride > 1:
         return image[:, :, left : left + width.outputs * width.stride : width.stride]
     _, height, _, channels = ops.shape(image)
-    return ops.slice(image, (0, 0, left, 0), (1, height, width.outputs, channels))
+    return windows.part(image, (0, 0, left, 0), (1, height, width.outputs, channels))

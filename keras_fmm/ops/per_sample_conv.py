@@ -17,6 +17,8 @@ Each function takes the same arguments and returns the same numbers, up to round
     Returns: tensor `(batch, out_height, out_width, filters)`.
 """
 
+import types
+
 import keras
 from keras import ops
 
@@ -67,11 +69,12 @@ def fastest(
 ):
     """Chooses the implementation by what is known when a step is traced.
 
-    The factored form multiplies the gain with the outputs, once a tap and a group; the loop with
-    the kernel, once a sample. So large maps of few channels are for the loop, small maps of many
-    for the factored form. Measured with one group: training step, 3x3 kernel, batch 16, as a ratio
-    to a plain convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20;
-    the recipe `benchmark_aw_conv` measures the first row):
+    The factored form multiplies the gain with the outputs, once a tap and a group (once a group
+    where all taps have one gain); the loop with the kernel, once a sample. So large maps of few
+    channels are for the loop, small maps of many for the factored form. Measured with one group:
+    training step, 3x3 kernel, batch 16, as a ratio to a plain convolution, loop / factored
+    (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20; the recipe `benchmark_aw_conv` measures
+    the first row):
 
         56x56x64  1.1 / 2.4    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512   3.6 / 1.0
         32x32x32  1.9 / 2.8    24x24x64  1.5 / 2.2    16x16x64  2.0 / 1.9    8x8x64    3.4 / 1.4
@@ -115,14 +118,15 @@ def fastest(
         return "factored" if groups < 8 else "loop"
     height, width = windows.axes(inputs_shape, kernel_shape[:2], strides, padding, dilation_rate)
     met_by_factored = height.outputs * width.outputs * groups
+    if gains == [1, 1]:
+        # Once a group, not once a tap.
+        met_by_factored /= height.kernel * width.kernel
     if batch == 1 and groups == 1:
         return "loop" if met_by_factored > max(2000, 16 * channels) else "factored"
     return "loop" if met_by_factored > max(500, channels) else "factored"
 
 
 # For `AWConv2D`, by name.
-IMPLEMENTATIONS = {
-    "factored": factored_conv,
-    "loop": loop_conv,
-    "vectorized_map": vectorized_map_conv,
-}
+IMPLEMENTATIONS = types.MappingProxyType(
+    {"factored": factored_conv, "loop": loop_conv, "vectorized_map": vectorized_map_conv}
+)

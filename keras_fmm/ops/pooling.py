@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_fmm.ops.sums import at_least_float32
+
 
 def adaptive_average_pool(inputs, output_size):
     """Averages a feature map over a grid of bins, whatever the map's size.
@@ -34,7 +36,7 @@ def adaptive_average_pool(inputs, output_size):
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
     rows, columns = output_size
-    x = ops.reshape(_at_least_float32(inputs), (batch, height * width, channels))
+    x = ops.reshape(at_least_float32(inputs), (batch, height * width, channels))
     weights = ops.expand_dims(_averaging_weights(height, rows, x.dtype), (1, 3)) * ops.expand_dims(
         _averaging_weights(width, columns, x.dtype), (0, 2)
     )
@@ -50,8 +52,3 @@ def _averaging_weights(size, bins, dtype):
     position = ops.expand_dims(ops.arange(size, dtype="int32"), 0)
     inside = ops.logical_and(position >= start, position < stop)
     return ops.cast(inside, dtype) / ops.cast(stop - start, dtype)
-
-
-def _at_least_float32(x):
-    # A sum over thousands of float16 entries loses digits and may overflow.
-    return ops.cast(x, "float32") if x.dtype in ("float16", "bfloat16") else x

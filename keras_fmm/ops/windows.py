@@ -3,9 +3,11 @@
 import dataclasses
 import math
 
+import keras
 from keras import ops
 
 from keras_fmm import checks
+from keras_fmm.ops import kernels
 
 PADDINGS = ("valid", "same")
 
@@ -115,16 +117,25 @@ def taps(inputs, height, width):
             phase = (row_phase, column_phase)
             if phase not in phases:
                 phases[phase] = inputs[:, row_phase :: height.stride, column_phase :: width.stride]
-            # Not indexing: the gradient of that is much slower on TensorFlow.
-            window = ops.slice(
+            window = part(
                 phases[phase],
                 (0, top + first_row, left + first_column, 0),
                 (batch, last_row - first_row, last_column - first_column, inputs.shape[3]),
             )
-            columns = (first_column, width.outputs - last_column)
+            columns = _beside(first_column, last_column, width)
             entries.append((row * width.kernel + column, window, columns))
-        found.append(((first_row, height.outputs - last_row), entries))
+        found.append((_beside(first_row, last_row, height), entries))
     return found
+
+
+def part(tensor, start, size):
+    """Returns the part of a tensor of rank 4 that begins at `start`; a `size` of -1 takes all."""
+    if keras.backend.backend() == "tensorflow" and kernels.compiled_by_xla():
+        # Without a second derivative the other way, under XLA.
+        _, *ranges = zip(start, size, strict=True)
+        return tensor[:, *(slice(first, first + count) for first, count in ranges)]
+    # Not indexing: the gradient of that is much slower on TensorFlow.
+    return ops.slice(tensor, start, size)
 
 
 def _padding_first(height, width):
@@ -142,6 +153,11 @@ def _padding_first(height, width):
         met.append(sum(counts) / (axis.kernel * max(1, axis.outputs)))
     padded = any(axis.before or axis.after for axis in (height, width))
     return padded and (math.prod(met) > 15 / 16 or not all(met))
+
+
+def _beside(first, last, axis):
+    """Returns how many outputs see only zeros, before and after those that do not."""
+    return first, 0 if last is axis.outputs else axis.outputs - last
 
 
 def _is_empty(first, last):

@@ -254,6 +254,15 @@ def test_sums_over_taps_in_float32(implementation):
     assert abs(centre - (4096 + 80)) < 8
 
 
+@pytest.mark.parametrize("implementation", ["auto", *IMPLEMENTATIONS])
+def test_pixels_as_integers_count_as_numbers(implementation):
+    layer = layers.AWConv2D(3, 3, implementation=implementation)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 2), "uint8")
+    outputs = layer(pixels)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
+    np.testing.assert_allclose(outputs, layer(pixels.astype("float32")), rtol=1e-6)
+
+
 def test_synchronized_reaches_both_batch_norms():
     layer = layers.AWConv2D(3, 3, synchronized=True)
     if keras.backend.backend() != "tensorflow":

@@ -125,6 +125,16 @@ def test_in_half_precision_it_rounds_a_few_times(conv, dtype, case):
         assert np.all(np.abs(one.astype("float32") - other) <= 8 * epsilon * size + 1e-5)
 
 
+@pytest.mark.parametrize("conv", [ops.factored_conv, ops.vectorized_map_conv])
+def test_sums_over_groups_in_float32(conv):
+    # 80 groups of 1 beside one of 4096, where float16 counts in fours.
+    x = np.ones((1, 1, 1, 81), "float16")
+    x[..., 0] = 4096
+    ones = np.ones((1, 1, 81, 1), "float16"), np.ones((1, 1, 1, 81, 1), "float16")
+    outputs = conv(x, *ones, (1, 1), "same", (1, 1))
+    assert abs(float(np.asarray(outputs, "float64").squeeze()) - (4096 + 80)) < 8
+
+
 @pytest.mark.parametrize("conv", ALL)
 def test_refuses_an_unknown_padding(conv):
     ones = np.ones((1, 3, 3, 1), "float32"), np.ones((2, 2, 1, 1)), np.ones((1, 2, 2, 1, 1))
@@ -152,6 +162,18 @@ def test_refuses_an_unknown_padding(conv):
         # One gain for the whole kernel leaves a plain convolution.
         ((None, 56, 56, 64), (1, 1, 1), {}, "factored"),
         ((None, 56, 56, 64), (1, 1, 2), {}, "loop"),
+        ((None, 28, 28, 128), (1, 1, 4), {}, "factored"),
+        # Both sides of each bound.
+        ((None, 23, 23, 64), (3, 3, 1), {}, "loop"),
+        ((None, 22, 22, 64), (3, 3, 1), {}, "factored"),
+        ((None, 28, 28, 783), (3, 3, 1), {}, "loop"),
+        ((None, 28, 28, 784), (3, 3, 1), {}, "factored"),
+        ((1, 45, 45, 16), (3, 3, 1), {}, "loop"),
+        ((1, 44, 44, 16), (3, 3, 1), {}, "factored"),
+        ((1, 56, 56, 195), (3, 3, 1), {}, "loop"),
+        ((1, 56, 56, 196), (3, 3, 1), {}, "factored"),
+        ((None, None, None, 56), (3, 3, 7), {}, "factored"),
+        ((None, None, None, 64), (3, 3, 8), {}, "loop"),
         # Unknown sizes, and accelerators.
         ((None, None, None, 64), (3, 3, 1), {}, "factored"),
         ((None, None, None, 64), (3, 3, 64), {}, "loop"),

@@ -138,3 +138,111 @@ def test_holds_no_kernel_for_each_sample_at_once(conv, holds_all):
     graph = run.get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes)).graph
     sizes = [out.shape.num_elements() or 0 for op in graph.get_operations() for out in op.outputs]
     assert (max(sizes) >= batch * np.prod(kernel)) == holds_all
+
+
+def operations(conv, batch, **arguments):
+    """Returns the operations of a training step by type, of all its loops too."""
+    shapes = (batch, 3, 3, 4), (3, 3, 4, 2), (batch, 3, 3, 1, 2)
+
+    @tf.function(autograph=False, **arguments)
+    def run(*arrays):
+        with tf.GradientTape() as tape:
+            tape.watch(arrays)
+            outputs = conv(*arrays, (1, 1), "same", (1, 1))
+        return outputs, tape.gradient(outputs, arrays)
+
+    graph = run.get_concrete_function(*map(tf.TensorSpec, shapes)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    found = {}
+    for node in nodes:
+        found.setdefault(node.op, []).append(node)
+    return found
+
+
+def test_the_loop_convolves_natively_and_keeps_nothing_for_its_gradient():
+    found = operations(ops.loop_conv, None)
+    assert {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"} <= set(found)
+    assert "TensorListPushBack" not in found
+    loops = found.get("While", []) + found.get("StatelessWhile", [])
+    assert [loop.attr["parallel_iterations"].i for loop in loops] == [2, 2]
+
+
+def test_a_known_batch_is_written_out_and_its_gradient_is_a_loop():
+    found = operations(ops.loop_conv, 4)
+    assert len(found["Conv2DBackpropFilter"]) == 1
+    assert len(found["Conv2D"]) >= 4
+    assert "TensorListPushBack" not in found
+
+
+@pytest.mark.parametrize(("batch", "arguments"), [(None, {"jit_compile": True}), (1, {})])
+def test_under_xla_and_for_one_image_the_loop_multiplies_matrices(batch, arguments):
+    found = operations(ops.loop_conv, batch, **arguments)
+    assert not [name for name in found if "Conv2D" in name]
+    assert [name for name in found if "MatMul" in name]
+
+
+def test_without_sizes_factored_pads_once():
+    found = operations(ops.factored_conv, None)
+    assert "Pad" in found  # known sizes: the products, not the inputs
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, None, None, 4))])
+    def run(x):
+        gain = tf.ones((tf.shape(x)[0], 3, 3, 1, 2))
+        return ops.factored_conv(x, tf.ones((3, 3, 4, 2)), gain, (1, 1), "same", (1, 1))
+
+    names = [op.type for op in run.get_concrete_function().graph.get_operations()]
+    assert names.count("Pad") == 1
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("conv", OURS)
+@pytest.mark.parametrize("batch", [None, 3])
+def test_second_derivatives_in_a_graph(conv, jit_compile, batch):
+    rng = np.random.default_rng(0)
+    shapes = (3, 4, 5, 2), (3, 2, 2, 3), (3, 3, 2, 1, 3)
+    arrays = [tf.constant(rng.normal(size=shape), "float32") for shape in shapes]
+
+    def run(conv, *arrays):
+        with tf.GradientTape() as outer:
+            outer.watch(arrays)
+            with tf.GradientTape() as tape:
+                tape.watch(arrays)
+                loss = tf.reduce_sum(conv(*arrays, (1, 1), "same", (1, 1)) ** 2)
+            found = tape.gradient(loss, arrays)
+            norm = sum(tf.reduce_sum(tf.convert_to_tensor(g) ** 2) for g in found)
+        return [tf.convert_to_tensor(g) for g in outer.gradient(norm, arrays)]
+
+    specs = [tf.TensorSpec(shape) for shape in shapes]
+    for place in (0, 2):
+        specs[place] = tf.TensorSpec((batch, *shapes[place][1:]))
+    traced = tf.function(
+        lambda *arrays: run(conv, *arrays), input_signature=specs, jit_compile=jit_compile
+    )
+    if jit_compile and conv is ops.loop_conv:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="compile-time constant"):
+            traced(*arrays)
+        return
+    expected = run(ops.vectorized_map_conv, *arrays)
+    for one, other in zip(traced(*arrays), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(other).max())
+
+
+def test_the_loop_sums_its_gradient_over_samples_in_float32():
+    # 512 times 1, where bfloat16 stays at 256.
+    kernel, gain = tf.ones((1, 1, 1, 1), "bfloat16"), tf.ones((512, 1, 1, 1, 1), "bfloat16")
+
+    @tf.function
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            outputs = ops.loop_conv(x, kernel, gain, (1, 1), "same", (1, 1))
+        return tape.gradient(outputs, kernel)
+
+    assert float(tf.squeeze(gradient(tf.ones((512, 1, 1, 1), "bfloat16")))) == 512
+
+
+def test_no_samples_give_no_outputs():
+    arrays = np.zeros((0, 4, 4, 2)), np.ones((3, 3, 2, 5)), np.ones((0, 3, 3, 1, 5))
+    arrays = [array.astype("float32") for array in arrays]
+    for conv in OURS:
+        assert conv(*arrays, (1, 1), "same", (1, 1)).shape == (0, 4, 4, 5)
