@@ -22,6 +22,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import re
 import statistics
 import tempfile
 import time
@@ -34,7 +35,6 @@ from keras_fmm import checks, export, files, layers, plots, training
 from recipes.settings import setting, start
 
 BACKEND = keras.backend.backend()
-STAGES = {"56x56x64": (56, 64), "28x28x128": (28, 128), "14x14x256": (14, 256), "7x7x512": (7, 512)}
 MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
 MODES = MODES if BACKEND == "tensorflow" else ("train, XLA", "inference, XLA")
 
@@ -46,6 +46,7 @@ class Settings:
     batch_size: int = setting(16, "images a step", minimum=1)
     rounds: int = setting(31, "how often each candidate is timed", minimum=1)
     outside_rounds: int = setting(5, "the same for the ways outside the package", minimum=0)
+    stages: str = setting("56x56x64,28x28x128,14x14x256,7x7x512", "maps, square")
     dtype: str = setting("float32", "of layers and maps", ("float32", "bfloat16", "float16"))
     output: str = setting("recipes/results/benchmark_aw_conv.json", "where the results go")
     smoke: bool = setting(False, "one small stage, one round, to see that all of it runs")
@@ -143,12 +144,12 @@ def outside(mode):
 
 def main(settings):
     """Measures, prints, draws and saves; returns the results, a dict."""
-    stages = {"4x4x8": (4, 8)} if settings.smoke else STAGES
+    stages = ["4x4x8"] if settings.smoke else settings.stages.split(",")
     rounds = 1 if settings.smoke else settings.rounds
     ratios = {}
     for mode in MODES:
-        for stage, (side, channels) in stages.items():
-            shape = (settings.batch_size, side, side, channels)
+        for stage in stages:
+            shape = (settings.batch_size, *sizes(stage))
             found = {}
             for makers, times in (
                 (implementations() | variants(), rounds),
@@ -176,8 +177,19 @@ def main(settings):
         for mode, rows in ratios.items()
     }
     plots.save_figure(plots.cost_by_stage(drawn), path.with_suffix(".png"))
-    print_table(ratios, list(stages))
+    print_table(ratios, stages)
     return results
+
+
+def sizes(stage):
+    """Returns height, width and channels of a stage such as "56x56x64"."""
+    found = tuple(map(int, re.findall("[0-9]+", stage)))
+    if not re.fullmatch("[0-9]+x[0-9]+x[0-9]+", stage) or found[0] != found[1] or 0 in found:
+        raise ValueError(
+            "`stages` must be square maps HEIGHTxWIDTHxCHANNELS with commas between. "
+            f"Received: {stage!r}"
+        )
+    return found
 
 
 def measure(makers, mode, shape, dtype, rounds):

@@ -73,14 +73,12 @@ def fastest(
     where all taps have one gain); the loop with the kernel, once a sample. So large maps of few
     channels are for the loop, small maps of many for the factored form. Measured with one group:
     training step, 3x3 kernel, batch 16, as a ratio to a plain convolution, loop / factored
-    (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20; the recipe `benchmark_aw_conv` measures
-    the first row):
+    (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20, by the recipe `benchmark_aw_conv` with
+    `--stages`):
 
         56x56x64  1.1 / 2.4    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512   3.6 / 1.0
         32x32x32  1.9 / 2.8    24x24x64  1.5 / 2.2    16x16x64  2.0 / 1.9    8x8x64    3.4 / 1.4
         28x28x512 1.1 / 1.2    28x28x768 1.2 / 1.2    16x16x256 1.5 / 1.3    14x14x512 1.7 / 1.2
-
-    and with four groups 1.0 / 3.6, 1.2 / 2.8, 1.5 / 2.0 and 3.7 / 1.4 in the first row.
 
     A batch of one known when traced is how TFLite files are made. There the factored form, whose
     kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one

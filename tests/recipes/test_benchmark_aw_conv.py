@@ -35,6 +35,12 @@ def test_every_candidate_is_measured_in_every_mode_that_can_run_it(tmp_path, cap
     assert "inference, factored" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("stage", ["8", "8x8", "8x9x4", "0x0x3", "8x8x4x", ""])
+def test_refuses_what_is_no_stage(stage):
+    with pytest.raises(ValueError, match=f"square maps HEIGHT.* Received: '{stage}'"):
+        recipe.sizes(stage)
+
+
 def test_readme_has_the_committed_results():
     root = pathlib.Path(__file__).parents[2]
     results = json.loads((root / "recipes/results/benchmark_aw_conv.json").read_text())
