@@ -11,8 +11,8 @@ from keras_fmm import layers
 from tests.support import weights
 from tests.support.layer_table import ROWS, label
 
-# The base class of the gates does nothing by itself; get_gate and GATES are no layers.
-NOT_IN_TABLE = {"FeatureGate", "GATES", "get_gate"}
+# The base class of the gates does nothing by itself; the registry holds no layers.
+NOT_IN_TABLE = {"FeatureGate", "CONVOLUTIONS", "GATES", "get_convolution", "get_gate"}
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=label)
 
