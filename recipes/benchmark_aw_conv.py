@@ -116,7 +116,7 @@ def grouped_conv(inputs, kernels):
 def patches(inputs, kernels):
     """Multiplies the patches of each sample with its kernel, one batched product."""
     _, height, width, channels = inputs.shape
-    # Keras' extract_patches is a convolution, four times slower than slices.
+    # Keras' extract_patches is a convolution, which is slower than slices.
     padded = ops.pad(inputs, ((0, 0), (1, 1), (1, 1), (0, 0)))
     found = [padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
     depth = 9 * channels

@@ -75,7 +75,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
     The batch norms see `batch * h/r_hw * w/r_hw` values a channel. With one such value (a 1x1
     kernel and one image a replica) the attention is the same for every input in training; give
     more images a replica, or `synchronized=True`. A replica without an image makes them NaN, as any
-    batch norm of Keras; `training.batch_plan` and dropping the remainder avoid it.
+    batch norm of Keras; drop the last, smaller batch there.
 
     Example:
 

@@ -1,7 +1,7 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
 # Up to so many samples, a batch that is known when traced is written out sample by sample, which
-# takes 4 % less time than a loop; a larger one would make the graph too large.
+# is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
 
 

@@ -16,7 +16,7 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     meets the kernel, so that its cost grows with the kernel's size and not with the inputs'.
 
     Each sample is a plain convolution on TensorFlow. Under XLA, in whose loops a convolution's
-    gradient is slow (40 times on a CPU), on JAX, and with a batch of one known when traced, which
+    gradient is very slow on a CPU, on JAX, and with a batch of one known when traced, which
     is how TFLite files are made (a filter that is not constant is slow there), it is a matrix
     product over the columns of the kernel.
 

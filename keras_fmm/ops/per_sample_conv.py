@@ -71,18 +71,17 @@ def fastest(
 
     The factored form multiplies the gain with the outputs, once a tap and a group (once a group
     where all taps have one gain); the loop with the kernel, once a sample. So large maps of few
-    channels are for the loop, small maps of many for the factored form. Measured with one group:
-    training step, 3x3 kernel, batch 16, as a ratio to a plain convolution, loop / factored
-    (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20, by the recipe `benchmark_aw_conv` with
-    `--stages`):
+    channels are for the loop, small maps of many for the factored form. Measured with one group by
+    the recipe `benchmark_aw_conv`: training step, 3x3 kernel, batch 16, as a ratio to a plain
+    convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20):
 
-        56x56x64  1.1 / 2.4    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512   3.6 / 1.0
-        32x32x32  1.9 / 2.8    24x24x64  1.5 / 2.2    16x16x64  2.0 / 1.9    8x8x64    3.4 / 1.4
-        28x28x512 1.1 / 1.2    28x28x768 1.2 / 1.2    16x16x256 1.5 / 1.3    14x14x512 1.7 / 1.2
+        56x56x64 1.0 / 2.1    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512 3.5 / 1.0
+
+    The bounds lie where the two cross; `--stages` measures other sizes.
 
     A batch of one known when traced is how TFLite files are made. There the factored form, whose
     kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one
-    thread, 56x56x64 1.3 / 1.6, 32x32x64 1.4 / 1.4, 28x28x128 1.2 / 1.2, 14x14x256 1.4 / 1.0.
+    thread, the same four give 1.4 / 1.6, 1.2 / 1.3, 1.4 / 1.1 and 2.5 / 1.0.
 
     Accelerators were not measured: a loop over samples leaves them idle, so that the factored form
     is taken there, and where the sizes are not known.
