@@ -2,8 +2,9 @@
 
 import keras
 
-from keras_fmm import checks
 from keras_fmm.layers import get_convolution, get_gate
+from keras_fmm.models import backbone
+from keras_fmm.models.weights import with_weights
 
 
 def ToyCNN(
@@ -25,7 +26,7 @@ def ToyCNN(
 
     Args:
         include_top: bool, whether to end in the classifier (flatten and dense).
-        weights: None, or the path of a `.weights.h5` file of this very model.
+        weights: None (random), the path of a file, or a model; see `load_weights`.
         input_tensor: None, or the output of other Keras layers to take as input, such as a
             preprocessing layer's.
         input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
@@ -60,27 +61,14 @@ def ToyCNN(
         section III. The paper states neither the kernel's size nor the pooling; 3x3 and 2x2
         max-pooling are ours.
     """
-    classes = checks.positive_integer("classes", classes)
-    checks.one_of("pooling", pooling, (None, "avg", "max"))
-    if input_tensor is None and input_shape is None:
+    classes = backbone.check_head(pooling, classes)
+    get_gate(attention)
+    get_convolution(convolution)
+    x = start = backbone.images(name, input_tensor, input_shape, minimum=8)
+    if include_top and None in backbone.sides(x):
         raise ValueError(
-            "ToyCNN needs `input_shape` or `input_tensor`. Received: None for both. "
-            "Give e.g. `input_shape=(32, 32, 3)`."
-        )
-    x = keras.Input(input_shape) if input_tensor is None else input_tensor
-    (inputs,) = keras.utils.get_source_inputs(x)
-    channels_last = keras.config.image_data_format() == "channels_last"
-    checks.feature_map_shape("ToyCNN", x.shape, keras.config.image_data_format())
-    sides = x.shape[1:3] if channels_last else x.shape[2:4]
-    if any(side is not None and side < 8 for side in sides):
-        raise ValueError(
-            "Height and width of ToyCNN's input must be at least 8, as it halves them three "
-            f"times. Received: input_shape={tuple(x.shape)}"
-        )
-    if include_top and None in sides:
-        raise ValueError(
-            "Height and width of ToyCNN's input must be known for the dense layer at its top. "
-            f"Received: input_shape={tuple(x.shape)}. Name them, or give `include_top=False`."
+            f"Height and width of the input of {name} must be known for the dense layer at its "
+            f"top. Received: input_shape={tuple(x.shape)}. Name them, or give `include_top=False`."
         )
 
     for stage, filters in enumerate((32, 64, 64), start=1):
@@ -101,12 +89,6 @@ def ToyCNN(
     if include_top:
         x = keras.layers.Flatten(name="flatten")(x)
         x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
-    elif pooling == "avg":
-        x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    elif pooling == "max":
-        x = keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
-
-    model = keras.Model(inputs, x, name=name)
-    if weights is not None:
-        model.load_weights(weights)
-    return model
+    else:
+        x = backbone.pooled(x, pooling)
+    return with_weights(backbone.model_of(start, x, name), weights)

@@ -1,0 +1,85 @@
+"""What all backbones share: how they begin and how they end."""
+
+import keras
+
+from keras_fmm import checks
+
+
+def channel_axis():
+    """Returns the axis of the channels under Keras' setting."""
+    return -1 if keras.config.image_data_format() == "channels_last" else 1
+
+
+def sides(x):
+    """Returns height and width of a batch of feature maps; either may be None."""
+    channels_last = keras.config.image_data_format() == "channels_last"
+    return tuple(x.shape[1:3] if channels_last else x.shape[2:4])
+
+
+def default_shape(include_top, side=224):
+    """Returns the shape of a colour image under Keras' setting; of any size without a top."""
+    side = side if include_top else None
+    if keras.config.image_data_format() == "channels_last":
+        return (side, side, 3)
+    return (3, side, side)
+
+
+def images(model, input_tensor, input_shape, minimum):
+    """Returns the checked tensor that a backbone begins with.
+
+    Args:
+        model: str, the name of the backbone, quoted in errors.
+        input_tensor: None, or the output of other Keras layers.
+        input_shape: tuple of 3 without the batch; looked at only without `input_tensor`.
+        minimum: int, the least height and width.
+
+    Raises:
+        ValueError: no input, one of another rank or unknown channels, or one too small.
+    """
+    if input_tensor is None and input_shape is None:
+        raise ValueError(
+            f"{model} needs `input_shape` or `input_tensor`. Received: None for both. "
+            "Give e.g. `input_shape=(32, 32, 3)`."
+        )
+    x = keras.Input(tuple(input_shape)) if input_tensor is None else input_tensor
+    checks.feature_map_shape(model, x.shape, keras.config.image_data_format())
+    check_sides(model, x, minimum)
+    return x
+
+
+def check_sides(model, x, minimum):
+    """Raises ValueError where height or width of `x` is known and less than `minimum`."""
+    if any(side is not None and side < minimum for side in sides(x)):
+        raise ValueError(
+            f"Height and width of the input of {model} must be at least {minimum}, or its last "
+            f"maps are empty. Received: input_shape={tuple(x.shape)}. Resize the images."
+        )
+
+
+def pooled(x, pooling):
+    """Returns what, without a top, a backbone ends in: a map (None), its means or its maxima."""
+    if pooling == "avg":
+        return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+    return x
+
+
+def check_head(pooling, classes):
+    """Returns `classes` as an int; raises TypeError or ValueError where either is wrong."""
+    checks.one_of("pooling", pooling, (None, "avg", "max"))
+    return checks.positive_integer("classes", classes)
+
+
+def classified(x, classes, classifier_activation, dropout=0.0):
+    """Returns the class scores: means over space, dropout if there is any, one dense layer."""
+    x = pooled(x, "avg")
+    if dropout:
+        x = keras.layers.Dropout(dropout, name="dropout")(x)
+    return keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+
+
+def model_of(x, outputs, name):
+    """Returns the model from the source of `x`, so that what precedes `x` is inside."""
+    (inputs,) = keras.utils.get_source_inputs(x)
+    return keras.Model(inputs, outputs, name=name)

@@ -1,0 +1,119 @@
+"""MobileNet, version 1, with any gate and any pointwise convolution."""
+
+import functools
+
+import keras
+
+from keras_fmm import checks
+from keras_fmm.models import backbone, blocks
+from keras_fmm.models.weights import with_weights
+
+# Filters and blocks of each stage; each but the first begins by halving the map.
+_STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
+
+
+def MobileNet(
+    input_shape=None,
+    alpha=1.0,
+    depth_multiplier=1,
+    dropout=0.001,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="mobilenet",
+    attention=None,
+    convolution=None,
+):
+    """Returns MobileNet: a 3x3 convolution of stride 2, then 13 depthwise separable blocks.
+
+    Args:
+        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
+            says; None is 224x224x3 with the top and any size without. Not looked at with
+            `input_tensor`. Height and width may be None, else at least 32.
+        alpha: number above 0: there are `int(alpha * n)` filters where the paper has n.
+        depth_multiplier: int, at least 1, the depthwise convolutions' channels for each of theirs.
+        dropout: float from 0 to below 1, the part of the features that the top drops.
+        include_top: bool, whether to end in the classifier (means over space and one dense layer).
+        weights: None (random), "imagenet" (those of keras.applications, which are downloaded),
+            the path of a file, or a model; see `load_weights`.
+        input_tensor: None, or the output of other Keras layers to take as input, such as a
+            preprocessing layer's.
+        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
+        classes: int, at least 1, the units of the top.
+        classifier_activation: of the top; None gives logits.
+        name: str, the model's name.
+        attention: the gate after each of the 26 depthwise and pointwise convolutions, behind its
+            activation: None, a name among `layers.GATES` or a callable without arguments that
+            returns a fresh layer.
+        convolution: what stands in every second block's pointwise place: None for Conv2D, "aw"
+            for AWConv2D or a callable, see `layers.get_convolution`.
+
+    Returns:
+        A functional `keras.Model`. Layer names tell the place: `stem_conv`, `stem_bn`,
+        `stem_relu`, `stage1_block1_depthwise_conv`, `stage1_block1_depthwise_bn`,
+        `stage1_block1_depthwise_relu`, `stage1_block1_depthwise_attention`,
+        `stage1_block1_pointwise_conv`, ..., `avg_pool`, `dropout`, `predictions`. A stage is
+        the blocks of one resolution.
+
+    Raises:
+        TypeError: `attention` or `convolution` is neither a name nor a callable.
+        ValueError: an argument is out of range, or the input is too small.
+
+    Example:
+
+    >>> model = MobileNet((32, 32, 3), alpha=0.25, attention="squeeze_excite")
+    >>> model.get_layer("stage4_block6_pointwise_attention").output.shape
+    (None, 2, 2, 128)
+
+    Reference:
+        Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+        Applications"; activations are ReLU6, and strided convolutions are padded, as in
+        keras.applications. The classifier is a dense layer, there a 1x1 convolution.
+    """
+    if not checks.number("alpha", alpha) > 0:
+        raise ValueError(f"`alpha` must be above 0. Received: alpha={alpha}")
+    depth_multiplier = checks.positive_integer("depth_multiplier", depth_multiplier)
+    if not 0 <= checks.number("dropout", dropout) < 1:
+        raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}")
+    classes = backbone.check_head(pooling, classes)
+    choices = blocks.Choices(
+        attention,
+        convolution,
+        epsilon=1e-3,
+        activation=functools.partial(keras.layers.ReLU, 6.0),
+    )
+    if input_tensor is None and input_shape is None:
+        input_shape = backbone.default_shape(include_top)
+    start = backbone.images(name, input_tensor, input_shape, minimum=32)
+    x = blocks.convolution(start, _width(32, alpha), 3, "stem_conv", strides=2)
+    x = choices.activation(name="stem_relu")(choices.batch_norm(x, "stem_bn"))
+    number = 0
+    for stage, (filters, count) in enumerate(_STAGES, start=1):
+        for index in range(1, count + 1):
+            number += 1
+            x = blocks.separable_block(
+                x,
+                _width(filters, alpha),
+                2 if stage > 1 and index == 1 else 1,
+                f"stage{stage}_block{index}",
+                choices,
+                depth_multiplier,
+                choose=number % 2 == 0,
+            )
+    if include_top:
+        x = backbone.classified(x, classes, classifier_activation, dropout)
+    else:
+        x = backbone.pooled(x, pooling)
+    return with_weights(backbone.model_of(start, x, name), weights)
+
+
+def _width(filters, alpha):
+    width = int(filters * alpha)
+    if width < 1:
+        raise ValueError(
+            f"`alpha` must leave at least one of {filters} filters. Received: alpha={alpha}"
+        )
+    return width

@@ -1,0 +1,79 @@
+"""Backbones by name: the AW paper's, and the FMM paper's."""
+
+import difflib
+import functools
+import types
+
+from keras_fmm.layers import CBAM
+from keras_fmm.models.mobilenet import MobileNet
+from keras_fmm.models.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
+from keras_fmm.models.wide_resnet import WideResNet
+
+
+def _presets():
+    gates = {
+        "se": "squeeze_excite",
+        "eca": "eca",
+        "cbam": "cbam",
+        # As the AW paper calls them: without spatial attention, and without max-pooling.
+        "cbam_maxpool": functools.partial(CBAM, use_spatial=False),
+        "cbam_spatial": functools.partial(CBAM, use_max_pool=False),
+    }
+    attentions = {"": {}, "aw": {"convolution": "aw"}}
+    for name, gate in gates.items():
+        attentions[name] = {"attention": gate}
+        attentions[f"aw_{name}"] = {"attention": gate, "convolution": "aw"}
+    backbones = {
+        "resnet18": ResNet18,
+        "resnet34": ResNet34,
+        "resnet50": ResNet50,
+        "resnet101": ResNet101,
+        "resnet152": ResNet152,
+        "mobilenet": MobileNet,
+        "wide_resnet28_10": functools.partial(WideResNet, 28, 10),
+    }
+    for backbone, function in backbones.items():
+        for attention, arguments in attentions.items():
+            name = f"{attention}_{backbone}" if attention else backbone
+            yield name, functools.partial(function, name=name, **arguments)
+    # Its authors name neither depth nor width; 6 blocks are below the 7 that they could train.
+    fmmnet = functools.partial(WideResNet, 16, 4, name="fmmnet16_4", residual="multiply")
+    yield "fmmnet16_4", fmmnet
+
+
+# The names that `from_preset` knows, each with the function that builds the model.
+PRESETS = types.MappingProxyType(dict(_presets()))
+
+
+def from_preset(preset, **arguments):
+    """Returns a backbone by its name.
+
+    The names are made of an attention, if any, and a backbone: `aw_se_resnet50` is ResNet-50 with
+    AW-convolutions and squeeze-and-excitation. "cbam_maxpool" is what the AW paper calls CBAM
+    (MaxPool), channel attention alone; "cbam_spatial" its CBAM (Spatial), without max-pooling.
+    `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut.
+
+    Args:
+        preset: str, a name among `PRESETS`.
+        **arguments: of the backbone, such as `classes`, `input_shape` or `weights`; they go before
+            the preset's.
+
+    Returns:
+        A functional `keras.Model`.
+
+    Raises:
+        ValueError: the name is not known; the message lists those that are.
+
+    Example:
+
+    >>> model = from_preset("aw_se_resnet18", classes=10, input_shape=(32, 32, 3))
+    >>> model.name, model.get_layer("stage4_block2_attention").reduction
+    ('aw_se_resnet18', 16)
+    """
+    if preset not in PRESETS:
+        close = difflib.get_close_matches(str(preset), PRESETS, n=3)
+        raise ValueError(
+            f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={preset!r}."
+            + (f" Did you mean {' or '.join(close)}?" if close else "")
+        )
+    return PRESETS[preset](**arguments)

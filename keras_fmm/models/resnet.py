@@ -1,0 +1,190 @@
+"""ResNet, version 1, with any gate and any 3x3 convolution."""
+
+import keras
+
+from keras_fmm import checks
+from keras_fmm.models import backbone, blocks
+from keras_fmm.models.weights import with_weights
+
+# The largest side that `stem="auto"` takes for a small image: CIFAR has 32, Tiny ImageNet 64.
+_LARGEST_SMALL_IMAGE = 64
+
+# How many times each stem, and then the stages, halve the image.
+_SMALLEST_IMAGE = {"imagenet": 32, "small": 8}
+
+
+def ResNet(
+    blocks_per_stage,
+    bottleneck=True,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=1000,
+    classifier_activation="softmax",
+    name="resnet",
+    attention=None,
+    convolution=None,
+    residual="add",
+    stem="auto",
+    filters=64,
+):
+    """Returns a residual network of version 1: a stem, then four stages of residual blocks.
+
+    `ResNet18`, `ResNet34`, `ResNet50`, `ResNet101` and `ResNet152` are the ones of the paper.
+
+    Args:
+        blocks_per_stage: sequence of 4 ints, each at least 1.
+        bottleneck: bool, whether a block is 1x1, 3x3 and 1x1 convolutions; else two of 3x3.
+        include_top: bool, whether to end in the classifier (means over space and one dense layer).
+        weights: None (random), "imagenet" (those of keras.applications, which are downloaded),
+            the path of a file, or a model; see `load_weights`.
+        input_tensor: None, or the output of other Keras layers to take as input, such as a
+            preprocessing layer's.
+        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
+            says; None is 224x224x3 with the top and any size without. Not looked at with
+            `input_tensor`. Height and width may be None; known ones are at least 32 with the
+            ImageNet stem and 8 with the small one.
+        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
+        classes: int, at least 1, the units of the top.
+        classifier_activation: of the top; None gives logits.
+        name: str, the model's name.
+        attention: the gate at the end of each residual branch: None, a name among `layers.GATES`
+            or a callable without arguments that returns a fresh layer.
+        convolution: what stands in the 3x3 places after the stem: None for Conv2D, "aw" for
+            AWConv2D or a callable, see `layers.get_convolution`.
+        residual: "add". "multiply" is refused: each block ends in a ReLU, whose zeros a product
+            never leaves, so that after ten blocks nothing is left. `WideResNet` takes it.
+        stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool; "small", a 3x3 convolution
+            of stride 1; "auto", the small one where height and width are known and at most 64.
+        filters: int, at least 1, the width of the stem and of the first stage's 3x3
+            convolutions; each later stage doubles it.
+
+    Returns:
+        A functional `keras.Model`. Layer names tell the place: `stem_conv`, `stem_bn`, ...,
+        `stage1_block1_conv1`, `stage1_block1_bn1`, `stage1_block1_relu1`, ...,
+        `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add`,
+        `stage1_block1_relu`, ..., `avg_pool`, `predictions`.
+
+    Raises:
+        TypeError: `attention` or `convolution` is neither a name nor a callable.
+        ValueError: an argument is out of range, or the input is too small.
+
+    Example:
+
+    >>> model = ResNet((1, 1, 1, 1), input_shape=(32, 32, 3), filters=8, attention="cbam")
+    >>> model.get_layer("stage2_block1_attention").output.shape
+    (None, 16, 16, 64)
+
+    Reference:
+        He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition". The stride of a
+        bottleneck is in its first 1x1 convolution, as there and in keras.applications (PyTorch
+        has it in the 3x3 one). Convolutions have no bias, as batch norm follows; its epsilon is
+        keras.applications' 1.001e-5. A gate stands where Hu et al., "Squeeze-and-Excitation
+        Networks", put it: before the sum.
+    """
+    blocks_per_stage = _checked_blocks(blocks_per_stage)
+    classes = backbone.check_head(pooling, classes)
+    filters = checks.positive_integer("filters", filters)
+    checks.one_of("stem", stem, ("auto", "imagenet", "small"))
+    if residual == "multiply":
+        raise ValueError(
+            '`residual` of a ResNet must be "add". Received: residual="multiply". Each block of a '
+            "ResNet ends in a ReLU, whose zeros a product never leaves: after ten blocks nothing "
+            "is left. Use `WideResNet`, whose blocks end in the product."
+        )
+    choices = blocks.Choices(attention, convolution, residual, epsilon=1.001e-5)
+    if input_tensor is None and input_shape is None:
+        input_shape = backbone.default_shape(include_top)
+    x = start = backbone.images(name, input_tensor, input_shape, min(_SMALLEST_IMAGE.values()))
+    if stem == "auto":
+        known = all(side is not None for side in backbone.sides(x))
+        small = known and max(backbone.sides(x)) <= _LARGEST_SMALL_IMAGE
+        stem = "small" if small else "imagenet"
+    backbone.check_sides(name, x, _SMALLEST_IMAGE[stem])
+    x = _stem(x, stem, filters, choices)
+    block = blocks.bottleneck_block if bottleneck else blocks.basic_block
+    for stage, count in enumerate(blocks_per_stage, start=1):
+        for index in range(1, count + 1):
+            strides = 2 if stage > 1 and index == 1 else 1
+            width = filters * 2 ** (stage - 1)
+            x = block(x, width, strides, f"stage{stage}_block{index}", choices)
+
+    if include_top:
+        x = backbone.classified(x, classes, classifier_activation)
+    else:
+        x = backbone.pooled(x, pooling)
+    return with_weights(backbone.model_of(start, x, name), weights)
+
+
+def _checked_blocks(blocks_per_stage):
+    counts = tuple(blocks_per_stage)
+    if len(counts) != 4:
+        raise ValueError(
+            "`blocks_per_stage` must have an integer for each of the four stages. "
+            f"Received: blocks_per_stage={blocks_per_stage!r}"
+        )
+    return tuple(checks.positive_integer("blocks_per_stage", count) for count in counts)
+
+
+def _stem(x, stem, filters, choices):
+    if stem == "small":
+        x = blocks.convolution(x, filters, 3, "stem_conv")
+        return choices.activation(name="stem_relu")(choices.batch_norm(x, "stem_bn"))
+    x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
+    x = blocks.convolution(x, filters, 7, "stem_conv", strides=2, padding="valid")
+    x = choices.activation(name="stem_relu")(choices.batch_norm(x, "stem_bn"))
+    # Zeros beside what a ReLU gives never win the maximum.
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
+
+
+def _of_depth(depth, blocks_per_stage, bottleneck):
+    """Returns the function that builds the ResNet of this depth."""
+
+    def resnet(
+        include_top=True,
+        weights=None,
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=1000,
+        classifier_activation="softmax",
+        name=f"resnet{depth}",
+        attention=None,
+        convolution=None,
+        residual="add",
+        stem="auto",
+    ):
+        return ResNet(
+            blocks_per_stage,
+            bottleneck,
+            include_top,
+            weights,
+            input_tensor,
+            input_shape,
+            pooling,
+            classes,
+            classifier_activation,
+            name,
+            attention,
+            convolution,
+            residual,
+            stem,
+        )
+
+    resnet.__name__ = resnet.__qualname__ = f"ResNet{depth}"
+    resnet.__doc__ = (
+        f"Returns ResNet-{depth}: {blocks_per_stage} blocks of "
+        f"{'three' if bottleneck else 'two'} convolutions.\n\n"
+        "    The arguments are those of `ResNet`; the order is that of keras.applications.\n    "
+    )
+    return resnet
+
+
+ResNet18 = _of_depth(18, (2, 2, 2, 2), bottleneck=False)
+ResNet34 = _of_depth(34, (3, 4, 6, 3), bottleneck=False)
+ResNet50 = _of_depth(50, (3, 4, 6, 3), bottleneck=True)
+ResNet101 = _of_depth(101, (3, 4, 23, 3), bottleneck=True)
+ResNet152 = _of_depth(152, (3, 8, 36, 3), bottleneck=True)

@@ -1,0 +1,200 @@
+"""Loading weights into a backbone: from its like, with and without attention, or Keras' own."""
+
+import dataclasses
+import re
+
+import keras
+
+from keras_fmm.models import weights_files
+
+# What a backbone cannot do without; gates, a classifier and preprocessing may be new.
+_NEEDED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
+
+# How many blocks stand before each of MobileNet's stages; keras.applications counts through.
+_MOBILENET_OFFSETS = (0, 1, 3, 5, 11)
+
+_SHOWN = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What `load_weights` did; a layer inside a layer is named `outer/inner`.
+
+    Args:
+        loaded: tuple of str, the model's layers that have the source's weights now.
+        skipped: tuple of str, the source's layers that have no place: the classifier of a source
+            whose model has none.
+        initialised: tuple of str, the model's layers that keep their initial weights.
+    """
+
+    loaded: tuple
+    skipped: tuple
+    initialised: tuple
+
+
+def load_weights(model, source):
+    """Loads a backbone's weights by the names of its layers; attention that is new stays as it is.
+
+    The convolutions, batch norms and depthwise convolutions of the model must all be in the
+    source, and all that is in the source must have its place. Gates, the attention inside an
+    AWConv2D and a classifier keep their initial weights where the source has none. An AWConv2D
+    takes the kernel of a Conv2D as it is; `upgrade` also keeps the outputs.
+
+    The weights of keras.applications' ResNet and MobileNet fit where they fit in size: the biases
+    of convolutions, which the models here do not have, are subtracted from the mean in the batch
+    norm that follows, so that the predictions stay the same.
+
+    Args:
+        model: `keras.Model` of this package, with any attention; its weights are changed.
+        source: "imagenet", the weights of keras.applications, which are downloaded; or the path
+            of a `.keras`, `.weights.h5` or legacy `.h5` file; or a model. They are of
+            keras.applications, of a model of this package, or of any whose layers have the same
+            names.
+
+    Returns:
+        `LoadReport`.
+
+    Raises:
+        OSError: the file is absent or cannot be read.
+        TypeError: `source` is none of these.
+        ValueError: the source does not fit; nothing is loaded then, and the first mismatches are
+            named.
+
+    Example:
+
+    >>> from keras_fmm import models
+    >>> shape = {"input_shape": (32, 32, 3), "alpha": 0.25, "classes": 10}
+    >>> model = models.MobileNet(**shape, attention="squeeze_excite")
+    >>> report = load_weights(model, models.MobileNet(**shape))
+    >>> report.initialised[0]
+    'stage1_block1_depthwise_attention/squeeze'
+    """
+    if isinstance(source, str) and source == "imagenet":
+        source = _of_imagenet(model)
+    arrays = weights_files.read(source)
+    plan = _Plan(model, arrays)
+    if plan.mismatches:
+        left = len(plan.mismatches) - _SHOWN
+        named = "; ".join(plan.mismatches[:_SHOWN]) + (f"; {left} more" if left > 0 else "")
+        raise ValueError(
+            f"`source` must fit the model. Received: {_named(source)} for the model "
+            f"{model.name!r}: {named}. Nothing was loaded. Build the model as the source was, in "
+            "depth, width, stem and classes; without a top it takes a source with any."
+        )
+    for name, values in plan.values.items():
+        plan.layers[name].load_own_variables({str(i): value for i, value in enumerate(values)})
+    new = [name for name, layer in plan.layers.items() if name not in plan.values]
+    return LoadReport(tuple(plan.values), tuple(plan.skipped), tuple(new))
+
+
+def with_weights(model, weights):
+    """Returns `model`, which has the weights of `weights`, see `load_weights`, if not None."""
+    if weights is not None:
+        load_weights(model, weights)
+    return model
+
+
+class _Plan:
+    """What goes where: `values` by the model's layers, what is `skipped`, and the `mismatches`."""
+
+    def __init__(self, model, arrays):
+        self.layers = {
+            name: layer
+            for name, layer in weights_files.parts(model)
+            if weights_files.own_weights(layer)
+        }
+        self.values = {}
+        self.mismatches = []
+        translate = _translation(arrays)
+        # By the batch norm that takes it over.
+        biases = {}
+        left = dict(arrays)
+        for name, layer in self.layers.items():
+            values = left.pop(translate(name), None)
+            if values is not None:
+                self._place(name, list(values), translate is not _same_name, biases)
+            elif "/" not in name and isinstance(layer, _NEEDED):
+                self.mismatches.append(f"{name} is not in the source")
+        for name, bias in biases.items():
+            if name in self.values:
+                self.values[name][2] = self.values[name][2] - bias
+        top = translate("predictions")
+        self.skipped = [name for name in left if name == top]
+        self.mismatches += [f"{name} is not in the model" for name in left if name != top]
+
+    def _place(self, name, values, is_keras_applications, biases):
+        layer = self.layers[name]
+        shapes = [value.shape for value in weights_files.own_weights(layer)]
+        if isinstance(layer, keras.layers.Dense) and values[0].ndim == 4:
+            # MobileNet's classifier is a 1x1 convolution in keras.applications.
+            values[0] = values[0].reshape(values[0].shape[2:])
+        follower = re.sub(r"conv(\d*)$", r"bn\1", name)
+        has_bias = isinstance(layer, keras.layers.Conv2D) and len(values) == len(shapes) + 1
+        if is_keras_applications and has_bias and follower in self.layers:
+            biases[follower] = values.pop()
+        received = [value.shape for value in values]
+        if received == shapes:
+            self.values[name] = values
+        else:
+            self.mismatches.append(f"{name} has the shapes {shapes}, in the source {received}")
+
+
+def _same_name(name):
+    return name
+
+
+def _translation(arrays):
+    """Returns the function from a name here to the name in the source."""
+    if "conv1_conv" in arrays:
+        return _in_resnet
+    if "conv_dw_1" in arrays:
+        return _in_mobilenet
+    return _same_name
+
+
+def _in_resnet(name):
+    stem = {"stem_conv": "conv1_conv", "stem_bn": "conv1_bn"}
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(shortcut_)?(conv|bn)(\d?)", name)
+    if match is None:
+        return stem.get(name, name)
+    stage, block, _, kind, index = match.groups()
+    return f"conv{int(stage) + 1}_block{block}_{index or 0}_{kind}"
+
+
+def _in_mobilenet(name):
+    others = {"stem_conv": "conv1", "stem_bn": "conv1_bn", "predictions": "conv_preds"}
+    match = re.fullmatch(r"stage(\d)_block(\d)_(depthwise|pointwise)_(conv|bn)", name)
+    if match is None:
+        return others.get(name, name)
+    stage, block, half, kind = match.groups()
+    index = _MOBILENET_OFFSETS[int(stage) - 1] + int(block)
+    return f"conv_{half[0]}w_{index}{'_bn' if kind == 'bn' else ''}"
+
+
+def _of_imagenet(model):
+    """Returns the model of keras.applications with its weights, with a top as `model` has one."""
+    names = [layer.name for layer in model.layers]
+    arguments = {"weights": "imagenet", "include_top": "predictions" in names}
+    if "stage1_block1_pointwise_conv" in names:
+        alpha = model.get_layer("stage1_block1_pointwise_conv").filters / 64
+        return keras.applications.MobileNet((224, 224, 3), alpha, **arguments)
+    by_blocks = {
+        (3, 4, 6, 3): keras.applications.ResNet50,
+        (3, 4, 23, 3): keras.applications.ResNet101,
+        (3, 8, 36, 3): keras.applications.ResNet152,
+    }
+    counts = [0, 0, 0, 0]
+    for name in names:
+        if match := re.fullmatch(r"stage(\d)_block\d+_conv3", name):
+            counts[int(match.group(1)) - 1] += 1
+    if tuple(counts) not in by_blocks:
+        known = "ResNet50, ResNet101, ResNet152 and MobileNet"
+        raise ValueError(
+            f'`source="imagenet"` is for {known}, whose weights keras.applications has. '
+            f"Received: the model {model.name!r}. Give a file or a model."
+        )
+    return by_blocks[tuple(counts)](**arguments)
+
+
+def _named(source):
+    return f"the model {source.name!r}" if isinstance(source, keras.Model) else str(source)

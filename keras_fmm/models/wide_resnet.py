@@ -1,0 +1,92 @@
+"""Wide ResNet and, with products in the place of its sums, FMMNet."""
+
+from keras_fmm import checks
+from keras_fmm.models import backbone, blocks
+from keras_fmm.models.weights import with_weights
+
+
+def WideResNet(
+    depth=28,
+    width=10,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classes=10,
+    classifier_activation="softmax",
+    name="wide_resnet",
+    attention=None,
+    convolution=None,
+    residual="add",
+):
+    """Returns a Wide ResNet: a 3x3 convolution, then three stages of pre-activation blocks.
+
+    Args:
+        depth: int, 6 n + 4 for n blocks a stage: 10, 16, 22, 28, 34, 40, ...
+        width: int, at least 1: the stages have 16, 32 and 64 times as many filters.
+        include_top: bool, whether to end in the classifier (means over space and one dense layer).
+        weights: None (random), the path of a file, or a model; see `load_weights`.
+        input_tensor: None, or the output of other Keras layers to take as input, such as a
+            preprocessing layer's.
+        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
+            says; None is 32x32x3. Not looked at with `input_tensor`. Height and width may be None,
+            else at least 4.
+        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
+        classes: int, at least 1, the units of the top.
+        classifier_activation: of the top; None gives logits.
+        name: str, the model's name.
+        attention: the gate at the end of each residual branch: None, a name among `layers.GATES`
+            or a callable without arguments that returns a fresh layer.
+        convolution: what stands in the 3x3 places after the first: None for Conv2D, "aw" for
+            AWConv2D or a callable, see `layers.get_convolution`.
+        residual: "add", `F(x) + x`; or "multiply", `F(x) * x` in every block, which is FMMNet
+            (the shortcuts that change the size are 1x1 convolutions there too). Its authors could
+            not train more than seven such blocks: take depth 16 with 6 blocks, not 28.
+
+    Returns:
+        A functional `keras.Model`. Layer names tell the place: `stem_conv`,
+        `stage1_block1_bn1`, `stage1_block1_relu1`, `stage1_block1_conv1`, ...,
+        `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add` (or
+        `_multiply`), ..., `head_bn`, `head_relu`, `avg_pool`, `predictions`.
+
+    Raises:
+        TypeError: `attention` or `convolution` is neither a name nor a callable.
+        ValueError: an argument is out of range, or the input is too small.
+
+    Example:
+
+    >>> model = WideResNet(16, 1, residual="multiply", attention="eca")
+    >>> model.get_layer("stage3_block2_multiply").output.shape
+    (None, 8, 8, 64)
+
+    Reference:
+        Zagoruyko, Komodakis, "Wide Residual Networks" (without dropout). FMMNet: Ye, He, Wang, Li,
+        "Towards Understanding the Effectiveness of Attention Mechanism", which names no depth or
+        width.
+    """
+    depth = checks.integer("depth", depth, "6 n + 4 for an n of at least 1", minimum=10)
+    if (depth - 4) % 6:
+        nearest = depth - (depth - 4) % 6
+        raise ValueError(
+            "`depth` must be 6 n + 4 for n blocks in each of the three stages. "
+            f"Received: depth={depth}. Take {nearest} or {nearest + 6}."
+        )
+    width = checks.positive_integer("width", width)
+    classes = backbone.check_head(pooling, classes)
+    choices = blocks.Choices(attention, convolution, residual)
+    if input_tensor is None and input_shape is None:
+        input_shape = backbone.default_shape(include_top=True, side=32)
+    start = backbone.images(name, input_tensor, input_shape, minimum=4)
+    x = blocks.convolution(start, 16, 3, "stem_conv")
+    for stage, filters in enumerate((16 * width, 32 * width, 64 * width), start=1):
+        for index in range(1, (depth - 4) // 6 + 1):
+            strides = 2 if stage > 1 and index == 1 else 1
+            place = f"stage{stage}_block{index}"
+            x = blocks.preactivation_block(x, filters, strides, place, choices)
+    x = choices.activation(name="head_relu")(choices.batch_norm(x, "head_bn"))
+    if include_top:
+        x = backbone.classified(x, classes, classifier_activation)
+    else:
+        x = backbone.pooled(x, pooling)
+    return with_weights(backbone.model_of(start, x, name), weights)

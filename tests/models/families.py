@@ -1,0 +1,29 @@
+"""Each family of backbones with one block a stage, narrow and on small images."""
+
+import functools
+
+from keras_fmm import models
+
+FAMILIES = {
+    "bottleneck_resnet": functools.partial(
+        models.ResNet, (1, 1, 1, 1), filters=4, input_shape=(16, 16, 3)
+    ),
+    "basic_resnet": functools.partial(
+        models.ResNet,
+        (1, 1, 1, 1),
+        bottleneck=False,
+        filters=4,
+        input_shape=(32, 32, 3),
+        stem="imagenet",
+    ),
+    "wide_resnet": functools.partial(models.WideResNet, 10, 1, input_shape=(8, 8, 3)),
+    "fmmnet": functools.partial(
+        models.WideResNet, 10, 1, input_shape=(8, 8, 3), residual="multiply"
+    ),
+    "mobilenet": functools.partial(models.MobileNet, input_shape=(32, 32, 3), alpha=0.125),
+}
+
+
+def small(family, **arguments):
+    """Returns the small model of a family, with three classes."""
+    return FAMILIES[family](**{"classes": 3, **arguments})
