@@ -19,19 +19,18 @@ Measured: recipes/results/benchmark_aw_conv.json and .png; nothing was measured 
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import re
 import statistics
 import tempfile
-import time
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_fmm import checks, export, files, layers, plots, training
+from keras_fmm import checks, export, layers, plots
+from recipes import interleaved
 from recipes.settings import setting, start
 
 BACKEND = keras.backend.backend()
@@ -164,19 +163,13 @@ def main(settings):
             for name, ratio in found.items():
                 ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
             print(f"measured {mode} at {stage}", flush=True)
-    results = {
-        "settings": {**dataclasses.asdict(settings), "rounds": rounds},
-        "environment": training.environment(),
-        "ratios": ratios,
-    }
-    path = pathlib.Path(settings.output)
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(results, indent=2) + "\n")
+    settings = dataclasses.replace(settings, rounds=rounds)
+    results = interleaved.write(settings.output, settings, {"ratios": ratios})
     drawn = {
         mode: {name: row for name, row in rows.items() if name not in variants()}
         for mode, rows in ratios.items()
     }
-    plots.save_figure(plots.cost_by_stage(drawn), path.with_suffix(".png"))
+    plots.save_figure(plots.cost_by_stage(drawn), pathlib.Path(settings.output).with_suffix(".png"))
     print_table(ratios, stages)
     return results
 
@@ -204,22 +197,7 @@ def measure(makers, mode, shape, dtype, rounds):
     for name, make in makers.items():
         layer = make(shape[3], dtype=dtype)
         steps[name] = lite_step(layer, shape) if "LiteRT" in mode else step(layer, mode, shape)
-    for run in steps.values():
-        run()
-        run()
-    seconds = {name: [] for name in steps}
-    rng = np.random.default_rng(0)
-    for _ in range(rounds):
-        # In a new order each time: what ran just before leaves its traces in the caches.
-        for name in rng.permutation(list(steps)):
-            begin = time.perf_counter()
-            steps[name]()
-            seconds[name].append(time.perf_counter() - begin)
-    plain = seconds.pop("Conv2D")
-    return {
-        name: statistics.median(a / b for a, b in zip(times, plain, strict=True))
-        for name, times in seconds.items()
-    }
+    return interleaved.ratios(steps, "Conv2D", rounds)
 
 
 def step(layer, mode, shape):

@@ -72,7 +72,12 @@ def main(settings):
     run, best, test, metrics = train(settings)
     figure = plots.training_curves({run.record["name"]: run.record["history"]})
     plots.save_figure(figure, run.workdir / "curves.png")
-    report = export_all(best, test, run.workdir / "export")
+    return conclude(run, best, test, metrics, run.workdir / "export")
+
+
+def conclude(run, best, test, metrics, folder):
+    """Exports and compares the best model, completes the run's record, prints and returns it."""
+    report = export_all(best, test, folder)
     run.finish({**metrics, "exports": {row.name: dataclasses.asdict(row) for row in report}})
     print_results(run)
     return run.record
@@ -98,24 +103,34 @@ def train(settings):
     )
     with strategy.scope():
         model = build(settings, dataset, plan.learning_rate)
+    run = new_run(settings, settings.workdir or default_workdir(settings))
+    fit(model, run, dataset, settings, plan.global_batch_size)
+    best = keras.models.load_model(run.workdir / "best.keras")
+    test, metrics = score(best, dataset, settings, plan.global_batch_size)
+    return run, best, test, metrics
+
+
+def new_run(settings, workdir):
+    """Returns the run of these settings in a folder, which is new or goes on."""
     config = {
         name: value
         for name, value in dataclasses.asdict(settings).items()
         if name not in NOT_IDENTITY
     }
-    run = training.Run(settings.workdir or default_workdir(settings), config, resumable=["epochs"])
-    fit(model, run, dataset, settings, plan.global_batch_size)
+    return training.Run(workdir, config, resumable=["epochs"])
 
-    best = keras.models.load_model(run.workdir / "best.keras")
-    test = pipeline(dataset, "test", settings, plan.global_batch_size, shuffle=False)
-    loss, accuracy = best.evaluate(test, verbose=0)
+
+def score(model, dataset, settings, batch_size):
+    """Returns the test split, a pipeline, and what the model costs and scores there, a dict."""
+    test = pipeline(dataset, "test", settings, batch_size, shuffle=False)
+    loss, accuracy = model.evaluate(test, verbose=0)
     metrics = {
-        "parameters": sum(math.prod(weight.shape) for weight in best.trainable_weights),
-        "multiply_adds": analysis.flops(best),
+        "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
+        "multiply_adds": analysis.flops(model),
         "test_loss": loss,
         "test_accuracy": accuracy,
     }
-    return run, best, test, metrics
+    return test, metrics
 
 
 def default_workdir(settings):

@@ -1,0 +1,148 @@
+"""What do attention layers cost in a whole network?
+
+Question: the time of a training step (SGD with momentum) and of inference of ResNet-50 with each
+attention, as a ratio to this package's plain ResNet-50 in the same process; the same for
+keras.applications' ResNet50, whose convolutions have biases; and the memory that a training step
+needs at its peak, in a process of its own, without what the process has before.
+Data: random images, batch 8 of 224x224.
+Command (with the machine to itself):
+
+    python -m recipes.benchmark_models
+
+Rounds, random order and medians as in benchmark_aw_conv. The results go to a JSON file beside its.
+Cost: MINUTES minutes on 2 cores.
+Measured: see README.
+"""
+
+import dataclasses
+import multiprocessing
+import resource
+import sys
+
+import keras
+import numpy as np
+
+from keras_fmm import models
+from recipes import interleaved
+from recipes.settings import setting, start
+
+THEIRS = "keras.applications"
+ATTENTIONS = ("se", "eca", "cbam", "aw", "aw_se")
+APPLICATIONS = {
+    "resnet50": keras.applications.ResNet50,
+    "mobilenet": keras.applications.MobileNet,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured and how often."""
+
+    backbone: str = setting("resnet50", "which", choices=tuple(APPLICATIONS))
+    attentions: str = setting(",".join(ATTENTIONS), "prefixes of presets, with commas between")
+    batch_size: int = setting(8, "images a step", minimum=1)
+    image_size: int = setting(224, "the side of an image", minimum=32)
+    rounds: int = setting(11, "how often each candidate is timed", minimum=1)
+    memory: bool = setting(True, "measure the memory too")
+    output: str = setting("recipes/results/benchmark_models.json", "where the results go")
+    smoke: bool = setting(False, "one attention, small images, one round, no memory")
+
+
+def main(settings):
+    """Measures, prints and saves; returns the results, a dict."""
+    if settings.smoke:
+        settings = dataclasses.replace(
+            settings, attentions="se", batch_size=2, image_size=32, rounds=1, memory=False
+        )
+    attentions = settings.attentions.split(",")
+    names = [settings.backbone, THEIRS, *(f"{a}_{settings.backbone}" for a in attentions)]
+    for name in names:
+        if name not in (THEIRS, *models.PRESETS):
+            raise ValueError(
+                "`attentions` must be prefixes of presets, such as se,aw_cbam. "
+                f"Received: {settings.attentions}, and there is no preset {name}."
+            )
+    found = {
+        mode: rounded(interleaved.ratios(steps(names, mode, settings), names[0], settings.rounds))
+        for mode in ("train", "inference")
+    }
+    if settings.memory:
+        needed = {name: memory(name, settings) for name in names}
+        plain = needed.pop(names[0])
+        if plain <= 0:
+            raise ValueError(
+                "The step must need more memory than the process had at its start. Received: "
+                f"batch_size={settings.batch_size}, image_size={settings.image_size}. Take larger "
+                "ones, or --no-memory."
+            )
+        found["memory"] = rounded({name: bytes_ / plain for name, bytes_ in needed.items()})
+    results = interleaved.write(settings.output, settings, {"ratios": found})
+    print(markdown(found))
+    return results
+
+
+def rounded(ratios):
+    return {name: round(ratio, 3) for name, ratio in ratios.items()}
+
+
+def build(name, settings):
+    """Returns the compiled model of this name."""
+    arguments = {"input_shape": (settings.image_size, settings.image_size, 3)}
+    if name == THEIRS:
+        model = APPLICATIONS[settings.backbone](weights=None, **arguments)
+    else:
+        stem = {"stem": "imagenet"} if "resnet" in name else {}
+        model = models.from_preset(name, **arguments, **stem)
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy")
+    return model
+
+
+def batch(settings):
+    rng = np.random.default_rng(0)
+    shape = (settings.batch_size, settings.image_size, settings.image_size, 3)
+    return rng.normal(size=shape).astype("float32"), rng.integers(0, 1000, settings.batch_size)
+
+
+def steps(names, mode, settings):
+    """Returns functions that run one step of this mode to its end, by the model's name."""
+    images, labels = batch(settings)
+
+    def step(model):
+        if mode == "train":
+            return lambda: model.train_on_batch(images, labels)
+        return lambda: model.predict_on_batch(images)
+
+    return {name: step(build(name, settings)) for name in names}
+
+
+def memory(name, settings):
+    """Returns how many bytes more a fresh process has at its peak for three training steps."""
+    # Not a fork, which would begin with this process's memory.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(peak, (name, settings))
+
+
+def peak(name, settings):
+    """Returns the rise of this process's peak memory by three training steps, in bytes."""
+    model, (images, labels) = build(name, settings), batch(settings)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(3):
+        model.train_on_batch(images, labels)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # In kilobytes on Linux, in bytes on macOS.
+    return (after - before) * (1 if sys.platform == "darwin" else 1024)
+
+
+def markdown(ratios):
+    """Returns README's table: a row a model, a column a mode."""
+    names = list(dict.fromkeys(name for row in ratios.values() for name in row))
+    lines = ["| | " + " | ".join(ratios) + " |", "|---|" + "---|" * len(ratios)]
+    for name in names:
+        cells = [f"{row[name]:.2f}" for row in ratios.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

@@ -1,0 +1,212 @@
+"""Give a model that you have attention, and fine-tune it on your data.
+
+Question: none; this is the way from a pretrained model to one with attention. `models.upgrade`
+adds gates or AW-convolutions that change nothing at the start, so that what the model learned is
+kept; then the new layers are trained, first alone, then with the old ones.
+Data: any image classification dataset of tensorflow-datasets, or `digits`.
+Command:
+
+    python -m recipes.fine_tune --model MobileNetV2 --weights imagenet --dataset cifar10
+
+`--model` is a name in keras.applications, whose weights are downloaded and whose preprocessing
+goes into the model, or the path of a `.keras` file (which must have its preprocessing inside, or
+get `--preprocessing scale`); its last dense layer is replaced by one for the dataset's classes.
+Batch norms of the old model stay in inference mode. With `--attention none` and no
+`--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
+The folder holds both phases' runs, as of `recipes.train`, and export/ with the final model.
+Cost: COST
+Measured: MEASURED
+"""
+
+import dataclasses
+import pathlib
+import re
+import sys
+
+import keras
+
+from keras_fmm import data, layers, models, training
+from recipes import train
+from recipes.settings import setting, start
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a fine-tuning is made of."""
+
+    # Data
+    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    validation_fraction: float = setting(0.1, "the part of train to validate on", minimum=0.001)
+    image_size: int | None = setting(96, "side to resize to; none: as stored", minimum=8)
+    # Model
+    model: str = setting("MobileNetV2", "a name in keras.applications, or a .keras file")
+    weights: str | None = setting(
+        "imagenet", "of keras.applications; none: random", (None, "imagenet")
+    )
+    preprocessing: str = setting(
+        "own", "the model's own, or division by 255", choices=("own", "scale")
+    )
+    attention: str | None = setting("squeeze_excite", "the gate", (None, *layers.GATES))
+    convolution: str | None = setting(None, "none: as it is", (None, *layers.CONVOLUTIONS))
+    precision: str = setting(
+        "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
+    )
+    # Training
+    new_epochs: int = setting(3, "passes over train for the new layers alone", minimum=0)
+    epochs: int = setting(10, "passes over train for all layers, after those", minimum=1)
+    batch_size: int = setting(64, "images a step, of all replicas together", minimum=1)
+    new_learning_rate: float = setting(0.05, "of SGD, for the new layers alone", minimum=0.0)
+    learning_rate: float = setting(0.005, "of SGD, for all layers", minimum=0.0)
+    momentum: float = setting(0.9, "of SGD", minimum=0.0)
+    seed: int = setting(0, "of the new weights, the order of the data and the split", minimum=0)
+    strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
+    # Output
+    workdir: str | None = setting(None, "folder; none: runs/fine_tune_MODEL_ATTENTION_DATASET")
+    tensorboard: bool = setting(False, "write logs for TensorBoard too")
+    smoke: bool = setting(False, "one epoch of ten steps a phase, to see that all of it runs")
+
+
+def main(settings):
+    """Upgrades, trains, scores, exports and prints; returns the last run's record, a dict."""
+    if settings.smoke:
+        settings = dataclasses.replace(settings, new_epochs=min(settings.new_epochs, 1), epochs=1)
+    keras.utils.set_random_seed(settings.seed)
+    keras.config.set_dtype_policy(settings.precision)
+    dataset = data.load(
+        settings.dataset, settings.validation_fraction, settings.seed, settings.data_dir
+    )
+    strategy = training.strategy(settings.strategy)
+    workdir = pathlib.Path(settings.workdir or default_workdir(settings))
+    with strategy.scope():
+        original = classifier(settings, dataset)
+        model = original
+        if settings.attention or settings.convolution:
+            model = models.upgrade(original, settings.attention, settings.convolution)
+    old = {layer.name for layer in flat(original)} - {"predictions"}
+    if settings.new_epochs:
+        phase = dataclasses.replace(
+            settings, epochs=settings.new_epochs, learning_rate=settings.new_learning_rate
+        )
+        set_trainable(model, old, old_layers=False)
+        run, _ = fit(model, phase, dataset, strategy, workdir / "new_layers")
+        model.load_weights(run.workdir / "best.keras")
+    set_trainable(model, old, old_layers=True)
+    run, batch_size = fit(model, settings, dataset, strategy, workdir / "all_layers")
+    best = keras.models.load_model(run.workdir / "best.keras")
+    test, metrics = train.score(best, dataset, settings, batch_size)
+    return train.conclude(run, best, test, metrics, workdir / "export")
+
+
+def default_workdir(settings):
+    source = pathlib.Path(settings.model).stem
+    parts = ["fine_tune", source, settings.attention or "plain", settings.convolution or ""]
+    parts += [settings.dataset, "smoke" if settings.smoke else ""]
+    return pathlib.Path("runs") / re.sub("[^a-z0-9]+", "_", "_".join(filter(None, parts)).lower())
+
+
+def classifier(settings, dataset):
+    """Returns the source model as a classifier of the dataset's raw images, not yet upgraded."""
+    height, width, channels = dataset.input_shape
+    if settings.image_size is not None:
+        height = width = settings.image_size
+    inputs = x = keras.Input((height, width, channels), name="image")
+    if settings.preprocessing == "scale":
+        x = keras.layers.Rescaling(1 / 255)(x)
+    if settings.model.endswith(".keras"):
+        backbone = without_classifier(keras.models.load_model(settings.model, compile=False))
+        expected = backbone.input_shape[-1]
+        _check_size(backbone, (height, width))
+    else:
+        backbone, expected = None, 3
+    if channels == 1 and expected == 3:
+        x = keras.layers.Concatenate()([x, x, x])
+    if backbone is None:
+        constructor, preprocess = application(settings.model)
+        x = preprocess(x) if settings.preprocessing == "own" else x
+        backbone = constructor(
+            include_top=False,
+            weights=settings.weights,
+            input_shape=(height, width, 3),
+            pooling="avg",
+        )
+    x = keras.layers.Dropout(0.2, name="dropout")(backbone(x))
+    outputs = keras.layers.Dense(dataset.classes, activation="softmax", name="predictions")(x)
+    return keras.Model(inputs, outputs, name="fine_tuned")
+
+
+def _check_size(model, size):
+    sizes = model.input_shape[1:3]
+    if any(
+        known is not None and known != wanted for known, wanted in zip(sizes, size, strict=True)
+    ):
+        raise ValueError(
+            "`image_size` must be that of the model. "
+            f"Received: images of {size[0]}x{size[1]} for a model of {sizes[0]}x{sizes[1]}. "
+            f"Give --image-size {sizes[0]}."
+        )
+
+
+def application(name):
+    """Returns keras.applications' constructor of this name, and its preprocessing."""
+    known = [n for n in dir(keras.applications) if n[0].isupper()]
+    if name not in known:
+        raise ValueError(
+            "`model` must be a `.keras` file or a name in keras.applications. "
+            f"Received: model={name!r}. The names are {', '.join(known)}."
+        )
+    constructor = getattr(keras.applications, name)
+    return constructor, sys.modules[constructor.__module__].preprocess_input
+
+
+def without_classifier(model):
+    """Returns what a classifier's last dense layer sees."""
+    dense = model.layers[-1]
+    if not isinstance(dense, keras.layers.Dense):
+        raise ValueError(
+            "`model` must end in the dense layer of its classifier. "
+            f"Received: a model that ends in {dense.name!r} of class {type(dense).__name__}."
+        )
+    return keras.Model(model.inputs[0], dense.input, name=model.name)
+
+
+def flat(model):
+    """Yields the layers of a model, nested models entered."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from flat(layer)
+        else:
+            yield layer
+
+
+def set_trainable(model, old, old_layers):
+    """Sets which layers learn: the new ones, and the old ones or not; never old batch norms.
+
+    A batch norm that is not trainable runs in inference mode, in `fit` too.
+    """
+    for layer in flat(model):
+        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        if isinstance(layer, layers.AWConv2D):
+            # A new layer with an old kernel.
+            for weight in filter(None, (layer.kernel, layer.bias)):
+                weight.trainable = old_layers
+        elif layer.name in old:
+            layer.trainable = old_layers and not is_batch_norm
+
+
+def fit(model, settings, dataset, strategy, workdir):
+    """Trains one phase from its last finished epoch on; returns its run and the batch size."""
+    plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
+    with strategy.scope():
+        model.compile(
+            keras.optimizers.SGD(plan.learning_rate, settings.momentum),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+    run = train.new_run(settings, workdir)
+    train.fit(model, run, dataset, settings, plan.global_batch_size)
+    return run, plan.global_batch_size
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

@@ -1,0 +1,57 @@
+"""Times of several steps as ratios, on machines whose speed drifts: what the benchmarks share."""
+
+import dataclasses
+import json
+import pathlib
+import statistics
+import time
+
+import numpy as np
+
+from keras_fmm import files, training
+
+
+def ratios(steps, plain, rounds):
+    """Returns the median ratio of each step's time to the plain one's, by name.
+
+    Each round runs every step once, in random order; a ratio is taken within a round.
+
+    Args:
+        steps: dict by name of functions without arguments that return when they are done.
+        plain: str, the name of the step that the others are compared with.
+        rounds: int, at least 1.
+    """
+    for run in steps.values():
+        run()
+        run()
+    seconds = {name: [] for name in steps}
+    rng = np.random.default_rng(0)
+    for _ in range(rounds):
+        # In a new order each time: what ran just before leaves its traces in the caches.
+        for name in rng.permutation(list(steps)):
+            begin = time.perf_counter()
+            steps[name]()
+            seconds[name].append(time.perf_counter() - begin)
+    reference = seconds.pop(plain)
+    return {
+        name: statistics.median(a / b for a, b in zip(times, reference, strict=True))
+        for name, times in seconds.items()
+    }
+
+
+def write(path, settings, found):
+    """Writes a benchmark's results with its settings and what it ran on; returns them, a dict.
+
+    Args:
+        path: str, a JSON file, which is replaced.
+        settings: dataclass instance.
+        found: dict, what was measured, by what it is.
+    """
+    results = {
+        "settings": dataclasses.asdict(settings),
+        "environment": training.environment(),
+        **found,
+    }
+    with files.replacing(pathlib.Path(path)) as temporary:
+        temporary.write_text(json.dumps(results, indent=2) + "\n")
+    return results

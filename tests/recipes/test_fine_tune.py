@@ -1,0 +1,109 @@
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("trains with TensorFlow's pipelines", allow_module_level=True)
+
+from keras_fmm import data, layers, models
+from recipes import fine_tune as recipe
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A small classifier of 8x8 grey images, saved, with batch norms and residual branches."""
+    path = tmp_path_factory.mktemp("source") / "source.keras"
+    model = models.WideResNet(10, 1, input_shape=(8, 8, 1), classes=5)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.moving_mean.assign(np.linspace(-0.1, 0.1, layer.moving_mean.shape[0]))
+    model.save(path)
+    return path
+
+
+def settings(source, workdir, **changes):
+    base = {
+        "model": str(source),
+        "image_size": None,
+        "preprocessing": "scale",
+        "workdir": str(workdir),
+        "smoke": True,
+    }
+    return recipe.Settings(**{**base, **changes})
+
+
+def test_runs_end_to_end(source, tmp_path):
+    chosen = settings(source, tmp_path, convolution="aw", attention="eca")
+    record = recipe.main(chosen)
+    assert record["status"] == "finished"
+    assert 0 < record["metrics"]["test_accuracy"] <= 1
+    assert set(record["metrics"]["exports"]) == {"saved_model", "tflite"}
+    for phase in ("new_layers", "all_layers"):
+        assert (tmp_path / phase / "best.keras").exists()
+    first = keras.models.load_model(tmp_path / "new_layers" / "best.keras")
+    final = keras.models.load_model(tmp_path / "all_layers" / "best.keras")
+    old = keras.models.load_model(source)
+    convolution = {
+        name: np.asarray(model.get_layer("wide_resnet").get_layer("stage2_block1_conv2").kernel)
+        for name, model in (("first", first), ("final", final))
+    }
+    # Alone the new layers leave the old kernels as they were; the identity start divides them.
+    before = np.asarray(old.get_layer("stage2_block1_conv2").kernel)
+    np.testing.assert_allclose(convolution["first"] * 1.5, before, rtol=1e-5)
+    assert np.abs(convolution["final"] - convolution["first"]).max() > 1e-6
+    for model in (first, final):
+        norm = model.get_layer("wide_resnet").get_layer("stage2_block1_bn1")
+        for weight, other in zip(norm.weights, old.get_layer(norm.name).weights, strict=True):
+            np.testing.assert_array_equal(weight, other)
+
+
+def test_goes_on_where_it_was(source, tmp_path, capsys):
+    chosen = settings(source, tmp_path, new_epochs=0)
+    recipe.main(chosen)
+    record = recipe.main(chosen)
+    assert "has its 1 epochs already" in capsys.readouterr().out
+    assert len(record["history"]["loss"]) == 1
+
+
+def test_the_upgraded_classifier_says_at_first_what_the_plain_one_says(source, tmp_path):
+    digits = data.load("digits")
+    chosen = settings(source, tmp_path)
+    images = digits.arrays("test")[0][:4]
+    plain = recipe.classifier(chosen, digits)
+    upgraded = models.upgrade(plain, "cbam", "aw")
+    np.testing.assert_allclose(upgraded(images), plain(images), atol=1e-5)
+    recipe.set_trainable(upgraded, {layer.name for layer in recipe.flat(plain)}, old_layers=False)
+    trainable = {weight.path.split("/")[-2] for weight in upgraded.trainable_weights}
+    assert "squeeze" in trainable
+    assert not any(name.startswith(("stage", "stem")) for name in trainable)
+    aw = next(layer for layer in recipe.flat(upgraded) if isinstance(layer, layers.AWConv2D))
+    assert not aw.kernel.trainable
+    assert aw.pointwise_conv1.kernel.trainable
+
+
+def test_models_of_keras_applications_get_their_own_preprocessing(tmp_path):
+    digits = data.load("digits")
+    chosen = settings("MobileNetV2", tmp_path, weights=None, image_size=32, preprocessing="own")
+    model = recipe.classifier(chosen, digits)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype("float32")
+    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    features = backbone(np.repeat(images, 3, axis=-1) / 127.5 - 1)
+    expected = model.get_layer("predictions")(features)
+    np.testing.assert_allclose(model(images), expected, atol=1e-5)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "MobileNetV9"}, "or a name in keras.applications.*MobileNetV2"),
+        ({"model": "absent.keras"}, "absent.keras"),
+        ({"image_size": 9}, "`image_size` must be that of the model"),
+    ],
+)
+def test_refuses(source, tmp_path, changes, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        recipe.main(settings(source, tmp_path, **changes))
+    assert not list(tmp_path.iterdir())
