@@ -141,7 +141,7 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
             raise ValueError(
                 f'With merge="{self.merge}" a gate starts as the identity where `gate_activation` '
                 f"of 0 is {neutral}. Received: {getattr(activation, '__name__', activation)}, "
-                f'which gives {start.flat[0]:g}, in the gate {self.name!r}. Give it '
+                f"which gives {start.flat[0]:g}, in the gate {self.name!r}. Give it "
                 f'gate_activation="{cure}".'
             )
         return activation

@@ -6,7 +6,7 @@ import difflib
 import keras
 
 from keras_fmm.layers import AWConv2D
-from keras_fmm.models.structure import is_convolution, is_feature_map, is_graph
+from keras_fmm.models.structure import is_convolution, is_feature_map
 
 
 def cannot_be_gated(structure, operation):
@@ -131,10 +131,11 @@ def _summary(structure, argument):
             sizes = "x".join(map(str, operation.kernel_size))
             groups = getattr(operation, "groups", 1)
             kind = f"{type(operation).__name__} {sizes}" + f" (groups={groups})" * (groups > 1)
-            kinds[kind].append(path)
-        elif argument == "attention" and not is_graph(operation):
-            if cannot_be_gated(structure, operation) is None:
-                kinds[type(operation).__name__].append(path)
+        elif argument == "attention" and cannot_be_gated(structure, operation) is None:
+            kind = type(operation).__name__
+        else:
+            continue
+        kinds[kind].append(path)
     listed = "; ".join(
         f"{len(paths)} {kind}, such as {paths[0]!r}" for kind, paths in kinds.items()
     )

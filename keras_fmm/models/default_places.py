@@ -87,8 +87,10 @@ def _branches(structure, sources, identity_only=False):
     maps = [structure.calls[source].outputs for source in sources]
     if len(sources) < 2 or not all(is_feature_map(outputs) for outputs in maps):
         return []
-    if len({tuple(outputs[0].shape[1:]) for outputs in maps}) > 1:
-        return []
+    # Sizes may be unknown within a nested model and known around it.
+    for sizes in zip(*(outputs[0].shape for outputs in maps), strict=True):
+        if len(set(sizes) - {None}) > 1:
+            return []
     common = functools.reduce(operator.and_, (structure.reach(source) for source in sources))
     if not common:
         return []

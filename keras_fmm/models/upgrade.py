@@ -12,9 +12,7 @@ from keras_fmm.models.rebuilding import carry_flags, carry_state, rebuild
 from keras_fmm.models.structure import Structure, as_functional, is_graph, nodes
 
 
-def upgrade(
-    model, attention=None, convolution=None, attention_where=None, convolution_where=None
-):
+def upgrade(model, attention=None, convolution=None, attention_where=None, convolution_where=None):
     """Returns a copy of a model with attention added, which at the start computes the same.
 
     The copy has the weights, the names and the trainable flags of the model, which stays as it

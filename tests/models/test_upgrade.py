@@ -40,6 +40,8 @@ def example(model, batch=2, seed=1):
         rng.normal(size=[batch, *(size or 9 for size in x.shape[1:])]).astype("float32")
         for x in model.inputs
     ]
+    if isinstance(model, keras.Sequential):
+        return arrays[0]
     return keras.tree.pack_sequence_as(model.input, arrays)
 
 
@@ -104,17 +106,22 @@ def test_what_stands_where_and_under_which_name():
     assert upgraded.get_layer("one_sum").input[1] is gate.output
 
 
+def calls(model):
+    operations = all_layers(model)
+    return {k: (len(v._inbound_nodes), len(v._outbound_nodes)) for k, v in operations.items()}
+
+
 def test_the_original_is_left_untouched():
     model = network()
     model.compile("sgd", "mse")
     model.get_layer("one_conv").trainable = False
     before = [np.asarray(value) for value in model.get_weights()]
-    nodes = {k: (len(v._inbound_nodes), len(v._outbound_nodes)) for k, v in all_layers(model).items()}
+    nodes = calls(model)
     flags = {path: layer.trainable for path, layer in all_layers(model).items()}
     config = model.get_config()
     upgraded = models.upgrade(model, attention="cbam", convolution="aw")
     assert model.get_config() == config
-    assert {k: (len(v._inbound_nodes), len(v._outbound_nodes)) for k, v in all_layers(model).items()} == nodes
+    assert calls(model) == nodes
     assert {path: layer.trainable for path, layer in all_layers(model).items()} == flags
     upgraded.set_weights([value + 1 for value in upgraded.get_weights()])
     for old, new in zip(before, model.get_weights(), strict=True):
@@ -169,9 +176,12 @@ def test_a_gate_learns_from_the_first_step_and_all_of_it_from_the_second(gate):
 
 def test_an_aw_convolution_learns_from_the_first_step_and_all_of_it_from_the_second():
     model = one_block()
-    x, y = example(model, batch=8), np.ones((8, 16))
+    # Steps so large that float32 shows them.
+    x, y = example(model, batch=8), np.full((8, 16), 30.0)
     upgraded = models.upgrade(
-        model, convolution=functools.partial(layers.AWConv2D, reduction=2), convolution_where=["one_conv"]
+        model,
+        convolution=functools.partial(layers.AWConv2D, reduction=2),
+        convolution_where=["one_conv"],
     )
     upgraded.compile(keras.optimizers.SGD(0.1), "mse")
     moved = {path for path in fit_a_step(upgraded, x, y) if "one_conv/" in path}
@@ -281,9 +291,9 @@ def test_a_replaced_convolution_keeps_its_arguments():
 
 def test_the_convolutions_own_arguments_win_over_the_callables():
     model = network()
-    mine = functools.partial(layers.AWConv2D, use_residual=False, dilation_rate=2, activation="relu")
+    mine = functools.partial(layers.AWConv2D, use_residual=False, activation="relu")
     upgraded = models.upgrade(model, convolution=mine)
-    assert upgraded.get_layer("one_conv").dilation_rate == (1, 1)
+    assert upgraded.get_layer("one_conv").activation is keras.activations.linear
     assert not upgraded.get_layer("one_conv").use_residual
     assert_same_outputs(upgraded, model)
 
@@ -321,9 +331,7 @@ def test_frozen_layers_stay_frozen_and_what_is_new_trains():
         ):
             np.testing.assert_array_equal(one, other)
     old = model.get_layer("one_conv")
-    np.testing.assert_allclose(
-        upgraded.get_layer("one_conv").kernel * 1.5, old.kernel, atol=1e-6
-    )
+    np.testing.assert_allclose(upgraded.get_layer("one_conv").kernel * 1.5, old.kernel, atol=1e-6)
 
 
 def test_a_frozen_model_trains_its_gates_only():
@@ -369,10 +377,30 @@ def test_layers_called_several_times_stay_shared_and_so_does_their_gate():
     assert len({id(layer) for layer in upgraded._flatten_layers()}) == len(
         list(upgraded._flatten_layers())
     )
-    # It really is behind every call: closed, nothing but the biases' effect is left.
-    gate.convolution.kernel.assign(np.full((3, 1, 1), -1e4))
-    upgraded.get_layer("nested_attention").convolution.kernel.assign(np.full((3, 1, 1), 0.0))
-    assert gate.name in {layer.name for layer in upgraded.layers}
+
+
+class Scale(kl.Layer):
+    """The identity until it is told otherwise."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(name="scale", shape=(), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+def test_a_shared_gate_is_behind_every_call():
+    inputs, inside = keras.Input((6, 6, 4)), keras.Input((6, 6, 4))
+    shared = conv("shared")
+    nested = keras.Model(inside, shared(inside), name="nested")
+    model = enliven(keras.Model(inputs, nested(nested(shared(kl.ReLU()(inputs))))))
+    upgraded = models.upgrade(model, attention=Scale, attention_where=["shared"])
+    upgraded.get_layer("shared_attention").scale.assign(0.5)
+    x = example(model)
+    expected = keras.ops.relu(x)
+    for _ in range(3):
+        expected = 0.5 * shared(expected)
+    np.testing.assert_allclose(upgraded(x), expected, atol=1e-5)
 
 
 def test_several_inputs_and_outputs_in_dicts_lists_and_keywords():
@@ -389,7 +417,8 @@ def test_several_inputs_and_outputs_in_dicts_lists_and_keywords():
     parts = keras.ops.split(second[:, 1:5], 2, axis=1)
     outputs = {"seen": kl.Dense(2)(attended), "parts": [parts[1], keras.ops.relu(first)]}
     model = enliven(keras.Model({"image": image, "extra": extra}, outputs))
-    upgraded = models.upgrade(model, attention=small_gate, attention_where=["c1", "add"])
+    inner = both.outputs[0]._keras_history.operation.name
+    upgraded = models.upgrade(model, attention=small_gate, attention_where=["c1", inner])
     assert set(upgraded.input) == {"image", "extra"}
     assert set(upgraded.output) == {"seen", "parts"}
     assert_same_outputs(upgraded, model)
@@ -438,10 +467,9 @@ def test_gates_take_the_dtype_policy_of_what_they_follow(policy):
     x = residual(conv("stem", dtype=policy)(inputs), "one")
     x = kl.Activation("relu", dtype=policy, name="relu")(x)
     model = enliven(keras.Model(inputs, x * 0.5))
-    upgraded = models.upgrade(
-        model, attention="cbam", attention_where=["stem", "one_relu", "multiply"]
-    )
-    names = {"stem": policy, "one_relu": "float32", "multiply": policy}
+    half = model.output._keras_history.operation.name
+    upgraded = models.upgrade(model, attention="cbam", attention_where=["stem", "one_relu", half])
+    names = {"stem": policy, "one_relu": "float32", half: policy}
     added = new_layers(upgraded)
     assert {k.removesuffix("_attention"): v.dtype_policy.name for k, v in added.items()} == names
     assert upgraded.output.dtype == model.output.dtype
@@ -529,6 +557,6 @@ def test_refuses():
         models.upgrade(model, convolution=kl.Conv2D)
     with pytest.raises(ValueError, match=r"Received: 'one_conv', for which .*`output_reduction`"):
         models.upgrade(model, convolution=functools.partial(layers.AWConv2D, output_reduction=3))
+    odd = functools.partial(layers.AWConv2D, use_residual=False, attention_activation="tanh")
     with pytest.raises(ValueError, match=r"must not start at 0.*'one_conv'"):
-        odd = functools.partial(layers.AWConv2D, use_residual=False, attention_activation="tanh")
         models.upgrade(model, convolution=odd)
