@@ -9,6 +9,7 @@ from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
 from keras_fmm.layers.registry import CONVOLUTIONS, GATES, get_convolution, get_gate
 from keras_fmm.layers.spatial_attention import SpatialAttention
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
+from keras_fmm.layers.twice_sigmoid import twice_sigmoid
 
 __all__ = [
     "CBAM",
@@ -23,4 +24,5 @@ __all__ = [
     "SqueezeExcite",
     "get_convolution",
     "get_gate",
+    "twice_sigmoid",
 ]

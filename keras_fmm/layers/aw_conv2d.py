@@ -257,6 +257,56 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         bias = self.bias if self.use_bias else None
         return IMPLEMENTATIONS[name](inputs, self.kernel, gain, *how, bias)
 
+    def start_as_convolution(self, kernel, bias=None):
+        """Sets the weights of a built layer so that it is the plain convolution of this kernel.
+
+        For a convolution of a trained network. The attention starts at one value,
+        `attention_activation(0)`, whatever the inputs, and still learns: the last batch norm's
+        gamma and beta are 0. The layer's kernel is the given one divided by what the attention
+        multiplies it with, 1.5 by default, so that regularizers and constraints see a smaller one.
+
+        Args:
+            kernel: array or tensor of the kernel's shape.
+            bias: array or tensor `(filters,)`; None with `use_bias=False`.
+
+        Raises:
+            ValueError: the layer is not built, a shape differs, `bias` is given without
+                `use_bias` or not given with it, or the kernel's factor is 0.
+
+        Example:
+
+        >>> import numpy as np
+        >>> kernel, x = np.random.rand(3, 3, 8, 4), np.random.rand(1, 6, 6, 8)
+        >>> layer = AWConv2D(4, 3, use_bias=False)
+        >>> layer.build(x.shape)
+        >>> layer.start_as_convolution(kernel)
+        >>> bool(np.allclose(layer(x), keras.ops.conv(x, kernel), atol=1e-4))
+        True
+        """
+        if not self.built:
+            raise ValueError(
+                "Only a built layer can start as a convolution. "
+                f"Received: the layer {self.name!r}. Call it, or its `build`, first."
+            )
+        if (bias is not None) != self.use_bias:
+            raise ValueError(
+                "`bias` must be given with `use_bias=True`, and only then. "
+                f"Received: bias={bias!r}, use_bias={self.use_bias}"
+            )
+        factor = float(self.attention_activation(ops.zeros((1, 1, 1, 1)))[0, 0, 0, 0])
+        factor += 1 if self.use_residual else 0
+        if factor == 0:
+            raise ValueError(
+                "The attention must not start at 0 where it is all that multiplies the kernel. "
+                f"Received: use_residual={self.use_residual} and an `attention_activation` of 0 "
+                f'at 0 in the layer {self.name!r}. Give it attention_activation="sigmoid".'
+            )
+        self._kernel.assign(ops.convert_to_tensor(kernel, self._kernel.dtype) / factor)
+        if self.use_bias:
+            self.bias.assign(bias)
+        for weight in (self.batch_norm2.gamma, self.batch_norm2.beta):
+            weight.assign(ops.zeros_like(weight))
+
     def multiply_adds(self, input_shape):
         """Returns the multiply-adds of one image as the formula is written.
 

@@ -22,6 +22,7 @@ class CBAM(FeatureGate):
             "CBAM (Spatial)" in the paper on AW-convolution.
         use_spatial: bool; False leaves the spatial attention out, which is "CBAM (MaxPool)" in
             the paper on AW-convolution.
+        gate_activation: of both gates.
         data_format: "channels_last", "channels_first" or None for Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
@@ -52,6 +53,7 @@ class CBAM(FeatureGate):
         kernel_size=7,
         use_max_pool=True,
         use_spatial=True,
+        gate_activation="sigmoid",
         data_format=None,
         **kwargs,
     ):
@@ -65,6 +67,7 @@ class CBAM(FeatureGate):
         self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
         self.use_max_pool = use_max_pool
         self.use_spatial = use_spatial
+        self.gate_activation = keras.activations.get(gate_activation)
 
     def build(self, input_shape):
         super().build(input_shape)
@@ -76,6 +79,7 @@ class CBAM(FeatureGate):
     def _make_attentions(self):
         shared = {
             "use_max_pool": self.use_max_pool,
+            "gate_activation": self.gate_activation,
             "data_format": self.data_format,
             "trainable": self.trainable,
             "dtype": self.dtype_policy,
@@ -97,6 +101,12 @@ class CBAM(FeatureGate):
             outputs = self.spatial_attention(outputs, training=training)
         return outputs
 
+    def start_as_identity(self):
+        self.gate_activation = self._identity_activation()
+        self.channel_attention.start_as_identity()
+        if self.use_spatial:
+            self.spatial_attention.start_as_identity()
+
     def multiply_adds(self, input_shape):
         attentions = [layer for layer in self._make_attentions() if layer is not None]
         return sum(layer.multiply_adds(input_shape) for layer in attentions)
@@ -110,6 +120,7 @@ class CBAM(FeatureGate):
                 "kernel_size": self.kernel_size,
                 "use_max_pool": self.use_max_pool,
                 "use_spatial": self.use_spatial,
+                "gate_activation": keras.activations.serialize(self.gate_activation),
             }
         )
         return config

@@ -99,6 +99,10 @@ class EfficientChannelAttention(FeatureGate):
         gate = self.convolution(ops.expand_dims(mean, -1))
         return self.gate_activation(ops.expand_dims(ops.squeeze(gate, -1), (1, 2)))
 
+    def start_as_identity(self):
+        self.gate_activation = self._identity_activation()
+        self.convolution.kernel.assign(ops.zeros_like(self.convolution.kernel))
+
     def attention_multiply_adds(self, height, width, channels):
         return channels * self._kernel_size(channels)
 

@@ -1,9 +1,11 @@
 """The base of all layers that gate feature maps."""
 
 import keras
+import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
+from keras_fmm.layers.twice_sigmoid import twice_sigmoid
 from keras_fmm.ops import from_channels_last, to_channels_last
 
 
@@ -12,7 +14,8 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
     """Merges feature maps with a gate computed from them: `outputs = merge(x, g(x))`.
 
     A subclass overrides `compute_attention_map`, which gives `g(x)`, creates and builds its
-    sub-layers in `build_attention`, and says in `attention_multiply_adds` what `g` costs.
+    sub-layers in `build_attention`, says in `attention_multiply_adds` what `g` costs, and sets in
+    `start_as_identity` the weights with which the outputs are the inputs.
 
     Args:
         merge: "multiply" (default), or "add": the FMM paper's ablation without the product,
@@ -93,6 +96,55 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)
+
+    def start_as_identity(self):
+        """Sets the weights of a built gate so that its outputs are its inputs, and it still learns.
+
+        For a gate that joins a trained network. Call it before the gate is traced or trained: a
+        `gate_activation` of sigmoid becomes `twice_sigmoid`.
+
+        Raises:
+            NotImplementedError: the gate's class does not say how.
+            ValueError: the gate is not built, or its activation of 0 leaves the inputs different.
+
+        Example:
+
+        >>> import numpy as np
+        >>> from keras_fmm import layers
+        >>> gate = layers.SqueezeExcite(reduction=2)
+        >>> gate.build((None, 4, 4, 8))
+        >>> gate.start_as_identity()
+        >>> x = np.random.rand(1, 4, 4, 8)
+        >>> bool(np.allclose(gate(x), x))
+        True
+        """
+        raise NotImplementedError(
+            "A gate that starts as the identity must override `start_as_identity`. "
+            f"Received: {type(self).__name__}, which does not. Set in it the weights with which "
+            "the outputs are the inputs, such as a zero kernel before a `twice_sigmoid`."
+        )
+
+    def _identity_activation(self):
+        """Returns the `gate_activation` with which a gate of zeros gives back its inputs."""
+        if not self.built:
+            raise ValueError(
+                "Only a built gate can start as the identity. "
+                f"Received: the gate {self.name!r}. Call it, or its `build`, first."
+            )
+        activation = self.gate_activation
+        if self.merge == "multiply" and activation is keras.activations.sigmoid:
+            activation = twice_sigmoid
+        neutral, cure = (0, "tanh") if self.merge == "add" else (1, "sigmoid")
+        # Several entries: a softmax of one is 1.
+        start = np.asarray(activation(keras.ops.zeros((1, 1, 1, 8))))
+        if not np.allclose(start, neutral):
+            raise ValueError(
+                f'With merge="{self.merge}" a gate starts as the identity where `gate_activation` '
+                f"of 0 is {neutral}. Received: {getattr(activation, '__name__', activation)}, "
+                f"which gives {start.flat[0]:g}, in the gate {self.name!r}. Give it "
+                f'gate_activation="{cure}".'
+            )
+        return activation
 
     def attention_multiply_adds(self, height, width, channels):
         """Returns the multiply-adds of the gate alone, for one image; the default is 0."""

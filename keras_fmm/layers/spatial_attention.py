@@ -102,6 +102,17 @@ class SpatialAttention(FeatureGate):
             gate = self.batch_norm(gate, training=training)
         return self.gate_activation(gate)
 
+    def start_as_identity(self):
+        self.gate_activation = self._identity_activation()
+        if self.use_batch_norm:
+            # A zero kernel in front of a batch norm would have gradients 1 / sqrt(epsilon) times
+            # as large.
+            zeroed = (self.batch_norm.gamma, self.batch_norm.beta)
+        else:
+            zeroed = (self.convolution.kernel,)
+        for weight in zeroed:
+            weight.assign(ops.zeros_like(weight))
+
     def attention_multiply_adds(self, height, width, channels):
         return height * width * self.kernel_size**2 * self._pooled_channels()
 

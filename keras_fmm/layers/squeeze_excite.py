@@ -106,6 +106,11 @@ class SqueezeExcite(FeatureGate):
         gate = self.gate_activation(self.excitation(inputs))
         return ops.expand_dims(gate, (1, 2))
 
+    def start_as_identity(self):
+        self.gate_activation = self._identity_activation()
+        for weight in self.excite.weights:
+            weight.assign(ops.zeros_like(weight))
+
     def attention_multiply_adds(self, height, width, channels):
         return 2 * channels * self._hidden_units(channels)
 

@@ -327,3 +327,52 @@ def test_the_reference_cannot_be_trained_under_xla_on_tensorflow_as_its_docstrin
     model.compile("sgd", "mse", jit_compile=True)
     with pytest.raises(Exception, match="tensor list size"):
         model.fit(np.ones((2, 4, 4, 2)), np.ones((2, 2, 2, 2)), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "factor"),
+    [
+        ({}, 1.5),
+        ({"use_residual": False, "use_bias": False}, 0.5),
+        ({"attention_activation": "tanh", "activation": "relu"}, 1.0),
+        ({"attention_activation": "exponential", "dtype": "mixed_float16"}, 2.0),
+    ],
+)
+def test_starts_as_a_convolution(arguments, factor):
+    x = np.random.default_rng(0).normal(size=(3, 6, 5, 4)).astype("float32")
+    layer = layers.AWConv2D(6, 3, strides=2, reduction=2, **arguments)
+    kept = {key: arguments[key] for key in ("use_bias", "activation", "dtype") if key in arguments}
+    convolution = keras.layers.Conv2D(6, 3, strides=2, **kept)
+    for each in (layer, convolution):
+        each.build(x.shape)
+        weights.randomise(each)
+    kernel, *bias = convolution.get_weights()
+    layer.start_as_convolution(kernel, *bias)
+    np.testing.assert_allclose(layer.kernel, kernel / factor, rtol=1e-6)
+    atol = 5e-2 if "dtype" in arguments else 1e-4
+    for training in (True, False):
+        outputs = keras.ops.cast(layer(x, training=training), "float32")
+        expected = keras.ops.cast(convolution(x), "float32")
+        np.testing.assert_allclose(outputs, expected, atol=atol)
+
+
+def test_refuses_to_start_as_a_convolution():
+    kernel, bias = np.ones((3, 3, 4, 6)), np.ones(6)
+    with pytest.raises(ValueError, match="Only a built layer can start as a convolution"):
+        layers.AWConv2D(6, 3).start_as_convolution(kernel, bias)
+
+    def built(**arguments):
+        layer = layers.AWConv2D(6, 3, **arguments)
+        layer.build((None, 8, 8, 4))
+        return layer
+
+    with pytest.raises(ValueError, match="`bias` must be given with `use_bias=True`, and only th"):
+        built().start_as_convolution(kernel)
+    with pytest.raises(ValueError, match="`bias` must be given with"):
+        built(use_bias=False).start_as_convolution(kernel, bias)
+    odd = built(use_residual=False, attention_activation="tanh")
+    before = odd.get_weights()
+    with pytest.raises(ValueError, match='must not start at 0.*attention_activation="sigmoid"'):
+        odd.start_as_convolution(kernel, bias)
+    for old, new in zip(before, odd.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -31,3 +31,17 @@ def test_multiply_adds_are_those_of_both():
 def test_the_product_is_its_only_merge():
     with pytest.raises(ValueError, match="by the product only. Received: merge='add'. Chain"):
         layers.CBAM(merge="add")
+
+
+def test_its_activation_is_that_of_both():
+    x = np.random.default_rng(1).normal(size=(2, 4, 4, 6)).astype("float32")
+    layer = layers.CBAM(2, 3, gate_activation="tanh")
+    channel = layers.ChannelAttention(2, gate_activation="tanh")
+    spatial = layers.SpatialAttention(3, gate_activation="tanh")
+    for each in (layer, channel, spatial):
+        each.build(x.shape)
+    weights.randomise(layer)
+    values = layer.get_weights()
+    channel.set_weights(values[:4])
+    spatial.set_weights(values[4:])
+    np.testing.assert_allclose(layer(x), spatial(channel(x)), rtol=1e-5, atol=1e-6)

@@ -11,8 +11,15 @@ from keras_fmm import layers
 from tests.support import weights
 from tests.support.layer_table import ROWS, label
 
-# The base class of the gates does nothing by itself; the registry holds no layers.
-NOT_IN_TABLE = {"FeatureGate", "CONVOLUTIONS", "GATES", "get_convolution", "get_gate"}
+# The base class of the gates does nothing by itself; the others are no layers.
+NOT_IN_TABLE = {
+    "FeatureGate",
+    "CONVOLUTIONS",
+    "GATES",
+    "get_convolution",
+    "get_gate",
+    "twice_sigmoid",
+}
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=label)
 
@@ -278,6 +285,48 @@ def test_outputs_are_inputs_merged_with_the_attention_map(row, policy, data_form
     np.testing.assert_allclose(
         np.asarray(layer(inputs)).astype("float32"), merged, rtol=2e-3, atol=2e-3
     )
+
+
+@gates
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_starts_as_the_identity_and_learns(row, data_format, tmp_path):
+    additive = {"gate_activation": "tanh"} if row.arguments.get("merge") == "add" else {}
+    layer = row.make(data_format=data_format, **additive)
+    inputs = row.example()
+    if data_format == "channels_first":
+        inputs = inputs.transpose(0, 3, 1, 2)
+    with pytest.raises(ValueError, match="Only a built gate can start as the identity"):
+        layer.start_as_identity()
+    layer.build(inputs.shape)
+    weights.randomise(layer)
+    layer.start_as_identity()
+    np.testing.assert_array_equal(np.asarray(layer(inputs)), inputs)
+    for training in (True, False):
+        np.testing.assert_allclose(np.asarray(layer(inputs, training=training)), inputs, atol=1e-6)
+    before = [np.asarray(variable) for variable in layer.trainable_variables]
+    tensor = keras.Input(inputs.shape[1:])
+    model = keras.Model(tensor, layer(tensor))
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.fit(inputs, np.abs(inputs) + 1, verbose=0)
+    after = [np.asarray(variable) for variable in layer.trainable_variables]
+    assert any((new != old).any() for new, old in zip(after, before, strict=True))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(
+        loaded.predict(inputs, verbose=0), model.predict(inputs, verbose=0)
+    )
+
+
+@gates
+def test_other_activations_start_as_the_identity_only_where_zero_gives_it(row):
+    layer = row.make_built(gate_activation="softmax")
+    with pytest.raises(ValueError, match=r"Received: softmax, which gives 0.125, in the gate"):
+        layer.start_as_identity()
+    if layer.merge == "multiply":
+        exponential = row.make_built(gate_activation="exponential")
+        exponential.start_as_identity()
+        assert exponential.gate_activation is keras.activations.exponential
+        np.testing.assert_array_equal(exponential(row.example()), row.example())
 
 
 @with_data_format

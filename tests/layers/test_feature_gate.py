@@ -17,3 +17,13 @@ def test_a_gate_of_a_users_own_costs_what_it_multiplies():
     layer = Half()
     np.testing.assert_array_equal(layer(np.ones((1, 2, 2, 1))), np.full((1, 2, 2, 1), 0.5))
     assert layer.multiply_adds((None, 2, 2, 1)) == 4
+
+
+def test_a_gate_of_a_users_own_must_say_how_it_starts_as_the_identity():
+    class Half(layers.FeatureGate):
+        pass
+
+    gate = Half()
+    gate.build((1, 2, 2, 1))
+    with pytest.raises(NotImplementedError, match="`start_as_identity`. Received: Half, which do"):
+        gate.start_as_identity()

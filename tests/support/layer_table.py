@@ -115,7 +115,12 @@ ROWS = (
     ),
     Row(
         layers.CBAM,
-        {"reduction": 2, "use_max_pool": False, "use_spatial": False},
+        {
+            "reduction": 2,
+            "use_max_pool": False,
+            "use_spatial": False,
+            "gate_activation": layers.twice_sigmoid,
+        },
         (2, 5, 6, 4),
         _mlp(4, 2, prefix="channel_attention/"),
     ),

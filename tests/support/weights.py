@@ -23,3 +23,20 @@ def randomise(layer, seed=0, positive=False):
         variable.assign(abs(value) if positive else value)
         values[name] = np.asarray(variable.value).astype("float64")
     return values
+
+
+def enliven(model, seed=0):
+    """Gives a whole model random weights with which its outputs stay of moderate size."""
+    rng = np.random.default_rng(seed)
+    for variable in model.weights:
+        name = variable.path.split("/")[-1]
+        shape = tuple(variable.shape)
+        if "int" in str(variable.dtype):
+            continue
+        if name.endswith(("variance", "gamma")):
+            variable.assign(rng.uniform(0.5, 1.5, size=shape))
+        elif len(shape) > 1:
+            variable.assign(rng.normal(size=shape) / np.sqrt(np.prod(shape[:-1])))
+        else:
+            variable.assign(rng.normal(scale=0.3, size=shape))
+    return model

@@ -1,0 +1,143 @@
+"""Which layers of a model are meant: by name, by predicate, or what can be."""
+
+import collections
+import difflib
+
+import keras
+
+from keras_fmm.layers import AWConv2D
+from keras_fmm.models.structure import is_convolution, is_feature_map
+
+
+def cannot_be_gated(structure, operation):
+    """Returns why a gate cannot follow this; None where it can."""
+    outputs = structure.outputs[id(operation)]
+    if isinstance(operation, keras.layers.InputLayer):
+        return "is an input"
+    if len(outputs) != 1:
+        return f"has {len(outputs)} outputs"
+    if not is_feature_map(outputs):
+        return f"gives {outputs[0].dtype} of shape {tuple(outputs[0].shape)}"
+    return None
+
+
+def cannot_be_replaced(structure, operation):
+    """Returns why this cannot be replaced by an AWConv2D; None where it can."""
+    kind = type(operation)
+    if isinstance(operation, AWConv2D):
+        return "is an AWConv2D already"
+    if kind is not keras.layers.Conv2D:
+        subclass = ", which may compute something else" * issubclass(kind, keras.layers.Conv2D)
+        return f"is of class {kind.__name__}{subclass}"
+    if operation.groups != 1:
+        return f"has groups={operation.groups}"
+    if operation.quantization_mode is not None:
+        return f"is quantized to {operation.quantization_mode}"
+    if operation.lora_enabled:
+        return "has LoRA enabled"
+    if not is_feature_map(structure.outputs[id(operation)]):
+        return "does not give a map of rank 4"
+    return None
+
+
+def choose(structure, argument, where, default, refusal):
+    """Returns the chosen layers, operations and nested models, each once.
+
+    Args:
+        structure: `Structure`.
+        argument: str, "attention" or "convolution", for the errors.
+        where: None, a predicate or a sequence of names.
+        default: function of a list of candidates; gives the choice for None.
+        refusal: function `(structure, operation)` that says why one cannot be chosen, or None.
+
+    Raises:
+        ValueError: nothing is chosen, or a name is unknown, ambiguous or cannot be chosen.
+        TypeError: `where` is none of the three.
+    """
+    name = f"{argument}_where"
+    if where is None or callable(where):
+        candidates = [layer for layer in structure.layers() if not refusal(structure, layer)]
+        chosen = default(candidates) if where is None else [x for x in candidates if where(x)]
+    else:
+        chosen = [_find(structure, name, item) for item in _as_names(name, where)]
+        for operation in chosen:
+            reason = refusal(structure, operation)
+            if reason:
+                raise ValueError(
+                    f"`{name}` must name {_RULES[argument]}. Received: "
+                    f"{structure.paths(operation)[0]!r}, which {reason}. Leave it out."
+                )
+    if not chosen:
+        received = "None, which takes the default" if where is None else repr(where)
+        raise ValueError(
+            f"`{name}` must choose at least one layer. Received: {name}={received}, of a model "
+            f"with {_summary(structure, argument)}. Name layers, or take another model."
+        )
+    return list({id(operation): operation for operation in chosen}.values())
+
+
+_RULES = {
+    "attention": "layers with one float output of rank 4",
+    "convolution": "layers of the very class keras.layers.Conv2D with groups=1",
+}
+
+
+def _as_names(name, where):
+    names = None if isinstance(where, (str, bytes)) else where
+    try:
+        names = list(names)
+    except TypeError:
+        names = [None]
+    if not all(isinstance(item, str) for item in names):
+        raise TypeError(
+            f"`{name}` must be None, a list of layer names or a function of a layer. "
+            f"Received: {name}={where!r}. For one layer give a list of one name."
+        )
+    return names
+
+
+def _find(structure, name, item):
+    """Returns the layer, operation or nested model of a name or path."""
+    paths = [path for path in structure.places if _is_named(path, item)]
+    if not paths:
+        known = {known for path in structure.places for known in (path, path.split("/")[-1])}
+        close = difflib.get_close_matches(item, sorted(known), n=5)
+        meant = f"Did you mean {', '.join(map(repr, close))}?" if close else ""
+        raise ValueError(
+            f"`{name}` must name layers of the model. Received: {item!r}, which is none, of a "
+            f"model with {_summary(structure, 'convolution')}. {meant}".rstrip()
+        )
+    if len({id(structure.places[path]) for path in paths}) > 1:
+        listed = ", ".join(repr(path if "/" in path else f"/{path}") for path in paths)
+        raise ValueError(
+            f"`{name}` must name one layer at a time. Received: {item!r}, which stands for "
+            f"several. Give one of the paths {listed}."
+        )
+    return structure.places[paths[0]]
+
+
+def _is_named(path, item):
+    # A path says the whole way from the model; a slash in front makes one of a single name.
+    if "/" in item:
+        return path == item.removeprefix("/")
+    return path.split("/")[-1] == item
+
+
+def _summary(structure, argument):
+    """Says what a model holds, by kinds with a count and an example."""
+    kinds = collections.defaultdict(list)
+    for path, operation in structure.places.items():
+        if argument == "convolution" and is_convolution(operation):
+            sizes = "x".join(map(str, operation.kernel_size))
+            groups = getattr(operation, "groups", 1)
+            kind = f"{type(operation).__name__} {sizes}" + f" (groups={groups})" * (groups > 1)
+        elif argument == "attention" and cannot_be_gated(structure, operation) is None:
+            kind = type(operation).__name__
+        else:
+            continue
+        kinds[kind].append(path)
+    listed = "; ".join(
+        f"{len(paths)} {kind}, such as {paths[0]!r}" for kind, paths in kinds.items()
+    )
+    what = "convolutions" if argument == "convolution" else "feature maps"
+    return f"these {what}: {listed}" if listed else f"no {what}"

@@ -1,0 +1,172 @@
+"""Where attention goes in a model when nobody says where."""
+
+import functools
+import operator
+
+import keras
+
+from keras_fmm.layers import MultiplicativeResidual
+from keras_fmm.models.structure import is_feature_map, sides
+
+_GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+
+
+def default_convolutions(structure, candidates):
+    """Returns those of the candidates, all Conv2D, that are 3x3 or larger and not the stem.
+
+    Where there is none: the 1x1 ones that are not the stem and see more than one position.
+    """
+    stem, single = set(), set()
+    for place, call in enumerate(structure.calls):
+        if not structure.has_convolution_before(place):
+            stem.add(id(call.operation))
+        if call.sources and _is_single(structure.calls[call.sources[0]]):
+            single.add(id(call.operation))
+    body = [layer for layer in candidates if id(layer) not in stem]
+    wide = [layer for layer in body if min(layer.kernel_size) >= 3]
+    pointwise = [layer for layer in body if tuple(layer.kernel_size) == (1, 1)]
+    return wide or [layer for layer in pointwise if id(layer) not in single]
+
+
+def _is_single(call):
+    """Says whether a call gives a map of one position."""
+    return is_feature_map(call.outputs) and tuple(sides(call)) == (1, 1)
+
+
+def default_gates(structure):
+    """Returns what ends the residual branches; without any, what precedes each downsampling."""
+    places = _branch_ends(structure) or _before_downsamplings(structure)
+    found = {}
+    for place in places:
+        operation = structure.calls[place].operation
+        found[id(operation)] = operation
+    return list(found.values())
+
+
+def _branch_ends(structure):
+    ends = []
+    for call in structure.calls:
+        if _is_sum(call.operation) or isinstance(call.operation, MultiplicativeResidual):
+            ends += _branches(structure, call.sources)
+        elif _is_product(call.operation):
+            # Other products are gates more often than residuals: of a map with one computed from
+            # it by a sigmoid, or of one position.
+            ends += [
+                end
+                for end in _branches(structure, call.sources, identity_only=True)
+                if _ends_linear(structure.calls[end].operation)
+            ]
+    return ends
+
+
+def _is_sum(operation):
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return isinstance(operation, keras.layers.Add) or (
+        not is_layer and type(operation).__name__ == "Add"
+    )
+
+
+def _is_product(operation):
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return isinstance(operation, keras.layers.Multiply) or (
+        not is_layer and type(operation).__name__ == "Multiply"
+    )
+
+
+def _ends_linear(operation):
+    activation = getattr(operation, "activation", keras.activations.linear)
+    return bool(_weights(operation)) and activation is keras.activations.linear
+
+
+def _branches(structure, sources, identity_only=False):
+    """Returns which inputs of a sum end residual branches; none where it has no shortcut.
+
+    The shortcut is the one with the shortest way from their nearest common ancestor; an input
+    that all others come from has none at all.
+    """
+    maps = [structure.calls[source].outputs for source in sources]
+    if len(sources) < 2 or not all(is_feature_map(outputs) for outputs in maps):
+        return []
+    # Sizes may be unknown within a nested model and known around it.
+    for sizes in zip(*(outputs[0].shape for outputs in maps), strict=True):
+        if len(set(sizes) - {None}) > 1:
+            return []
+    common = functools.reduce(operator.and_, (structure.reach(source) for source in sources))
+    if not common:
+        return []
+    nearest = common.bit_length() - 1
+    lengths = [_longest_way(structure, nearest, source) for source in sources]
+    shortcut = min(lengths)
+    if lengths.count(shortcut) > 1 or (identity_only and shortcut > 0):
+        return []
+    return [
+        source
+        for source, length in zip(sources, lengths, strict=True)
+        if length > shortcut and _weights_between(structure, nearest, source)
+    ]
+
+
+def _longest_way(structure, first, last):
+    lengths = {first: 0}
+    for place in structure.between(first, last):
+        sources = structure.calls[place].sources
+        lengths[place] = 1 + max(lengths[source] for source in sources if source in lengths)
+    return lengths[last]
+
+
+def _weights(operation):
+    return getattr(operation, "weights", [])
+
+
+def _weights_between(structure, first, last):
+    places = structure.between(first, last)
+    return any(_weights(structure.calls[place].operation) for place in places)
+
+
+def _before_downsamplings(structure):
+    places, heads = [], 0
+    for place, call in enumerate(structure.calls):
+        # What flattens a classifier that is a convolution stands behind the head.
+        if _is_head(structure, place) and not structure.ancestors[place] & heads:
+            heads |= 1 << place
+        elif not _downsamples(call.operation):
+            continue
+        feature = call.sources[0]
+        while _pads(structure.calls[feature].operation):
+            feature = structure.calls[feature].sources[0]
+        # Never before the stem, and not where nothing has been learned since the last place.
+        is_new = all(
+            _weights_between(structure, other, feature)
+            for other in places
+            if structure.reach(feature) >> other & 1
+        )
+        has_features = structure.has_convolution_before(place)
+        if is_feature_map(structure.calls[feature].outputs) and has_features and is_new:
+            places.append(feature)
+    return places
+
+
+def _downsamples(operation):
+    strides = getattr(operation, "strides", None) or 1
+    is_up = isinstance(operation, keras.layers.Conv2DTranspose)
+    return not is_up and max(strides if isinstance(strides, (tuple, list)) else [strides]) > 1
+
+
+def _pads(operation):
+    return isinstance(operation, keras.layers.ZeroPadding2D) or type(operation).__name__ == "Pad"
+
+
+def _is_head(structure, place):
+    """Says whether maps end here: global pooling or a flattening with no map behind it."""
+    call = structure.calls[place]
+    if not call.sources or not is_feature_map(structure.calls[call.sources[0]].outputs):
+        return False
+    ends = isinstance(call.operation, _GLOBAL_POOLING) or all(
+        len(output.shape) < 4 for output in call.outputs
+    )
+    return ends and not any(
+        structure.ancestors[other] >> place & 1
+        and is_feature_map(later.outputs)
+        and not _is_single(later)
+        for other, later in enumerate(structure.calls)
+    )

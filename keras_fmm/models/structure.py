@@ -1,0 +1,178 @@
+"""What a functional model is made of, its nested models entered: a list of calls in order."""
+
+import dataclasses
+
+import keras
+
+# What counts as a convolution on the way from the input.
+_CONVOLUTIONS = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.SeparableConv2D,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """One call of a layer or bare operation.
+
+    `sources` are the places, in the list of all calls, of those that gave its input tensors;
+    `data_format` and `dtype_policy` are its own or those of what stands before it.
+    """
+
+    operation: keras.Operation
+    path: str
+    sources: tuple
+    outputs: tuple
+    data_format: str
+    dtype_policy: keras.DTypePolicy
+
+
+class Structure:
+    """The calls of a model and of the models nested in it, as if they were one.
+
+    Attributes:
+        calls: list of `Call`, each after its sources; those of a nested model once for each time
+            that it is called.
+        ancestors: for each call, the set of all calls before it, as the bits of an int.
+        places: dict from the path of each layer, operation and nested model to it, such as
+            `"backbone/conv1"`, one path for each model that it stands in.
+        last: dict from the id of each of those to the place of the call that gives its output.
+        outputs: dict from the id of each of those to a tuple of its output tensors.
+    """
+
+    def __init__(self, model):
+        self.calls = []
+        self.ancestors = []
+        self._convolutions = 0
+        self.places = {}
+        self.last = {}
+        self.outputs = {}
+        inputs = []
+        for tensor in model.inputs:
+            operation = tensor._keras_history.operation
+            inputs.append(self._add(operation, operation.name, (), [tensor]))
+        self._enter(model, "", inputs)
+
+    def _enter(self, model, prefix, inputs):
+        """Adds the calls of a model, and returns the places of those that give its outputs."""
+        givers = {id(x): giver for x, giver in zip(model.inputs, inputs, strict=False)}
+        for node in nodes(model):
+            operation = node.operation
+            path = prefix + operation.name
+            sources = [givers[id(x)] for x in node.input_tensors]
+            if is_graph(operation):
+                self.places[path] = operation
+                self.outputs[id(operation)] = tuple(node.outputs)
+                found = self._enter(operation, path + "/", sources)
+                self.last[id(operation)] = found[0]
+            else:
+                found = [self._add(operation, path, sources, node.outputs)] * len(node.outputs)
+            givers.update({id(x): giver for x, giver in zip(node.outputs, found, strict=True)})
+        return [givers[id(x)] for x in model.outputs]
+
+    def _add(self, operation, path, sources, outputs):
+        data_format = getattr(operation, "data_format", None)
+        dtype_policy = getattr(operation, "dtype_policy", None)
+        if sources:
+            before = self.calls[sources[0]]
+            data_format = data_format or before.data_format
+            dtype_policy = dtype_policy or before.dtype_policy
+        elif isinstance(operation, keras.layers.InputLayer):
+            # Its policy is its tensor's type, such as uint8.
+            dtype_policy = keras.config.dtype_policy()
+        call = Call(
+            operation,
+            path,
+            tuple(sources),
+            tuple(outputs),
+            data_format or keras.config.image_data_format(),
+            dtype_policy,
+        )
+        place = len(self.calls)
+        self.calls.append(call)
+        before = 0
+        for source in sources:
+            before |= self.ancestors[source] | 1 << source
+        self.ancestors.append(before)
+        self._convolutions |= is_convolution(operation) << place
+        self.places[path] = operation
+        self.last[id(operation)] = place
+        self.outputs[id(operation)] = tuple(outputs)
+        return place
+
+    def reach(self, place):
+        """Returns a call and all before it, as bits."""
+        return self.ancestors[place] | 1 << place
+
+    def between(self, first, last):
+        """Returns the places of the calls that need `first`, up to and with `last`."""
+        reach = self.reach(last)
+        return [
+            place
+            for place in range(first + 1, last + 1)
+            if reach >> place & 1 and self.ancestors[place] >> first & 1
+        ]
+
+    def layers(self):
+        """Returns the layers in the order of their first calls, each once, without inputs."""
+        found = {id(call.operation): call.operation for call in self.calls}
+        return [
+            operation
+            for operation in found.values()
+            if isinstance(operation, keras.layers.Layer)
+            and not isinstance(operation, keras.layers.InputLayer)
+        ]
+
+    def paths(self, operation):
+        """Returns the paths of a layer, operation or nested model."""
+        return [path for path, other in self.places.items() if other is operation]
+
+    def has_convolution_before(self, place):
+        """Says whether a convolution stands before a call on any way from the input."""
+        return bool(self.ancestors[place] & self._convolutions)
+
+
+def is_graph(operation):
+    """Says whether this is a functional model or a built Sequential, whose call Keras writes."""
+    if not isinstance(operation, keras.Model) or not getattr(operation, "inputs", None):
+        return False
+    writer = next(kind for kind in type(operation).__mro__ if "call" in vars(kind))
+    is_kind = isinstance(operation, (keras.Function, keras.Sequential))
+    return is_kind and writer.__module__.split(".")[0] == "keras"
+
+
+def as_functional(model):
+    """Returns a functional model, or the functional form of a Sequential, with its very layers."""
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
+
+
+def nodes(model):
+    """Yields the calls of one level as Keras' nodes, in the order in which Keras runs them."""
+    by_depth = as_functional(model)._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            if not node.is_input:
+                yield node
+
+
+def is_convolution(operation):
+    return isinstance(operation, _CONVOLUTIONS)
+
+
+def is_feature_map(tensors):
+    """Says whether the outputs of a call are one float tensor of rank 4."""
+    return (
+        len(tensors) == 1
+        and len(tensors[0].shape) == 4
+        and keras.backend.is_float_dtype(tensors[0].dtype)
+    )
+
+
+def sides(call):
+    """Returns the height and width of a call's feature map."""
+    shape = call.outputs[0].shape
+    return shape[1:3] if call.data_format == "channels_last" else shape[2:4]

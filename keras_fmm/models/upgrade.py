@@ -1,0 +1,221 @@
+"""Attention for models that people already have."""
+
+import functools
+
+import keras
+
+from keras_fmm import layers
+from keras_fmm.models.additions import make_convolution, make_gate, start_as_identity
+from keras_fmm.models.choices import cannot_be_gated, cannot_be_replaced, choose
+from keras_fmm.models.default_places import default_convolutions, default_gates
+from keras_fmm.models.rebuilding import carry_flags, carry_state, rebuild
+from keras_fmm.models.structure import Structure, as_functional, is_graph, nodes
+
+
+def upgrade(model, attention=None, convolution=None, attention_where=None, convolution_where=None):
+    """Returns a copy of a model with attention added, which at the start computes the same.
+
+    The copy has the weights, the names and the trainable flags of the model, which stays as it
+    was. New gates multiply by 1 and new `AWConv2D` convolve with the old kernels until they are
+    trained: the outputs are those of the model, up to rounding, also in training mode as far as
+    the model repeats itself there. Gradients reach the last weights of each new attention at the
+    first step of training, and the others, which stand before a zero, from the second on.
+
+    Args:
+        model: a functional `keras.Model` or a built `keras.Sequential`, such as one of
+            keras.applications; models nested in it are entered.
+        attention: the gate to add: None, a name among `layers.GATES`, or a callable without
+            arguments that returns a fresh layer. Its `gate_activation` of sigmoid becomes
+            `layers.twice_sigmoid`; its data format and dtype policy those of the layer that it
+            follows. A gate of your own needs `start_as_identity`, see `layers.FeatureGate`,
+            unless a fresh one returns its inputs.
+        convolution: what to put in the place of convolutions: None, "aw" for `layers.AWConv2D`,
+            or a callable as in `layers.get_convolution` that returns one, such as
+            `functools.partial(layers.AWConv2D, reduction=4)`. All arguments of the old
+            convolution are kept; its regularizers and constraints see a kernel that is divided
+            by what the attention multiplies it with, 1.5 by default.
+        attention_where: which layers get a gate behind them: None (below), a list of names or a
+            predicate. Names take any layer, operation or nested model with one float output of
+            rank 4; a name holds at any depth, a path (`"backbone/conv1"`, or `"/conv1"` on the top
+            level) for one layer. The predicate is called on each layer, not on nested models,
+            with such an output.
+        convolution_where: which convolutions to replace: as above; layers of the very class
+            `keras.layers.Conv2D` with `groups=1`, without quantization or LoRA. The predicate is
+            called on each of these, the stem too.
+
+    By default the convolutions of 3x3 and larger are replaced, and where there are none (as in
+    MobileNetV2), the 1x1 ones that see more than one position; never the stem: convolutions
+    without another before them.
+
+    By default a gate stands at the end of each residual branch: behind what goes into a sum
+    (`keras.layers.Add`, `a + b`) or a product (`layers.MultiplicativeResidual`,
+    `keras.layers.Multiply` of a branch without a last activation) with a shortcut of the same
+    shape. The shortcut is the input from which the other comes, or else that with the shorter way
+    from where the two part; with ways of one length there is none. A model without residual
+    branches gets gates before each downsampling (pooling, strided convolution) behind the stem
+    and before the head (global pooling, flattening), where anything is learned since the last.
+
+    Returns:
+        A functional `keras.Model`, not compiled, of plain class: methods of a class of your own,
+        such as `train_step`, are not in it. A Sequential becomes functional. Layers called several
+        times stay shared, and so is their gate. The gate behind layer `x` is `x_attention`, or
+        `x_attention_2` where that is taken.
+
+        New gates are trainable behind frozen layers too, and the flags of models that hold
+        something new are True. Where a frozen convolution is replaced, its attention trains and
+        its `kernel` and `bias` stay frozen by `variable.trainable`, a flag that Keras' files do
+        not keep: set it again after loading.
+
+    Raises:
+        ValueError: neither attention nor convolution is given; the model is neither functional
+            nor built; nothing is chosen, or something that cannot be; a layer cannot be made
+            again from its config; a gate or convolution cannot start as said.
+        TypeError: an argument is of another type.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> model = keras.applications.MobileNetV2((32, 32, 3), weights=None, classes=4)
+    >>> upgraded = upgrade(model, attention="squeeze_excite")
+    >>> upgraded.get_layer("block_2_project_BN_attention").name
+    'block_2_project_BN_attention'
+    >>> x = np.random.rand(1, 32, 32, 3)
+    >>> bool(np.allclose(upgraded(x), model(x), atol=1e-4))
+    True
+    """
+    _check_arguments(model, attention, convolution, attention_where, convolution_where)
+    structure = Structure(model)
+    gated, replaced = [], []
+    if attention is not None:
+        gated = choose(
+            structure,
+            "attention",
+            attention_where,
+            functools.partial(_gateable, structure),
+            cannot_be_gated,
+        )
+    if convolution is not None:
+        replaced = choose(
+            structure,
+            "convolution",
+            convolution_where,
+            functools.partial(default_convolutions, structure),
+            cannot_be_replaced,
+        )
+    return _Copy(structure, attention, convolution, gated, replaced).model(model)
+
+
+def _gateable(structure, candidates):
+    return [x for x in default_gates(structure) if cannot_be_gated(structure, x) is None]
+
+
+def _check_arguments(model, attention, convolution, attention_where, convolution_where):
+    if not is_graph(model):
+        raise ValueError(
+            "`model` must be a functional `keras.Model` or a Sequential with an input, whose "
+            f"`call` is Keras' own. Received: model={model!r}. Give a Sequential a `keras.Input`; "
+            "call any other model on a `keras.Input` and take `keras.Model(inputs, outputs)`."
+        )
+    if attention is None and convolution is None:
+        raise ValueError(
+            "At least one of `attention` and `convolution` must be given. Received: None for "
+            'both. Give e.g. `attention="squeeze_excite"`.'
+        )
+    for name, value, where in (
+        ("attention", attention, attention_where),
+        ("convolution", convolution, convolution_where),
+    ):
+        if value is None and where is not None:
+            raise ValueError(
+                f"`{name}_where` says where `{name}` goes, which must be given with it. "
+                f"Received: {name}=None, {name}_where={where!r}"
+            )
+    layers.get_convolution(convolution)
+    if attention is None or isinstance(attention, str):
+        layers.get_gate(attention)
+
+
+class _Copy:
+    """Makes the copy: of each layer, operation and nested model one, however often it is called."""
+
+    def __init__(self, structure, attention, convolution, gated, replaced):
+        self.structure = structure
+        self.attention = attention
+        self.convolution = convolution
+        self.gated = {id(operation) for operation in gated}
+        self.replaced = {id(operation) for operation in replaced}
+        # The nested models that hold something new.
+        self.renewed = set()
+        self.copies = {}
+        self.gates = {}
+
+    def model(self, model):
+        source = as_functional(model)
+        tensors = {id(x): self._input(x) for x in source.inputs}
+        for node in nodes(source):
+            args, kwargs = keras.tree.map_structure(
+                lambda x: tensors.get(id(x), x), (node.arguments.args, node.arguments.kwargs)
+            )
+            outputs = keras.tree.flatten(self._call(node.operation, args, kwargs))
+            tensors.update({id(x): y for x, y in zip(node.outputs, outputs, strict=True)})
+        inputs, outputs = keras.tree.map_structure(
+            lambda x: tensors[id(x)], (source.input, source.output)
+        )
+        copy = keras.Model(inputs, outputs, name=model.name)
+        changed = self.gated | self.replaced | self.renewed
+        if any(id(node.operation) in changed for node in nodes(source)):
+            self.renewed.add(id(model))
+        elif not model.trainable:
+            self._carry_flags(model, copy)
+        return copy
+
+    def _input(self, tensor):
+        layer = tensor._keras_history.operation
+        return rebuild(layer, layer.name).output
+
+    def _carry_flags(self, model, copy):
+        """Freezes a nested model as its original is, where that freezes nothing new."""
+        copy.trainable = model.trainable
+        for layer in model.layers:
+            if is_graph(layer):
+                self._carry_flags(layer, self.copies[id(layer)])
+            elif id(layer) in self.copies:
+                carry_flags(layer, self.copies[id(layer)])
+
+    def _call(self, operation, args, kwargs):
+        """Calls the copy of an operation, and behind it its gate."""
+        is_new = id(operation) not in self.copies
+        if is_new:
+            self.copies[id(operation)] = self._copy(operation)
+        outputs = self.copies[id(operation)](*args, **kwargs)
+        if is_new:
+            self._fill(operation)
+        return self._gate(operation, outputs) if id(operation) in self.gated else outputs
+
+    def _gate(self, operation, outputs):
+        if id(operation) in self.gates:
+            return self.gates[id(operation)](outputs)
+        gate = make_gate(self.structure, operation, self.attention)
+        gated = gate(outputs)
+        start_as_identity(gate, outputs.shape)
+        self.gates[id(operation)] = gate
+        return gated
+
+    def _copy(self, operation):
+        if is_graph(operation):
+            return self.model(operation)
+        path = self.structure.paths(operation)[0]
+        if id(operation) in self.replaced:
+            return make_convolution(operation, path, self.convolution)
+        return rebuild(operation, path)
+
+    def _fill(self, operation):
+        """Gives the built copy of a layer its state."""
+        copy = self.copies[id(operation)]
+        if id(operation) in self.replaced:
+            copy.start_as_convolution(operation.kernel, operation.bias)
+            copy.kernel.trainable = operation.kernel.trainable
+            if operation.use_bias:
+                copy.bias.trainable = operation.bias.trainable
+        elif isinstance(operation, keras.layers.Layer) and not is_graph(operation):
+            carry_state(operation, copy, self.structure.paths(operation)[0])
