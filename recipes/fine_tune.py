@@ -188,7 +188,7 @@ def set_trainable(model, old, old_layers):
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         if isinstance(layer, layers.AWConv2D):
             # A new layer with an old kernel.
-            for weight in filter(None, (layer.kernel, layer.bias)):
+            for weight in [w for w in (layer.kernel, layer.bias) if w is not None]:
                 weight.trainable = old_layers
         elif layer.name in old:
             layer.trainable = old_layers and not is_batch_norm

@@ -16,6 +16,7 @@ AMD EPYC, 2026-11-20.
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import re
@@ -27,7 +28,16 @@ import numpy as np
 from keras_fmm import analysis, data, export, layers, models, plots, training
 from recipes.settings import setting, start
 
-MODELS = {"toy_cnn": models.ToyCNN}
+MODELS = {
+    "toy_cnn": models.ToyCNN,
+    "resnet18": models.ResNet18,
+    "resnet34": models.ResNet34,
+    "resnet50": models.ResNet50,
+    "mobilenet": models.MobileNet,
+    "wide_resnet16_4": functools.partial(models.WideResNet, 16, 4),
+    "wide_resnet28_10": functools.partial(models.WideResNet, 28, 10),
+    "fmmnet16_4": functools.partial(models.WideResNet, 16, 4, residual="multiply"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

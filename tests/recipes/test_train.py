@@ -204,3 +204,16 @@ def test_the_demo_takes_the_better_one_and_sees_a_disagreement():
     for wrong in ({"max_difference": 1e-2}, {"max_difference": float("nan")}, {"same_class": 0.9}):
         with pytest.raises(RuntimeError, match="must say what Keras says. Received: namespace"):
             demo.check_agreement([types.SimpleNamespace(**{**vars(row), **wrong})])
+
+
+@pytest.mark.parametrize("name", train.MODELS)
+def test_every_backbone_can_be_named(name):
+    settings = dataclasses.replace(SMOKE, model=name)
+    digits = data.load("digits")
+    if name == "mobilenet":
+        with pytest.raises(ValueError, match="at least 32"):
+            train.build(settings, digits, 0.1)
+        settings = dataclasses.replace(settings, image_size=32)
+    model = train.build(settings, digits, 0.1)
+    assert model.output_shape == (None, 10)
+    assert any("_attention" in layer.name for layer in model.layers)
