@@ -32,7 +32,7 @@ def test_examples_of_docstrings(name):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
 def test_readmes_examples(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    first, second = (part.split("```")[0] for part in readme.split("```python\n")[1:])
+    first, second, third = (part.split("```")[0] for part in readme.split("```python\n")[1:])
     monkeypatch.chdir(tmp_path)
     exec(compile(first, "README.md", "exec"), {})
     assert (tmp_path / "model.tflite").exists()
@@ -41,6 +41,10 @@ def test_readmes_examples(tmp_path, monkeypatch, capsys):
     assert float(row[2]) < 1e-5
     exec(compile(second, "README.md", "exec"), {})
     assert capsys.readouterr().out == "(1, 1, 1, 16)\n2375680 multiply-adds\n"
+    exec(compile(third, "README.md", "exec"), {})
+    stages, same, upgraded = capsys.readouterr().out.splitlines()
+    assert stages == "[(32, 32, 16), (16, 16, 32), (8, 8, 64)]"
+    assert (same, upgraded.split()[0]) == ("True", "True")
 
 
 def test_readme_lists_every_layer_gate_and_recipe():
