@@ -2,6 +2,8 @@
 
 import functools
 
+import keras
+
 from keras_fmm import models
 
 FAMILIES = {
@@ -22,6 +24,10 @@ FAMILIES = {
     ),
     "mobilenet": functools.partial(models.MobileNet, input_shape=(32, 32, 3), alpha=0.125),
 }
+
+# JAX compiles each operation for each shape: there the whole of a network is tried on one family,
+# and tests/models/test_networks.py runs every block.
+WHOLE = tuple(FAMILIES) if keras.backend.backend() == "tensorflow" else ("fmmnet",)
 
 
 def small(family, **arguments):

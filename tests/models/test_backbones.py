@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from keras_fmm import layers, models
-from tests.models.families import FAMILIES, small
+from tests.models.families import FAMILIES, WHOLE, small
 from tests.support.weights import randomise
 
 ALL = pytest.mark.parametrize("family", FAMILIES)
+RUN = pytest.mark.parametrize("family", WHOLE)
 
 
 def images(model, count=4):
     return np.random.default_rng(0).uniform(size=(count, *model.input_shape[1:])).astype("float32")
 
 
-@ALL
+@RUN
 def test_one_step_of_training_changes_every_weight(family):
     model = small(family, attention="squeeze_excite", convolution="aw")
     before = [np.array(value) for value in model.get_weights()]
@@ -35,7 +36,7 @@ def test_one_step_of_training_changes_every_weight(family):
     assert len(same) < 0.1 * len(before), same
 
 
-@ALL
+@RUN
 def test_saved_and_loaded_it_predicts_the_same(family, tmp_path):
     model = small(family, attention="cbam", convolution="aw")
     randomise_all(model)
@@ -49,7 +50,7 @@ def randomise_all(model):
         randomise(layer)
 
 
-@ALL
+@RUN
 @pytest.mark.parametrize("pooling", [None, "avg", "max"])
 def test_without_the_top_sizes_may_be_unknown(family, pooling):
     shape = {"input_shape": (None, None, 3), "include_top": False, "pooling": pooling}
@@ -76,7 +77,7 @@ def test_layer_names_tell_the_place(family):
 
 
 @pytest.mark.parametrize("gate", layers.GATES)
-@pytest.mark.parametrize("family", ["basic_resnet", "fmmnet"])
+@pytest.mark.parametrize("family", sorted({"basic_resnet", "fmmnet"} & set(WHOLE)))
 def test_any_gate_and_convolution_combine(family, gate):
     mine = functools.partial(layers.AWConv2D, reduction=4)
     model = small(family, attention=gate, convolution=mine)
@@ -108,7 +109,7 @@ def test_channels_first_has_the_same_parameters(family):
         keras.config.set_image_data_format("channels_last")
 
 
-@ALL
+@RUN
 def test_half_precision(family):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = small(family, attention="cbam", convolution="aw")

@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 
 from keras_fmm import models
-from tests.models.families import FAMILIES, small
+from tests.models.families import WHOLE, small
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", WHOLE)
 def test_gives_the_end_of_each_stage(family):
     model = small(family, attention="eca")
     features = models.feature_model(model)

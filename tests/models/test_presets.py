@@ -7,6 +7,9 @@ import pytest
 
 from keras_fmm import layers, models
 
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("takes long to build, and no backend makes a difference", allow_module_level=True)
+
 SIZES = {
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
