@@ -131,9 +131,10 @@ def test_the_original_is_left_untouched():
 
 
 def fit_a_step(model, x, y):
-    before = {v.path: np.asarray(v) for v in model.trainable_variables}
-    model.train_on_batch(x, y)
-    return {v.path for v in model.trainable_variables if (np.asarray(v) != before[v.path]).any()}
+    # Copies: on JAX training reuses the memory of the old weights.
+    before = {v.path: v.numpy().copy() for v in model.trainable_variables}
+    assert np.isfinite(model.train_on_batch(x, y))
+    return {v.path for v in model.trainable_variables if (v.numpy().copy() != before[v.path]).any()}
 
 
 # The weights that are 0 at the start, and therefore those that the first step moves.
@@ -161,10 +162,15 @@ def one_block():
 def test_a_gate_learns_from_the_first_step_and_all_of_it_from_the_second(gate):
     model = one_block()
     x, y = abs(example(model, batch=8)), np.ones((8, 16))
-    chosen = layers.GATES[gate]
-    if hasattr(chosen(), "reduction"):
+    kind, arguments = layers.GATES[gate], {}
+    if hasattr(kind(), "reduction"):
         # Several hidden units, so that some are on.
-        chosen = functools.partial(chosen, reduction=2)
+        arguments["reduction"] = 2
+    if hasattr(kind(), "use_max_pool") and keras.backend.backend() == "jax":
+        # Without XLA's optimisations, as in these tests, JAX's gradient of a maximum is wrong on
+        # the CPU: that of keras.layers.GlobalMaxPooling2D too.
+        arguments["use_max_pool"] = False
+    chosen = functools.partial(kind, **arguments)
     upgraded = models.upgrade(model, attention=chosen)
     upgraded.compile(keras.optimizers.SGD(0.1), "mse")
     gate_name = "one_relu_attention/"
@@ -191,6 +197,17 @@ def test_an_aw_convolution_learns_from_the_first_step_and_all_of_it_from_the_sec
     # Gamma and beta move their own values out of the way of the others.
     ours = {v.path for v in upgraded.trainable_variables if "one_conv/" in v.path}
     assert fit_a_step(upgraded, x, y) >= ours - {"one_conv/bias"}
+
+
+def test_training_the_copy_leaves_the_original():
+    model = network()
+    x = example(model, batch=4)
+    before = np.asarray(model(x))
+    upgraded = models.upgrade(model, attention=small_gate, convolution=small_aw)
+    upgraded.compile("sgd", "mse")
+    upgraded.fit(x, np.ones((4, 3)), verbose=0)
+    np.testing.assert_array_equal(model(x), before)
+    assert np.abs(upgraded(x) - before).max() > 1e-4
 
 
 def test_gradients_of_the_old_weights_are_the_originals():
@@ -461,7 +478,7 @@ def test_what_an_upgraded_model_learned_is_carried_over():
     assert_same_outputs(twice, once)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
 def test_gates_take_the_dtype_policy_of_what_they_follow(policy):
     inputs = keras.Input((6, 6, 4))
     x = residual(conv("stem", dtype=policy)(inputs), "one")
@@ -473,7 +490,7 @@ def test_gates_take_the_dtype_policy_of_what_they_follow(policy):
     added = new_layers(upgraded)
     assert {k.removesuffix("_attention"): v.dtype_policy.name for k, v in added.items()} == names
     assert upgraded.output.dtype == model.output.dtype
-    assert_same_outputs(upgraded, model, atol=2e-3 if policy == "mixed_float16" else 1e-4)
+    assert_same_outputs(upgraded, model, atol=2e-3)
 
 
 def test_gates_take_the_data_format_of_what_they_follow():
