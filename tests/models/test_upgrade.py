@@ -361,6 +361,18 @@ def test_a_frozen_model_trains_its_gates_only():
     }
 
 
+def test_what_is_new_deep_in_frozen_models_trains():
+    first, second, third = (keras.Input((8, 8, 4)) for _ in range(3))
+    inner = keras.Model(first, residual(first, "one"), name="inner")
+    outer = keras.Model(second, inner(second), name="outer")
+    outer.trainable = False
+    upgraded = models.upgrade(keras.Model(third, outer(third)), attention="eca")
+    path = "one_relu_attention/convolution/kernel"
+    assert [v.path.endswith(path) for v in upgraded.trainable_variables] == [True]
+    assert upgraded.get_layer("outer").trainable
+    assert upgraded.get_layer("outer").get_layer("inner").trainable
+
+
 def test_a_frozen_nested_model_without_anything_new_keeps_its_flag():
     model = network()
     nested = model.get_layer("nested")
@@ -442,11 +454,13 @@ def test_several_inputs_and_outputs_in_dicts_lists_and_keywords():
 
 
 def test_call_arguments_are_kept():
-    inputs = keras.Input((6, 6, 4))
+    inputs, inside = keras.Input((6, 6, 4)), keras.Input((6, 6, 4))
+    nested = keras.Model(inside, residual(inside, "one"), name="nested")
     x = kl.BatchNormalization(name="bn")(conv("stem")(inputs), training=True)
-    model = enliven(keras.Model(inputs, residual(x, "one")))
-    upgraded = models.upgrade(model, attention="eca")
-    assert_same_outputs(upgraded, model)
+    model = enliven(keras.Model(inputs, nested(x, training=False)))
+    upgraded = models.upgrade(model, attention="cbam", convolution=small_aw)
+    for training in (False, True):
+        assert_same_outputs(upgraded, model, training)
 
 
 def test_a_sequential_becomes_functional_and_nested_ones_too():
