@@ -235,10 +235,11 @@ def test_saves_and_loads(tmp_path, gate):
     assert new_layers(loaded)["one_relu_attention"].gate_activation is layers.twice_sigmoid
 
 
+# The gate, the convolution, and how many of both there are then.
 APPLICATIONS = {
-    "ResNet50V2": ("cbam", "aw", 32),
-    "MobileNetV2": ("squeeze_excite", "aw", 26 + 8),
-    "EfficientNetB0": ("eca", "aw", None),
+    "ResNet50V2": ("cbam", "aw", 16 + 16),
+    "MobileNetV2": ("squeeze_excite", "aw", 10 + 34),
+    "EfficientNetB0": ("eca", "aw", 9 + 32),
     "DenseNet121": ("eca", None, 5),
     "ConvNeXtTiny": ("spatial_attention", None, 18),
 }
@@ -247,13 +248,13 @@ APPLICATIONS = {
 @on_tensorflow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_applications(name):
-    gate, convolution, _ = APPLICATIONS[name]
+    gate, convolution, count = APPLICATIONS[name]
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(64, 64, 3), classes=3, classifier_activation=None
     )
     enliven(model)
     upgraded = models.upgrade(model, attention=gate, convolution=convolution)
-    assert new_layers(upgraded)
+    assert len(new_layers(upgraded)) == count
     assert_same_outputs(upgraded, model, atol=1e-4)
     old = {path for path in all_layers(model) if "input" not in path}
     assert old <= set(all_layers(upgraded))
