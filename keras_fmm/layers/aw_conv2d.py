@@ -303,9 +303,10 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             )
         self._kernel.assign(ops.convert_to_tensor(kernel, self._kernel.dtype) / factor)
         if self.use_bias:
-            self.bias.assign(bias)
+            # A copy: on JAX two variables of one array lose it when either is trained.
+            self.bias.assign(ops.copy(bias))
         for weight in (self.batch_norm2.gamma, self.batch_norm2.beta):
-            weight.assign(ops.zeros_like(weight))
+            weight.assign(ops.zeros(weight.shape))
 
     def multiply_adds(self, input_shape):
         """Returns the multiply-adds of one image as the formula is written.

@@ -101,7 +101,7 @@ class EfficientChannelAttention(FeatureGate):
 
     def start_as_identity(self):
         self.gate_activation = self._identity_activation()
-        self.convolution.kernel.assign(ops.zeros_like(self.convolution.kernel))
+        self.convolution.kernel.assign(ops.zeros(self.convolution.kernel.shape))
 
     def attention_multiply_adds(self, height, width, channels):
         return channels * self._kernel_size(channels)

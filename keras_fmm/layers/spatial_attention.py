@@ -111,7 +111,7 @@ class SpatialAttention(FeatureGate):
         else:
             zeroed = (self.convolution.kernel,)
         for weight in zeroed:
-            weight.assign(ops.zeros_like(weight))
+            weight.assign(ops.zeros(weight.shape))
 
     def attention_multiply_adds(self, height, width, channels):
         return height * width * self.kernel_size**2 * self._pooled_channels()

@@ -109,7 +109,7 @@ class SqueezeExcite(FeatureGate):
     def start_as_identity(self):
         self.gate_activation = self._identity_activation()
         for weight in self.excite.weights:
-            weight.assign(ops.zeros_like(weight))
+            weight.assign(ops.zeros(weight.shape))
 
     def attention_multiply_adds(self, height, width, channels):
         return 2 * channels * self._hidden_units(channels)

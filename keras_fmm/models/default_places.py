@@ -97,7 +97,7 @@ def _branches(structure, sources, identity_only=False):
     nearest = common.bit_length() - 1
     lengths = [_longest_way(structure, nearest, source) for source in sources]
     shortcut = min(lengths)
-    if lengths.count(shortcut) > 1 or (identity_only and shortcut > 0):
+    if identity_only and shortcut > 0:
         return []
     return [
         source

@@ -82,7 +82,8 @@ def carry_state(layer, clone, path):
             "variables depend on, and `build` make them."
         )
     for old, new in zip(layer.variables, clone.variables, strict=True):
-        new.assign(old)
+        # A copy: on JAX two variables of one array lose it when either is trained.
+        new.assign(keras.ops.copy(old))
     carry_flags(layer, clone)
     for old, new in zip(sublayers, clones, strict=True):
         # keras.layers.Normalization computes from its variables when they are set.

@@ -64,7 +64,8 @@ def upgrade(model, attention=None, convolution=None, attention_where=None, convo
         New gates are trainable behind frozen layers too, and the flags of models that hold
         something new are True. Where a frozen convolution is replaced, its attention trains and
         its `kernel` and `bias` stay frozen by `variable.trainable`, a flag that Keras' files do
-        not keep: set it again after loading.
+        not keep: set it again after loading. A nested model that is called with `training=False`
+        passes that on to what is new in it, whose batch norms then keep their first averages.
 
     Raises:
         ValueError: neither attention nor convolution is given; the model is neither functional

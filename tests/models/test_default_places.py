@@ -55,6 +55,11 @@ def test_with_three_inputs_all_but_the_shortcut_are_branches():
     assert gates(inputs, kl.Add()([one, x, two])) == {"one", "two"}
 
 
+def test_a_shortcut_may_come_twice():
+    inputs, x = stem()
+    assert gates(inputs, kl.Add()([x, conv("one")(x), x])) == {"one"}
+
+
 def test_an_operation_can_end_a_branch():
     inputs, x = stem()
     branch = keras.ops.relu(conv("first")(x))
@@ -71,6 +76,8 @@ def test_sums_and_products_that_are_no_residuals():
     x = kl.Multiply()([x, kl.Dense(4, "sigmoid")(kl.GlobalAveragePooling2D(keepdims=True)(x))])
     x = kl.Multiply()([x, conv("spatial", activation="sigmoid")(x)])
     x = kl.Multiply()([x, kl.Activation("sigmoid")(conv("gate")(x))])
+    x = x * keras.ops.sigmoid(conv("bare")(x))
+    x = kl.Multiply()([conv("two")(kl.ReLU()(x)), conv("one")(x)])
     x = x + kl.Dense(4)(kl.GlobalAveragePooling2D(keepdims=True)(x))
     x = kl.Add()([x, other])
     assert gates([inputs, other], x) == set()

@@ -99,6 +99,33 @@ def test_made_again_with_the_same_outputs(name):
     ]
 
 
+class Halved(keras.Operation):
+    """Without an argument `name`."""
+
+    def __init__(self, factor=0.5):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return x * self.factor
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_bare_operations_keep_their_names():
+    inputs = keras.Input((6, 6, 4))
+    x = kl.Conv2D(4, 3, padding="same", name="conv")(inputs)
+    x = keras.ops.pad(Halved()(x)[:, 1:], ((0, 0), (1, 0), (0, 0), (0, 0)))
+    x = keras.ops.concatenate([x, keras.ops.cast(x > 0, "float32")], axis=-1)
+    model = enliven(keras.Model(inputs, keras.ops.mean(x, axis=-1) + np.ones((1, 6, 6), "float32")))
+    upgraded = upgrade(model)
+    names = [operation.name for operation in upgraded.operations]
+    names.remove("conv_attention")
+    assert names == [operation.name for operation in model.operations]
+    assert_same_outputs(upgraded, model)
+
+
 def test_quantized_layers_elsewhere():
     dense = kl.Dense(8, name="dense")
     model = with_layer(dense)

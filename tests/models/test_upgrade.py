@@ -131,9 +131,10 @@ def test_the_original_is_left_untouched():
 
 
 def fit_a_step(model, x, y):
-    before = {v.path: np.asarray(v) for v in model.trainable_variables}
-    model.train_on_batch(x, y)
-    return {v.path for v in model.trainable_variables if (np.asarray(v) != before[v.path]).any()}
+    # Copies: on JAX training reuses the memory of the old weights.
+    before = {v.path: v.numpy().copy() for v in model.trainable_variables}
+    assert np.isfinite(model.train_on_batch(x, y))
+    return {v.path for v in model.trainable_variables if (v.numpy().copy() != before[v.path]).any()}
 
 
 # The weights that are 0 at the start, and therefore those that the first step moves.
@@ -161,10 +162,15 @@ def one_block():
 def test_a_gate_learns_from_the_first_step_and_all_of_it_from_the_second(gate):
     model = one_block()
     x, y = abs(example(model, batch=8)), np.ones((8, 16))
-    chosen = layers.GATES[gate]
-    if hasattr(chosen(), "reduction"):
+    kind, arguments = layers.GATES[gate], {}
+    if hasattr(kind(), "reduction"):
         # Several hidden units, so that some are on.
-        chosen = functools.partial(chosen, reduction=2)
+        arguments["reduction"] = 2
+    if hasattr(kind(), "use_max_pool") and keras.backend.backend() == "jax":
+        # Without XLA's optimisations, as in these tests, JAX's gradient of a maximum is wrong on
+        # the CPU: that of keras.layers.GlobalMaxPooling2D too.
+        arguments["use_max_pool"] = False
+    chosen = functools.partial(kind, **arguments)
     upgraded = models.upgrade(model, attention=chosen)
     upgraded.compile(keras.optimizers.SGD(0.1), "mse")
     gate_name = "one_relu_attention/"
@@ -193,6 +199,17 @@ def test_an_aw_convolution_learns_from_the_first_step_and_all_of_it_from_the_sec
     assert fit_a_step(upgraded, x, y) >= ours - {"one_conv/bias"}
 
 
+def test_training_the_copy_leaves_the_original():
+    model = network()
+    x = example(model, batch=4)
+    before = np.asarray(model(x))
+    upgraded = models.upgrade(model, attention=small_gate, convolution=small_aw)
+    upgraded.compile("sgd", "mse")
+    upgraded.fit(x, np.ones((4, 3)), verbose=0)
+    np.testing.assert_array_equal(model(x), before)
+    assert np.abs(upgraded(x) - before).max() > 1e-4
+
+
 def test_gradients_of_the_old_weights_are_the_originals():
     model = network()
     upgraded = models.upgrade(model, attention=small_gate)
@@ -218,10 +235,11 @@ def test_saves_and_loads(tmp_path, gate):
     assert new_layers(loaded)["one_relu_attention"].gate_activation is layers.twice_sigmoid
 
 
+# The gate, the convolution, and how many of both there are then.
 APPLICATIONS = {
-    "ResNet50V2": ("cbam", "aw", 32),
-    "MobileNetV2": ("squeeze_excite", "aw", 26 + 8),
-    "EfficientNetB0": ("eca", "aw", None),
+    "ResNet50V2": ("cbam", "aw", 16 + 16),
+    "MobileNetV2": ("squeeze_excite", "aw", 10 + 34),
+    "EfficientNetB0": ("eca", "aw", 9 + 32),
     "DenseNet121": ("eca", None, 5),
     "ConvNeXtTiny": ("spatial_attention", None, 18),
 }
@@ -230,13 +248,13 @@ APPLICATIONS = {
 @on_tensorflow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_applications(name):
-    gate, convolution, _ = APPLICATIONS[name]
+    gate, convolution, count = APPLICATIONS[name]
     model = getattr(keras.applications, name)(
         weights=None, input_shape=(64, 64, 3), classes=3, classifier_activation=None
     )
     enliven(model)
     upgraded = models.upgrade(model, attention=gate, convolution=convolution)
-    assert new_layers(upgraded)
+    assert len(new_layers(upgraded)) == count
     assert_same_outputs(upgraded, model, atol=1e-4)
     old = {path for path in all_layers(model) if "input" not in path}
     assert old <= set(all_layers(upgraded))
@@ -344,6 +362,18 @@ def test_a_frozen_model_trains_its_gates_only():
     }
 
 
+def test_what_is_new_deep_in_frozen_models_trains():
+    first, second, third = (keras.Input((8, 8, 4)) for _ in range(3))
+    inner = keras.Model(first, residual(first, "one"), name="inner")
+    outer = keras.Model(second, inner(second), name="outer")
+    outer.trainable = False
+    upgraded = models.upgrade(keras.Model(third, outer(third)), attention="eca")
+    path = "one_relu_attention/convolution/kernel"
+    assert [v.path.endswith(path) for v in upgraded.trainable_variables] == [True]
+    assert upgraded.get_layer("outer").trainable
+    assert upgraded.get_layer("outer").get_layer("inner").trainable
+
+
 def test_a_frozen_nested_model_without_anything_new_keeps_its_flag():
     model = network()
     nested = model.get_layer("nested")
@@ -425,11 +455,13 @@ def test_several_inputs_and_outputs_in_dicts_lists_and_keywords():
 
 
 def test_call_arguments_are_kept():
-    inputs = keras.Input((6, 6, 4))
+    inputs, inside = keras.Input((6, 6, 4)), keras.Input((6, 6, 4))
+    nested = keras.Model(inside, residual(inside, "one"), name="nested")
     x = kl.BatchNormalization(name="bn")(conv("stem")(inputs), training=True)
-    model = enliven(keras.Model(inputs, residual(x, "one")))
-    upgraded = models.upgrade(model, attention="eca")
-    assert_same_outputs(upgraded, model)
+    model = enliven(keras.Model(inputs, nested(x, training=False)))
+    upgraded = models.upgrade(model, attention="cbam", convolution=small_aw)
+    for training in (False, True):
+        assert_same_outputs(upgraded, model, training)
 
 
 def test_a_sequential_becomes_functional_and_nested_ones_too():
@@ -461,7 +493,7 @@ def test_what_an_upgraded_model_learned_is_carried_over():
     assert_same_outputs(twice, once)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
+@pytest.mark.parametrize("policy", ["mixed_float16", "float16"])
 def test_gates_take_the_dtype_policy_of_what_they_follow(policy):
     inputs = keras.Input((6, 6, 4))
     x = residual(conv("stem", dtype=policy)(inputs), "one")
@@ -473,7 +505,7 @@ def test_gates_take_the_dtype_policy_of_what_they_follow(policy):
     added = new_layers(upgraded)
     assert {k.removesuffix("_attention"): v.dtype_policy.name for k, v in added.items()} == names
     assert upgraded.output.dtype == model.output.dtype
-    assert_same_outputs(upgraded, model, atol=2e-3 if policy == "mixed_float16" else 1e-4)
+    assert_same_outputs(upgraded, model, atol=2e-3)
 
 
 def test_gates_take_the_data_format_of_what_they_follow():
