@@ -1,9 +1,9 @@
 """CBAM's attention over channels."""
 
 import keras
-from keras import ops
 
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
+from keras_fmm.ops import spatial_max
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -43,7 +43,7 @@ class ChannelAttention(SqueezeExcite):
     def excitation(self, inputs):
         excitation = super().excitation(inputs)
         if self.use_max_pool:
-            excitation = excitation + self.excite(self.squeeze(ops.max(inputs, axis=(1, 2))))
+            excitation = excitation + self.excite(self.squeeze(spatial_max(inputs)))
         return excitation
 
     def attention_multiply_adds(self, height, width, channels):

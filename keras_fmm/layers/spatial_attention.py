@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
+from keras_fmm.ops import channel_max_and_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -94,9 +95,10 @@ class SpatialAttention(FeatureGate):
         return 2 if self.use_max_pool else 1
 
     def compute_attention_map(self, inputs, training=None):
-        pooled = ops.mean(inputs, axis=-1, keepdims=True)
         if self.use_max_pool:
-            pooled = ops.concatenate([ops.max(inputs, axis=-1, keepdims=True), pooled], axis=-1)
+            pooled = ops.concatenate(channel_max_and_mean(inputs), axis=-1)
+        else:
+            pooled = ops.mean(inputs, axis=-1, keepdims=True)
         gate = self.convolution(pooled)
         if self.use_batch_norm:
             gate = self.batch_norm(gate, training=training)

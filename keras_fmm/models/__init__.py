@@ -5,7 +5,7 @@ from keras_fmm.models.mobilenet import MobileNet
 from keras_fmm.models.presets import PRESETS, from_preset
 from keras_fmm.models.resnet import ResNet, ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from keras_fmm.models.toy_cnn import ToyCNN
-from keras_fmm.models.upgrade import upgrade
+from keras_fmm.models.upgrading import upgrade
 from keras_fmm.models.weights import LoadReport, load_weights
 from keras_fmm.models.wide_resnet import WideResNet
 

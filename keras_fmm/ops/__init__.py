@@ -5,14 +5,17 @@ from keras_fmm.ops.layout import from_channels_last, to_channels_last
 from keras_fmm.ops.loop_conv import loop_conv
 from keras_fmm.ops.per_sample_conv import IMPLEMENTATIONS, fastest, vectorized_map_conv
 from keras_fmm.ops.pooling import adaptive_average_pool
+from keras_fmm.ops.statistics import channel_max_and_mean, spatial_max
 
 __all__ = [
     "IMPLEMENTATIONS",
     "adaptive_average_pool",
+    "channel_max_and_mean",
     "factored_conv",
     "fastest",
     "from_channels_last",
     "loop_conv",
+    "spatial_max",
     "to_channels_last",
     "vectorized_map_conv",
 ]

@@ -1,5 +1,9 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
+import keras
+
+from keras_fmm.ops.sums import at_least_float32
+
 # Up to so many samples, a batch that is known when traced is written out sample by sample, which
 # is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
@@ -17,6 +21,33 @@ def compiled_by_xla():
     return not tf.executing_eagerly() and control_flow_util.GraphOrParentsInXlaContext(
         tf.compat.v1.get_default_graph()
     )
+
+
+def is_native_tensorflow():
+    """Whether TensorFlow runs its own operators, or traces them, and nothing compiles them."""
+    return keras.backend.backend() == "tensorflow" and not compiled_by_xla()
+
+
+def channel_max_and_mean(inputs):
+    """Returns maximum and mean over the last axis, which stays; with a gradient of fewer passes.
+
+    Entries that tie share the maximum's gradient equally, as in TensorFlow's own.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def largest_and_mean(x):
+        largest = tf.reduce_max(x, axis=-1, keepdims=True)
+
+        def gradient(of_largest, of_mean):
+            is_largest = tf.cast(tf.equal(x, largest), x.dtype)
+            ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
+            channels = tf.cast(tf.shape(x)[-1], x.dtype)
+            return is_largest * (of_largest / tf.cast(ties, x.dtype)) + of_mean / channels
+
+        return (largest, keras.ops.mean(x, axis=-1, keepdims=True)), gradient
+
+    return largest_and_mean(inputs)
 
 
 def map_samples(function, samples, shared, output_shape):

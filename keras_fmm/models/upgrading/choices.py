@@ -6,7 +6,7 @@ import difflib
 import keras
 
 from keras_fmm.layers import AWConv2D
-from keras_fmm.models.structure import is_convolution, is_feature_map
+from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map
 
 
 def cannot_be_gated(structure, operation):

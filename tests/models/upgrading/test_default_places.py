@@ -5,9 +5,9 @@ import pytest
 from keras import layers as kl
 
 from keras_fmm import layers
-from keras_fmm.models.choices import cannot_be_replaced
-from keras_fmm.models.default_places import default_convolutions, default_gates
-from keras_fmm.models.structure import Structure
+from keras_fmm.models.upgrading.choices import cannot_be_replaced
+from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
+from keras_fmm.models.upgrading.structure import Structure
 
 
 def gates(inputs, outputs):

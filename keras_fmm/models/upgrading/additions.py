@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_fmm import layers
-from keras_fmm.models.rebuilding import custom_objects
+from keras_fmm.models.upgrading.rebuilding import custom_objects
 
 # How far a gate may be from its inputs and count as the identity.
 _TOLERANCE = 1e-4

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as kl
 
 from keras_fmm import models
-from tests.models.test_upgrade import assert_same_outputs
+from tests.models.upgrading.test_upgrade import assert_same_outputs
 from tests.support.weights import enliven
 
 

@@ -5,11 +5,11 @@ import functools
 import keras
 
 from keras_fmm import layers
-from keras_fmm.models.additions import make_convolution, make_gate, start_as_identity
-from keras_fmm.models.choices import cannot_be_gated, cannot_be_replaced, choose
-from keras_fmm.models.default_places import default_convolutions, default_gates
-from keras_fmm.models.rebuilding import carry_flags, carry_state, rebuild
-from keras_fmm.models.structure import Structure, as_functional, is_graph, nodes
+from keras_fmm.models.upgrading.additions import make_convolution, make_gate, start_as_identity
+from keras_fmm.models.upgrading.choices import cannot_be_gated, cannot_be_replaced, choose
+from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
+from keras_fmm.models.upgrading.rebuilding import carry_flags, carry_state, rebuild
+from keras_fmm.models.upgrading.structure import Structure, as_functional, is_graph, nodes
 
 
 def upgrade(model, attention=None, convolution=None, attention_where=None, convolution_where=None):

@@ -6,7 +6,7 @@ import operator
 import keras
 
 from keras_fmm.layers import MultiplicativeResidual
-from keras_fmm.models.structure import is_feature_map, sides
+from keras_fmm.models.upgrading.structure import is_feature_map, sides
 
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 

@@ -1,0 +1,54 @@
+"""What gates look at: the largest entries of a map and its means, cheap to differentiate."""
+
+from keras import ops
+
+from keras_fmm.ops import kernels
+
+
+def spatial_max(inputs):
+    """Returns the largest entry of each channel over space.
+
+    TensorFlow's gradient of a maximum compares the whole map with it several times; that of
+    max-pooling with a window as large as the map, taken where height and width are known, writes
+    to one place. Where entries tie, the gradient is then the first one's, else their equal shares.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Tensor `(batch, channels)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image = np.arange(6, dtype="float32").reshape(1, 3, 1, 2)
+    >>> np.asarray(spatial_max(image)).tolist()
+    [[4.0, 5.0]]
+    """
+    inputs = ops.convert_to_tensor(inputs)
+    size = inputs.shape[1:3]
+    if None in size or 0 in size or not kernels.is_native_tensorflow():
+        return ops.max(inputs, axis=(1, 2))
+    return ops.reshape(ops.max_pool(inputs, size, padding="valid"), (-1, inputs.shape[3]))
+
+
+def channel_max_and_mean(inputs):
+    """Returns the largest entry and the mean of each position over the channels.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Two tensors `(batch, height, width, 1)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> largest, mean = channel_max_and_mean(np.ones((1, 1, 1, 2), "float32") * (1, 4))
+    >>> float(largest[0, 0, 0, 0]), float(mean[0, 0, 0, 0])
+    (4.0, 2.5)
+    """
+    inputs = ops.convert_to_tensor(inputs)
+    if kernels.is_native_tensorflow():
+        return kernels.channel_max_and_mean(inputs)
+    return ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)

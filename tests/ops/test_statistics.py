@@ -1,0 +1,83 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm.ops import channel_max_and_mean, spatial_max
+from tests.support import gradients
+
+
+def maps(shape=(2, 3, 4, 5)):
+    return np.random.default_rng(0).normal(size=shape).astype("float32")
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
+def test_spatial_max(shape):
+    x = maps(shape)
+    expected = [[x[n, :, :, c].max() for c in range(shape[3])] for n in range(shape[0])]
+    np.testing.assert_array_equal(spatial_max(x), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
+def test_channel_max_and_mean(shape):
+    x = maps(shape)
+    largest, mean = channel_max_and_mean(x)
+    np.testing.assert_array_equal(largest, np.sort(x, axis=-1)[..., -1:])
+    np.testing.assert_allclose(mean, sum(np.split(x, shape[3], -1)) / shape[3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_every_precision(dtype):
+    x = keras.ops.cast(maps((1, 3, 3, 600)), dtype)
+    for found in (spatial_max(x), *channel_max_and_mean(x)):
+        assert keras.backend.standardize_dtype(found.dtype) == dtype
+        assert np.isfinite(np.asarray(keras.ops.cast(found, "float32"))).all()
+
+
+def test_the_gradient_of_the_maximum_goes_where_it_is():
+    x = maps((1, 2, 2, 3))
+    (found,) = gradients.of_function(lambda x: keras.ops.sum(spatial_max(x) * (1, 10, 100)), [x])
+    expected = np.where(x == x.max(axis=(1, 2), keepdims=True), (1, 10, 100), 0)
+    np.testing.assert_array_equal(found, expected)
+
+
+def of_channels(x):
+    largest, mean = channel_max_and_mean(x)
+    return keras.ops.sum(largest * 4 + mean * 30)
+
+
+def test_gradients_over_the_channels():
+    x = maps((1, 2, 2, 3))
+    (found,) = gradients.of_function(of_channels, [x])
+    expected = np.where(x == x.max(axis=-1, keepdims=True), 4, 0) + 10
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_entries_that_tie_share():
+    x = np.zeros((1, 1, 1, 4), "float32")
+    x[..., 1:3] = 5
+    (found,) = gradients.of_function(of_channels, [x])
+    np.testing.assert_allclose(found.ravel(), [7.5, 9.5, 9.5, 7.5], rtol=1e-6)
+    # However many: at one position of a ReLU's output all channels may be zero.
+    (found,) = gradients.of_function(of_channels, [np.zeros((1, 1, 1, 600), "float32")])
+    np.testing.assert_allclose(found, np.full(found.shape, 34 / 600), rtol=1e-5)
+    # Over space all the gradient must arrive, at whichever of them.
+    x = np.zeros((1, 4, 4, 2), "float32")
+    (found,) = gradients.of_function(lambda x: keras.ops.sum(spatial_max(x)), [x])
+    np.testing.assert_allclose(found.sum(axis=(1, 2)), [[1, 1]], rtol=1e-6)
+
+
+def test_second_derivatives():
+    x = maps((1, 2, 3, 4))
+    v = [maps((1, 2, 3, 4)) + 2]
+
+    def squares(x):
+        largest, mean = channel_max_and_mean(x)
+        return (
+            keras.ops.sum(largest**2) + keras.ops.sum(mean**2) + keras.ops.sum(spatial_max(x) ** 2)
+        )
+
+    (found,) = gradients.of_gradient(squares, [x], v)
+    channel = np.where(x == x.max(axis=-1, keepdims=True), 2, 0) * v[0]
+    space = np.where(x == x.max(axis=(1, 2), keepdims=True), 2, 0) * v[0]
+    mean = np.broadcast_to(2 * v[0].mean(axis=-1, keepdims=True) / 4, x.shape)
+    np.testing.assert_allclose(found, channel + space + mean, rtol=1e-4, atol=1e-5)
