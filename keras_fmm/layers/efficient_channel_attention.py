@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
+from keras_fmm.ops import spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -95,7 +96,7 @@ class EfficientChannelAttention(FeatureGate):
         return size if size % 2 else size + 1
 
     def compute_attention_map(self, inputs, training=None):
-        mean = ops.mean(inputs, axis=(1, 2))
+        mean = spatial_mean(inputs)
         gate = self.convolution(ops.expand_dims(mean, -1))
         return self.gate_activation(ops.expand_dims(ops.squeeze(gate, -1), (1, 2)))
 

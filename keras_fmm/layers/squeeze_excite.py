@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
+from keras_fmm.ops import spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -100,7 +101,7 @@ class SqueezeExcite(FeatureGate):
 
     def excitation(self, inputs):
         """Returns the gate before its activation, `(batch, channels)`."""
-        return self.excite(self.squeeze(ops.mean(inputs, axis=(1, 2))))
+        return self.excite(self.squeeze(spatial_mean(inputs)))
 
     def compute_attention_map(self, inputs, training=None):
         gate = self.gate_activation(self.excitation(inputs))

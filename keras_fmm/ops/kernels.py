@@ -28,6 +28,21 @@ def is_native_tensorflow():
     return keras.backend.backend() == "tensorflow" and not compiled_by_xla()
 
 
+def spatial_mean(inputs):
+    """Returns the mean over the two axes of space; its gradient divides before it is spread."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def mean(x):
+        def gradient(upstream):
+            count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], x.dtype)
+            return tf.broadcast_to(upstream[:, None, None] / count, tf.shape(x))
+
+        return keras.ops.mean(x, axis=(1, 2)), gradient
+
+    return mean(inputs)
+
+
 def channel_max_and_mean(inputs):
     """Returns maximum and mean over the last axis, which stays; with a gradient of fewer passes.
 

@@ -5,6 +5,30 @@ from keras import ops
 from keras_fmm.ops import kernels
 
 
+def spatial_mean(inputs):
+    """Returns the mean of each channel over space.
+
+    TensorFlow's gradient of a mean divides the whole map; this one the mean's gradient.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Tensor `(batch, channels)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image = np.arange(6, dtype="float32").reshape(1, 3, 1, 2)
+    >>> np.asarray(spatial_mean(image)).tolist()
+    [[2.0, 3.0]]
+    """
+    inputs = ops.convert_to_tensor(inputs)
+    if kernels.is_native_tensorflow():
+        return kernels.spatial_mean(inputs)
+    return ops.mean(inputs, axis=(1, 2))
+
+
 def spatial_max(inputs):
     """Returns the largest entry of each channel over space.
 

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm.ops import channel_max_and_mean, spatial_max
+from keras_fmm.ops import channel_max_and_mean, spatial_max, spatial_mean
 from tests.support import gradients
 
 
@@ -25,10 +25,21 @@ def test_channel_max_and_mean(shape):
     np.testing.assert_allclose(mean, sum(np.split(x, shape[3], -1)) / shape[3], rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
+def test_spatial_mean(shape):
+    x = maps(shape)
+    expected = [[x[n, :, :, c].mean() for c in range(shape[3])] for n in range(shape[0])]
+    np.testing.assert_allclose(spatial_mean(x), expected, rtol=1e-5, atol=1e-6)
+    weights = np.arange(1.0, 1 + shape[3], dtype="float32")
+    (found,) = gradients.of_function(lambda x: keras.ops.sum(spatial_mean(x) * weights), [x])
+    gradient = np.broadcast_to(weights / (shape[1] * shape[2]), shape)
+    np.testing.assert_allclose(found, gradient, rtol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_every_precision(dtype):
     x = keras.ops.cast(maps((1, 3, 3, 600)), dtype)
-    for found in (spatial_max(x), *channel_max_and_mean(x)):
+    for found in (spatial_mean(x), spatial_max(x), *channel_max_and_mean(x)):
         assert keras.backend.standardize_dtype(found.dtype) == dtype
         assert np.isfinite(np.asarray(keras.ops.cast(found, "float32"))).all()
 
@@ -73,11 +84,15 @@ def test_second_derivatives():
     def squares(x):
         largest, mean = channel_max_and_mean(x)
         return (
-            keras.ops.sum(largest**2) + keras.ops.sum(mean**2) + keras.ops.sum(spatial_max(x) ** 2)
+            keras.ops.sum(spatial_mean(x) ** 2)
+            + keras.ops.sum(largest**2)
+            + keras.ops.sum(mean**2)
+            + keras.ops.sum(spatial_max(x) ** 2)
         )
 
     (found,) = gradients.of_gradient(squares, [x], v)
     channel = np.where(x == x.max(axis=-1, keepdims=True), 2, 0) * v[0]
     space = np.where(x == x.max(axis=(1, 2), keepdims=True), 2, 0) * v[0]
     mean = np.broadcast_to(2 * v[0].mean(axis=-1, keepdims=True) / 4, x.shape)
+    mean = mean + 2 * v[0].mean(axis=(1, 2), keepdims=True) / 6
     np.testing.assert_allclose(found, channel + space + mean, rtol=1e-4, atol=1e-5)
