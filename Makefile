@@ -22,6 +22,7 @@ test-jax: $(INSTALLED)
 # Wants the machine to itself.
 bench: $(INSTALLED)
 	$(BIN)/python -m recipes.benchmark_aw_conv
+	$(BIN)/python -m recipes.benchmark_models
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

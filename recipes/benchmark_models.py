@@ -16,8 +16,8 @@ Measured: see README.
 
 import dataclasses
 import multiprocessing
-import resource
-import sys
+import pathlib
+import re
 
 import keras
 import numpy as np
@@ -66,16 +66,12 @@ def main(settings):
         mode: rounded(interleaved.ratios(steps(names, mode, settings), names[0], settings.rounds))
         for mode in ("train", "inference")
     }
+    # What was measured is kept, should the memory fail.
+    interleaved.write(settings.output, settings, {"ratios": found})
     if settings.memory:
         needed = {name: memory(name, settings) for name in names}
         plain = needed.pop(names[0])
-        if plain <= 0:
-            raise ValueError(
-                "The step must need more memory than the process had at its start. Received: "
-                f"batch_size={settings.batch_size}, image_size={settings.image_size}. Take larger "
-                "ones, or --no-memory."
-            )
-        found["memory"] = rounded({name: bytes_ / plain for name, bytes_ in needed.items()})
+        found["memory"] = rounded({name: amount / plain for name, amount in needed.items()})
     results = interleaved.write(settings.output, settings, {"ratios": found})
     print(markdown(found))
     return results
@@ -116,22 +112,31 @@ def steps(names, mode, settings):
 
 
 def memory(name, settings):
-    """Returns how many bytes more a fresh process has at its peak for three training steps."""
+    """Returns how much memory more a fresh process has at its peak for three training steps."""
     # Not a fork, which would begin with this process's memory.
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(peak, (name, settings))
+        return pool.apply(rise_of_peak, (name, settings))
 
 
-def peak(name, settings):
-    """Returns the rise of this process's peak memory by three training steps, in bytes."""
+def rise_of_peak(name, settings):
+    """Returns by how much three training steps raise this process's peak memory, in kilobytes."""
     model, (images, labels) = build(name, settings), batch(settings)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     for _ in range(3):
         model.train_on_batch(images, labels)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # In kilobytes on Linux, in bytes on macOS.
-    return (after - before) * (1 if sys.platform == "darwin" else 1024)
+    return peak() - before
+
+
+def peak():
+    """Returns the peak of this process's memory in kilobytes; on Linux only.
+
+    Not `resource.getrusage`, which begins with the peak of the process that started this one.
+    """
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        raise RuntimeError("The memory is measured on Linux only. Give --no-memory.")
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text()).group(1))
 
 
 def markdown(ratios):

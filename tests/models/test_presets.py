@@ -5,7 +5,7 @@ import math
 import keras
 import pytest
 
-from keras_fmm import layers, models
+from keras_fmm import analysis, layers, models
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("takes long to build, and no backend makes a difference", allow_module_level=True)
@@ -55,6 +55,27 @@ def test_sizes_as_the_paper_rounds_them(preset):
 def test_sizes_on_cifar100(preset):
     model = models.from_preset(preset, classes=100, input_shape=(32, 32, 3))
     assert round(trainable(model) / 1e6, 2) == ON_CIFAR100[preset]
+
+
+# In thousand millions, as the papers round them.
+MULTIPLY_ADDS = {
+    "resnet50": (3.86, 2),
+    "aw_resnet50": (3.87, 2),
+    "se_resnet50": (3.87, 2),
+    "resnet101": (7.57, 2),
+    "mobilenet": (0.569, 3),
+}
+
+
+@pytest.mark.parametrize("preset", MULTIPLY_ADDS)
+def test_multiply_adds_as_the_papers_round_them(preset):
+    papers, digits = MULTIPLY_ADDS[preset]
+    assert round(analysis.flops(models.from_preset(preset)) / 1e9, digits) == papers
+
+
+def test_multiply_adds_on_cifar():
+    model = models.from_preset("resnet50", classes=100, input_shape=(32, 32, 3))
+    assert round(analysis.flops(model) / 1e9, 2) == 1.22
 
 
 @pytest.mark.parametrize(

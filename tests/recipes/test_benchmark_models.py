@@ -3,6 +3,7 @@ import math
 import pathlib
 
 import keras
+import numpy as np
 import pytest
 
 if keras.backend.backend() != "tensorflow":
@@ -21,6 +22,14 @@ def test_measures_every_model_in_every_mode(tmp_path, capsys):
         assert set(row) == {"keras.applications", "se_mobilenet"}
         assert all(math.isfinite(ratio) and ratio > 0 for ratio in row.values())
     assert "| se_mobilenet | " in capsys.readouterr().out
+
+
+def test_memory_is_that_of_the_steps_alone():
+    ours = np.ones(60_000_000)
+    settings = recipe.Settings(backbone="mobilenet", batch_size=16, image_size=96)
+    needed = recipe.memory("mobilenet", settings)
+    # 16 images' maps at 48x48, some thirty of them of 32 or 64 channels, and not this process's.
+    assert 50_000 < needed < ours.nbytes / 1000
 
 
 def test_refuses_an_attention_that_is_in_no_preset():
