@@ -92,7 +92,10 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         gate = from_channels_last(gate, self.data_format)
         if return_attention_map:
             return gate
-        return inputs * gate if self.merge == "multiply" else inputs + gate
+        return self._multiply(inputs, gate) if self.merge == "multiply" else inputs + gate
+
+    def _multiply(self, inputs, gate):
+        return inputs * gate
 
     def compute_output_shape(self, input_shape):
         return tuple(input_shape)

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
-from keras_fmm.ops import spatial_mean
+from keras_fmm.ops import scale_channels, spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -111,6 +111,11 @@ class SqueezeExcite(FeatureGate):
         self.gate_activation = self._identity_activation()
         for weight in self.excite.weights:
             weight.assign(ops.zeros(weight.shape))
+
+    def _multiply(self, inputs, gate):
+        if self.data_format == "channels_last":
+            return scale_channels(inputs, gate)
+        return super()._multiply(inputs, gate)
 
     def attention_multiply_adds(self, height, width, channels):
         return 2 * channels * self._hidden_units(channels)

@@ -5,7 +5,12 @@ from keras_fmm.ops.layout import from_channels_last, to_channels_last
 from keras_fmm.ops.loop_conv import loop_conv
 from keras_fmm.ops.per_sample_conv import IMPLEMENTATIONS, fastest, vectorized_map_conv
 from keras_fmm.ops.pooling import adaptive_average_pool
-from keras_fmm.ops.statistics import channel_max_and_mean, spatial_max, spatial_mean
+from keras_fmm.ops.statistics import (
+    channel_max_and_mean,
+    scale_channels,
+    spatial_max,
+    spatial_mean,
+)
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -15,6 +20,7 @@ __all__ = [
     "fastest",
     "from_channels_last",
     "loop_conv",
+    "scale_channels",
     "spatial_max",
     "spatial_mean",
     "to_channels_last",

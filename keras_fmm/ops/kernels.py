@@ -43,6 +43,24 @@ def spatial_mean(inputs):
     return mean(inputs)
 
 
+def scale_channels(inputs, gate):
+    """Returns `inputs * gate`, with a gradient that sums over space by a matrix product."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def scaled(x, gate):
+        def gradient(upstream):
+            batch, height, width, channels = (tf.shape(x)[axis] for axis in range(4))
+            products = at_least_float32(upstream * x)
+            products = tf.reshape(products, (batch, height * width, channels))
+            of_gate = tf.matmul(tf.ones((1, height * width), products.dtype), products)
+            return upstream * gate, tf.cast(of_gate[:, None], gate.dtype)
+
+        return x * gate, gradient
+
+    return scaled(inputs, gate)
+
+
 def channel_max_and_mean(inputs):
     """Returns maximum and mean over the last axis, which stays; with a gradient of fewer passes.
 

@@ -1,4 +1,4 @@
-"""What gates look at: the largest entries of a map and its means, cheap to differentiate."""
+"""What gates compute with, cheap to differentiate: maxima and means of maps, products with them."""
 
 from keras import ops
 
@@ -76,3 +76,26 @@ def channel_max_and_mean(inputs):
     if kernels.is_native_tensorflow():
         return kernels.channel_max_and_mean(inputs)
     return ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)
+
+
+def scale_channels(inputs, gate):
+    """Returns `inputs * gate`, for a gate of one number for each sample and channel.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+        gate: tensor `(batch, 1, 1, channels)` of the same dtype.
+
+    Returns:
+        Tensor of the shape of `inputs`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image = np.ones((1, 1, 2, 1), "float32")
+    >>> np.asarray(scale_channels(image, 3 * image[:, :, :1])).ravel().tolist()
+    [3.0, 3.0]
+    """
+    inputs, gate = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gate)
+    if kernels.is_native_tensorflow():
+        return kernels.scale_channels(inputs, gate)
+    return inputs * gate

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm.ops import channel_max_and_mean, spatial_max, spatial_mean
+from keras_fmm.ops import channel_max_and_mean, scale_channels, spatial_max, spatial_mean
 from tests.support import gradients
 
 
@@ -34,6 +34,21 @@ def test_spatial_mean(shape):
     (found,) = gradients.of_function(lambda x: keras.ops.sum(spatial_mean(x) * weights), [x])
     gradient = np.broadcast_to(weights / (shape[1] * shape[2]), shape)
     np.testing.assert_allclose(found, gradient, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
+def test_scale_channels(shape):
+    x, upstream = maps(shape), maps(shape)[::-1].copy()
+    gate = np.random.default_rng(1).normal(size=(shape[0], 1, 1, shape[3])).astype("float32")
+    np.testing.assert_array_equal(scale_channels(x, gate), x * gate)
+    of_x, of_gate = gradients.of_function(
+        lambda x, gate: keras.ops.sum(scale_channels(x, gate) * upstream), [x, gate]
+    )
+    np.testing.assert_allclose(of_x, upstream * gate, rtol=1e-6)
+    for n in range(shape[0]):
+        for c in range(shape[3]):
+            expected = (x[n, :, :, c] * upstream[n, :, :, c]).sum()
+            np.testing.assert_allclose(of_gate[n, 0, 0, c], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
@@ -80,11 +95,13 @@ def test_entries_that_tie_share():
 def test_second_derivatives():
     x = maps((1, 2, 3, 4))
     v = [maps((1, 2, 3, 4)) + 2]
+    gate = np.array([1, 2, 3, 4], "float32").reshape(1, 1, 1, 4)
 
     def squares(x):
         largest, mean = channel_max_and_mean(x)
         return (
             keras.ops.sum(spatial_mean(x) ** 2)
+            + keras.ops.sum(scale_channels(x, gate) ** 2)
             + keras.ops.sum(largest**2)
             + keras.ops.sum(mean**2)
             + keras.ops.sum(spatial_max(x) ** 2)
@@ -95,4 +112,6 @@ def test_second_derivatives():
     space = np.where(x == x.max(axis=(1, 2), keepdims=True), 2, 0) * v[0]
     mean = np.broadcast_to(2 * v[0].mean(axis=-1, keepdims=True) / 4, x.shape)
     mean = mean + 2 * v[0].mean(axis=(1, 2), keepdims=True) / 6
-    np.testing.assert_allclose(found, channel + space + mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        found, channel + space + mean + 2 * gate**2 * v[0], rtol=1e-4, atol=1e-5
+    )
