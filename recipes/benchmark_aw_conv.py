@@ -197,7 +197,7 @@ def measure(makers, mode, shape, dtype, rounds):
     for name, make in makers.items():
         layer = make(shape[3], dtype=dtype)
         steps[name] = lite_step(layer, shape) if "LiteRT" in mode else step(layer, mode, shape)
-    return interleaved.ratios(steps, "Conv2D", rounds)
+    return interleaved.median_ratios(interleaved.seconds(steps, rounds), "Conv2D")
 
 
 def step(layer, mode, shape):

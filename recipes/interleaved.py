@@ -11,32 +11,49 @@ import numpy as np
 from keras_fmm import files, training
 
 
-def ratios(steps, plain, rounds):
-    """Returns the median ratio of each step's time to the plain one's, by name.
+def seconds(steps, rounds):
+    """Returns how long each step took in each round, lists of seconds by name.
 
-    Each round runs every step once, in random order; a ratio is taken within a round.
+    Each round runs every step once, in random order.
 
     Args:
         steps: dict by name of functions without arguments that return when they are done.
-        plain: str, the name of the step that the others are compared with.
         rounds: int, at least 1.
     """
     for run in steps.values():
         run()
         run()
-    seconds = {name: [] for name in steps}
+    found = {name: [] for name in steps}
     rng = np.random.default_rng(0)
     for _ in range(rounds):
         # In a new order each time: what ran just before leaves its traces in the caches.
         for name in rng.permutation(list(steps)):
             begin = time.perf_counter()
             steps[name]()
-            seconds[name].append(time.perf_counter() - begin)
-    reference = seconds.pop(plain)
+            found[name].append(time.perf_counter() - begin)
+    return found
+
+
+def median_ratios(found, plain):
+    """Returns the median over the rounds of each step's time to the plain one's, by name.
+
+    Args:
+        found: dict, of `seconds`.
+        plain: str, the name of the step that the others are compared with.
+    """
     return {
-        name: statistics.median(a / b for a, b in zip(times, reference, strict=True))
-        for name, times in seconds.items()
+        name: statistics.median(a / b for a, b in zip(times, found[plain], strict=True))
+        for name, times in found.items()
+        if name != plain
     }
+
+
+def fastest_ratios(found, plain):
+    """Returns each step's shortest time to the plain one's shortest, as `median_ratios` does.
+
+    What else a shared machine does can only add to a time, and adds more to what waits for memory.
+    """
+    return {name: min(times) / min(found[plain]) for name, times in found.items() if name != plain}
 
 
 def write(path, settings, found):
