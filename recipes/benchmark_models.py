@@ -9,8 +9,8 @@ Command (with the machine to itself):
 
     python -m recipes.benchmark_models
 
-Rounds and random order as in benchmark_aw_conv; both the median over the rounds of the ratio and the
-ratio of the shortest times are given, as gates wait for memory, which others on the machine take too.
+Rounds and random order as in benchmark_aw_conv. Given are the median over the rounds of the ratio,
+and the ratio of the shortest times: gates wait for memory, which others on the machine take too.
 Cost: seven minutes on 2 cores.
 Measured: recipes/results/benchmark_models.json and README; nothing was measured on a GPU yet.
 """
