@@ -9,6 +9,9 @@ from keras_fmm.models.upgrading.choices import cannot_be_replaced
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
 from keras_fmm.models.upgrading.structure import Structure
 
+# The structure is the same on all backends, and JAX takes long to build these.
+on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="slow to build")
+
 
 def gates(inputs, outputs):
     return {operation.name for operation in default_gates(Structure(keras.Model(inputs, outputs)))}
@@ -149,6 +152,7 @@ def test_pointwise_ones_where_there_are_none_but_not_of_single_positions(data_fo
 RESNET50_BLOCKS = [(2, 3), (3, 4), (4, 6), (5, 3)]
 
 
+@on_tensorflow
 def test_resnet50():
     model = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(32, 32, 3))
     blocks = [f"conv{n}_block{k}" for n, many in RESNET50_BLOCKS for k in range(1, many + 1)]
@@ -156,6 +160,7 @@ def test_resnet50():
     assert convolutions(model) == {f"{block}_2_conv" for block in blocks}
 
 
+@on_tensorflow
 def test_mobilenet_v2():
     model = keras.applications.MobileNetV2(weights=None, classes=3, input_shape=(64, 64, 3))
     residual = (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)
@@ -164,6 +169,7 @@ def test_mobilenet_v2():
     assert convolutions(model) == pointwise | {"expanded_conv_project", "Conv_1"}
 
 
+@on_tensorflow
 def test_efficientnet_leaves_squeeze_and_excitation_alone():
     model = keras.applications.EfficientNetB0(weights=None, classes=3, input_shape=(64, 64, 3))
     assert not [name for name in convolutions(model) if "_se_" in name]
@@ -172,6 +178,7 @@ def test_efficientnet_leaves_squeeze_and_excitation_alone():
     assert gates(model.inputs, model.outputs) == blocks
 
 
+@on_tensorflow
 def test_densenet():
     model = keras.applications.DenseNet121(weights=None, classes=3, input_shape=(32, 32, 3))
     expected = {"conv1_relu", "pool2_conv", "pool3_conv", "pool4_conv", "relu"}
