@@ -20,7 +20,6 @@ Measured: recipes/results/benchmark_aw_conv.json and .png; nothing was measured 
 
 import dataclasses
 import math
-import pathlib
 import re
 import statistics
 import tempfile
@@ -31,7 +30,7 @@ from keras import ops
 
 from keras_fmm import checks, export, layers, plots
 from recipes import interleaved
-from recipes.settings import setting, start
+from recipes.settings import output_path, setting, start
 
 BACKEND = keras.backend.backend()
 MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
@@ -164,12 +163,12 @@ def main(settings):
                 ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
             print(f"measured {mode} at {stage}", flush=True)
     settings = dataclasses.replace(settings, rounds=rounds)
-    results = interleaved.write(settings.output, settings, {"ratios": ratios})
+    results = interleaved.write(output_path(settings), settings, {"ratios": ratios})
     drawn = {
         mode: {name: row for name, row in rows.items() if name not in variants()}
         for mode, rows in ratios.items()
     }
-    plots.save_figure(plots.cost_by_stage(drawn), pathlib.Path(settings.output).with_suffix(".png"))
+    plots.save_figure(plots.cost_by_stage(drawn), output_path(settings).with_suffix(".png"))
     print_table(ratios, stages)
     return results
 

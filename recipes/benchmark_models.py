@@ -25,7 +25,7 @@ import numpy as np
 
 from keras_fmm import models
 from recipes import interleaved
-from recipes.settings import setting, start
+from recipes.settings import output_path, setting, start
 
 THEIRS = "keras.applications"
 ATTENTIONS = ("se", "eca", "cbam", "aw", "aw_se")
@@ -69,12 +69,12 @@ def main(settings):
         found[mode] = rounded(interleaved.median_ratios(seconds, names[0]))
         found[f"{mode}, fastest"] = rounded(interleaved.fastest_ratios(seconds, names[0]))
     # What was measured is kept, should the memory fail.
-    interleaved.write(settings.output, settings, {"ratios": found})
+    interleaved.write(output_path(settings), settings, {"ratios": found})
     if settings.memory:
         needed = {name: memory(name, settings) for name in names}
         plain = needed.pop(names[0])
         found["memory"] = rounded({name: amount / plain for name, amount in needed.items()})
-    results = interleaved.write(settings.output, settings, {"ratios": found})
+    results = interleaved.write(output_path(settings), settings, {"ratios": found})
     print(markdown(found))
     return results
 

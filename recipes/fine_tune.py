@@ -14,8 +14,14 @@ get `--preprocessing scale`); its last dense layer is replaced by one for the da
 Batch norms of the old model stay in inference mode. With `--attention none` and no
 `--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
 The folder holds both phases' runs, as of `recipes.train`, and export/ with the final model.
-Cost: COST
-Measured: MEASURED
+Cost: 45 seconds for the second of these, on 2 cores:
+
+    python -m recipes.train --dataset fashion_mnist --epochs 2 --workdir runs/source
+    python -m recipes.fine_tune --model runs/source/best.keras --image-size none --dataset mnist \\
+        --new-epochs 1 --epochs 1
+
+Measured: with them 98.30 % of mnist's 10,000 test images. One seed, on 2 cores of an AMD EPYC,
+2026-11-20; no comparison was made, and none with pretrained weights.
 """
 
 import dataclasses
@@ -83,13 +89,14 @@ def main(settings):
         model = original
         if settings.attention or settings.convolution:
             model = models.upgrade(original, settings.attention, settings.convolution)
-    old = {layer.name for layer in flat(original)} - {"predictions"}
+    old = {layer.name: type(layer) for layer in flat(original) if layer.name != "predictions"}
     if settings.new_epochs:
         phase = dataclasses.replace(
             settings, epochs=settings.new_epochs, learning_rate=settings.new_learning_rate
         )
         set_trainable(model, old, old_layers=False)
         run, _ = fit(model, phase, dataset, strategy, workdir / "new_layers")
+        run.finish()
         model.load_weights(run.workdir / "best.keras")
     set_trainable(model, old, old_layers=True)
     run, batch_size = fit(model, settings, dataset, strategy, workdir / "all_layers")
@@ -185,13 +192,16 @@ def set_trainable(model, old, old_layers):
     A batch norm that is not trainable runs in inference mode, in `fit` too.
     """
     for layer in flat(model):
-        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
-        if isinstance(layer, layers.AWConv2D):
+        if isinstance(layer, layers.AWConv2D) and old.get(layer.name) is not type(layer):
             # A new layer with an old kernel.
             for weight in [w for w in (layer.kernel, layer.bias) if w is not None]:
                 weight.trainable = old_layers
         elif layer.name in old:
-            layer.trainable = old_layers and not is_batch_norm
+            layer.trainable = old_layers
+            # Those inside old gates too.
+            for part in layer._flatten_layers():
+                if isinstance(part, keras.layers.BatchNormalization):
+                    part.trainable = False
 
 
 def fit(model, settings, dataset, strategy, workdir):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 import statistics
 import time
 
@@ -60,7 +59,7 @@ def write(path, settings, found):
     """Writes a benchmark's results with its settings and what it ran on; returns them, a dict.
 
     Args:
-        path: str, a JSON file, which is replaced.
+        path: `pathlib.Path`, a JSON file, which is replaced.
         settings: dataclass instance.
         found: dict, what was measured, by what it is.
     """
@@ -69,6 +68,6 @@ def write(path, settings, found):
         "environment": training.environment(),
         **found,
     }
-    with files.replacing(pathlib.Path(path)) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
     return results

@@ -14,10 +14,9 @@ Measured: docs/model_table.md.
 
 import dataclasses
 import math
-import pathlib
 
 from keras_fmm import analysis, files, models
-from recipes.settings import setting, start
+from recipes.settings import output_path, setting, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +109,7 @@ def main(settings):
     for title, rows, arguments in TABLES:
         parts.append(f"## {title}\n\n" + table(rows, arguments, settings.smoke))
     page = "\n".join(parts)
-    with files.replacing(pathlib.Path(settings.output)) as temporary:
+    with files.replacing(output_path(settings)) as temporary:
         temporary.write_text(page)
     print(page)
     return page

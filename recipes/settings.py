@@ -6,6 +6,7 @@ str, int, float and bool, each also `| None`. The default `...` makes the flag r
 
 import argparse
 import dataclasses
+import pathlib
 import sys
 import types
 import typing
@@ -24,6 +25,17 @@ def setting(default, text, choices=None, minimum=None):
     if default is ...:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def output_path(settings):
+    """Returns where results go: `settings.output`, or for a smoke run of the default under runs/.
+
+    A smoke run must not replace what was measured.
+    """
+    default = next(f.default for f in dataclasses.fields(settings) if f.name == "output")
+    if settings.smoke and settings.output == default:
+        return pathlib.Path("runs") / "smoke" / pathlib.Path(default).name
+    return pathlib.Path(settings.output)
 
 
 def start(main, settings, description, arguments=None):

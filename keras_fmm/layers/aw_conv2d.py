@@ -293,7 +293,9 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
                 "`bias` must be given with `use_bias=True`, and only then. "
                 f"Received: bias={bias!r}, use_bias={self.use_bias}"
             )
-        factor = float(self.attention_activation(ops.zeros((1, 1, 1, 1)))[0, 0, 0, 0])
+        # Of all entries: a softmax shares among them.
+        zeros = ops.zeros((1, 1, 1, self.batch_norm2.gamma.shape[0]))
+        factor = float(self.attention_activation(zeros)[0, 0, 0, 0])
         factor += 1 if self.use_residual else 0
         if factor == 0:
             raise ValueError(

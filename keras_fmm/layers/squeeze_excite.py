@@ -113,7 +113,9 @@ class SqueezeExcite(FeatureGate):
             weight.assign(ops.zeros(weight.shape))
 
     def _multiply(self, inputs, gate):
-        if self.data_format == "channels_last":
+        # A subclass may give a gate of another shape.
+        is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
+        if self.data_format == "channels_last" and is_a_number_a_channel:
             return scale_channels(inputs, gate)
         return super()._multiply(inputs, gate)
 

@@ -98,6 +98,7 @@ class _Plan:
     """What goes where: `values` by the model's layers, what is `skipped`, and the `mismatches`."""
 
     def __init__(self, model, arrays):
+        weights_files.read(model)  # Says if two layers have one name.
         self.layers = {
             name: layer
             for name, layer in weights_files.parts(model)
@@ -125,7 +126,7 @@ class _Plan:
     def _place(self, name, values, is_keras_applications, biases):
         layer = self.layers[name]
         shapes = [value.shape for value in weights_files.own_weights(layer)]
-        if isinstance(layer, keras.layers.Dense) and values[0].ndim == 4:
+        if isinstance(layer, keras.layers.Dense) and values[0].shape[:-2] == (1, 1):
             # MobileNet's classifier is a 1x1 convolution in keras.applications.
             values[0] = values[0].reshape(values[0].shape[2:])
         follower = re.sub(r"conv(\d*)$", r"bn\1", name)

@@ -7,6 +7,9 @@ import zipfile
 
 import h5py
 import keras
+import ml_dtypes
+
+_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
 def read(source):
@@ -97,7 +100,7 @@ def _keras_3_parts(group, prefix):
         return
     if "vars" in group:
         own = group["vars"]
-        values = [own[str(index)][()] for index in range(len(own))]
+        values = [_array(own[str(index)]) for index in range(len(own))]
         name = own.attrs.get("name")
         if values and name is None:
             raise ValueError(
@@ -113,16 +116,29 @@ def _keras_3_parts(group, prefix):
             yield from _keras_3_parts(part, prefix)
 
 
+def _array(dataset):
+    # HDF5 has no bfloat16: Keras writes its bytes and the name beside them.
+    if dataset.attrs.get("dtype") == "bfloat16":
+        return dataset[()].view(ml_dtypes.bfloat16).astype("float32")
+    return dataset[()]
+
+
 def _legacy_layers(file):
     """Yields the layers of a legacy file, whether it holds a model or its weights alone."""
     root = file.get("model_weights", file)
     for layer in _attribute(root, "layer_names"):
         own = {}
-        for path in _attribute(root[layer], "weight_names"):
+        # A variable frozen by itself is written behind the others.
+        for path in sorted(_attribute(root[layer], "weight_names"), key=_place_in_batch_norm):
             *places, _ = path.partition(":")[0].split("/")
             inner = places[places.index(layer) + 1 :] if layer in places else []
             own.setdefault("/".join([layer, *inner]), []).append(root[layer][path][()])
         yield from own.items()
+
+
+def _place_in_batch_norm(path):
+    name = path.partition(":")[0].split("/")[-1]
+    return _BATCH_NORM.index(name) if name in _BATCH_NORM else -1
 
 
 def _attribute(group, name):

@@ -35,8 +35,10 @@ def spatial_mean(inputs):
     @tf.custom_gradient
     def mean(x):
         def gradient(upstream):
-            count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], x.dtype)
-            return tf.broadcast_to(upstream[:, None, None] / count, tf.shape(x))
+            # A large map has more positions than float16 has numbers.
+            upstream = at_least_float32(upstream)[:, None, None]
+            count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], upstream.dtype)
+            return tf.broadcast_to(tf.cast(upstream / count, x.dtype), tf.shape(x))
 
         return keras.ops.mean(x, axis=(1, 2)), gradient
 
@@ -75,8 +77,9 @@ def channel_max_and_mean(inputs):
         def gradient(of_largest, of_mean):
             is_largest = tf.cast(tf.equal(x, largest), x.dtype)
             ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
-            channels = tf.cast(tf.shape(x)[-1], x.dtype)
-            return is_largest * (of_largest / tf.cast(ties, x.dtype)) + of_mean / channels
+            shares = at_least_float32(of_largest) / ties
+            shift = at_least_float32(of_mean) / tf.cast(tf.shape(x)[-1], ties.dtype)
+            return is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype)
 
         return (largest, keras.ops.mean(x, axis=-1, keepdims=True)), gradient
 

@@ -1,5 +1,6 @@
 """What gates compute with, cheap to differentiate: maxima and means of maps, products with them."""
 
+import keras
 from keras import ops
 
 from keras_fmm.ops import kernels
@@ -53,7 +54,10 @@ def spatial_max(inputs):
     size = inputs.shape[1:3]
     if None in size or 0 in size or not kernels.is_native_tensorflow():
         return ops.max(inputs, axis=(1, 2))
-    return ops.reshape(ops.max_pool(inputs, size, padding="valid"), (-1, inputs.shape[3]))
+    return ops.reshape(
+        ops.max_pool(inputs, size, padding="valid", data_format="channels_last"),
+        (-1, inputs.shape[3]),
+    )
 
 
 def channel_max_and_mean(inputs):
@@ -96,6 +100,8 @@ def scale_channels(inputs, gate):
     [3.0, 3.0]
     """
     inputs, gate = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gate)
-    if kernels.is_native_tensorflow():
+    # A matrix product of a GPU may round float32 to fewer digits than a sum does.
+    on_cpu = keras.distribution.list_devices()[0].startswith("cpu")
+    if kernels.is_native_tensorflow() and on_cpu:
         return kernels.scale_channels(inputs, gate)
     return inputs * gate

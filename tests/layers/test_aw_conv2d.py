@@ -336,6 +336,7 @@ def test_the_reference_cannot_be_trained_under_xla_on_tensorflow_as_its_docstrin
         ({"use_residual": False, "use_bias": False}, 0.5),
         ({"attention_activation": "tanh", "activation": "relu"}, 1.0),
         ({"attention_activation": "exponential", "dtype": "mixed_float16"}, 2.0),
+        ({"attention_activation": "softmax"}, 1 + 1 / 6),
     ],
 )
 def test_starts_as_a_convolution(arguments, factor):

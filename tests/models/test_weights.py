@@ -164,6 +164,36 @@ def test_what_is_no_source(tmp_path):
         models.load_weights(model, "imagenet")
 
 
+def test_two_layers_of_one_name_are_refused():
+    inputs = keras.Input((8, 8, 3))
+    both = [small("wide_resnet", include_top=False, name=name)(inputs) for name in ("one", "two")]
+    model = keras.Model(inputs, keras.layers.Add()(both))
+    with pytest.raises(ValueError, match="must have names of their own.*'stem_conv' twice"):
+        models.load_weights(model, small("wide_resnet", include_top=False))
+
+
+def test_bfloat16_weights(tmp_path):
+    keras.config.set_dtype_policy("bfloat16")
+    model = randomised(small("wide_resnet"))
+    model.save(tmp_path / "model.keras")
+    keras.config.set_dtype_policy("float32")
+    other = small("wide_resnet")
+    models.load_weights(other, tmp_path / "model.keras")
+    for value, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(value, np.asarray(expected).astype("float32"))
+
+
+def test_a_legacy_file_of_a_batch_norm_with_one_variable_frozen(tmp_path):
+    model = randomised(small("wide_resnet"))
+    model.get_layer("head_bn").gamma.trainable = False
+    model.save(tmp_path / "model.h5")
+    other = small("wide_resnet")
+    models.load_weights(other, tmp_path / "model.h5")
+    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+        value, expected = (getattr(m.get_layer("head_bn"), name) for m in (other, model))
+        np.testing.assert_array_equal(value, expected)
+
+
 def test_a_file_without_the_layers_names_says_what_to_do(tmp_path):
     import h5py
 

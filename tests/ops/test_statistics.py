@@ -17,6 +17,23 @@ def test_spatial_max(shape):
     np.testing.assert_array_equal(spatial_max(x), expected)
 
 
+def test_maps_are_channels_last_whatever_keras_setting():
+    x = maps((2, 4, 4, 16))
+    keras.config.set_image_data_format("channels_first")
+    try:
+        np.testing.assert_array_equal(spatial_max(x), x.max(axis=(1, 2)))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+def test_the_mean_of_a_map_of_more_positions_than_float16_has_numbers():
+    def scaled(x):
+        return keras.ops.sum(keras.ops.cast(spatial_mean(x), "float32") * 1000)
+
+    (found,) = gradients.of_function(scaled, [np.zeros((1, 256, 257, 1), "float16")])
+    np.testing.assert_allclose(found, np.full(found.shape, 1000 / (256 * 257)), rtol=1e-3)
+
+
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
 def test_channel_max_and_mean(shape):
     x = maps(shape)

@@ -43,3 +43,11 @@ def test_a_row_by_hand():
     cells = recipe.cells(row, arguments)
     assert cells[:5] == ["Small", "`mobilenet`", f"{parameters / 1e6:.2f}", "1", "-0.79"]
     assert cells[6:] == ["", "", "By hand."]
+
+
+def test_a_smoke_run_leaves_the_page_alone():
+    assert recipe.output_path(recipe.Settings()) == pathlib.Path("docs/model_table.md")
+    assert recipe.output_path(recipe.Settings(smoke=True)) == pathlib.Path(
+        "runs/smoke/model_table.md"
+    )
+    assert recipe.output_path(recipe.Settings(smoke=True, output="my.md")) == pathlib.Path("my.md")

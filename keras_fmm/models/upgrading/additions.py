@@ -81,7 +81,8 @@ def start_as_identity(gate, shape):
     with contextlib.suppress(NotImplementedError):
         if start is not None:
             start()
-    example = np.random.default_rng(0).normal(size=[size or 8 for size in shape])
+    sizes = [shape[0] or 2, *(size or 8 for size in shape[1:])]
+    example = np.random.default_rng(0).standard_normal(sizes, dtype="float32")
     example = keras.ops.convert_to_tensor(example, gate.compute_dtype)
     outputs = gate(example)
     same = tuple(outputs.shape) == tuple(example.shape)
