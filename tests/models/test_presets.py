@@ -1,5 +1,6 @@
 """The sizes of the papers' networks, to the unit where a paper or another library gives it."""
 
+import functools
 import math
 
 import keras
@@ -37,18 +38,23 @@ ON_CIFAR100 = {
 }
 
 
+@functools.cache
+def preset_model(preset):
+    return models.from_preset(preset)
+
+
 def trainable(model):
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
 @pytest.mark.parametrize("preset", SIZES)
 def test_sizes_to_the_unit(preset):
-    assert trainable(models.from_preset(preset)) == SIZES[preset]
+    assert trainable(preset_model(preset)) == SIZES[preset]
 
 
 @pytest.mark.parametrize("preset", ROUNDED)
 def test_sizes_as_the_paper_rounds_them(preset):
-    assert round(trainable(models.from_preset(preset)) / 1e6, 2) == ROUNDED[preset]
+    assert round(trainable(preset_model(preset)) / 1e6, 2) == ROUNDED[preset]
 
 
 @pytest.mark.parametrize("preset", ON_CIFAR100)
@@ -70,7 +76,7 @@ MULTIPLY_ADDS = {
 @pytest.mark.parametrize("preset", MULTIPLY_ADDS)
 def test_multiply_adds_as_the_papers_round_them(preset):
     papers, digits = MULTIPLY_ADDS[preset]
-    assert round(analysis.flops(models.from_preset(preset)) / 1e9, digits) == papers
+    assert round(analysis.flops(preset_model(preset)) / 1e9, digits) == papers
 
 
 def test_multiply_adds_on_cifar():

@@ -11,13 +11,17 @@ from recipes import fine_tune as recipe
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
-    """A small classifier of 8x8 grey images, saved, with batch norms and residual branches."""
+    """A small classifier of 8x8 grey images, saved, with a batch norm and a residual branch."""
     path = tmp_path_factory.mktemp("source") / "source.keras"
-    model = models.WideResNet(10, 1, input_shape=(8, 8, 1), classes=5)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.moving_mean.assign(np.linspace(-0.1, 0.1, layer.moving_mean.shape[0]))
-    model.save(path)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name="stem_conv")(inputs)
+    branch = keras.layers.Conv2D(8, 3, padding="same", name="stage_conv")(x)
+    norm = keras.layers.BatchNormalization(name="stage_bn")
+    x = keras.layers.Add()([norm(branch), x])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    outputs = keras.layers.Dense(5, "softmax")(x)
+    norm.moving_mean.assign(np.linspace(-0.1, 0.1, 8))
+    keras.Model(inputs, outputs, name="small").save(path)
     return path
 
 
@@ -44,15 +48,15 @@ def test_runs_end_to_end(source, tmp_path):
     final = keras.models.load_model(tmp_path / "all_layers" / "best.keras")
     old = keras.models.load_model(source)
     convolution = {
-        name: np.asarray(model.get_layer("wide_resnet").get_layer("stage2_block1_conv2").kernel)
+        name: np.asarray(model.get_layer("small").get_layer("stage_conv").kernel)
         for name, model in (("first", first), ("final", final))
     }
     # Alone the new layers leave the old kernels as they were; the identity start divides them.
-    before = np.asarray(old.get_layer("stage2_block1_conv2").kernel)
+    before = np.asarray(old.get_layer("stage_conv").kernel)
     np.testing.assert_allclose(convolution["first"] * 1.5, before, rtol=1e-5)
     assert np.abs(convolution["final"] - convolution["first"]).max() > 1e-6
     for model in (first, final):
-        norm = model.get_layer("wide_resnet").get_layer("stage2_block1_bn1")
+        norm = model.get_layer("small").get_layer("stage_bn")
         for weight, other in zip(norm.weights, old.get_layer(norm.name).weights, strict=True):
             np.testing.assert_array_equal(weight, other)
 
