@@ -38,7 +38,7 @@ class Choices:
         get_convolution(self.convolution)
 
     def batch_norm(self, x, name):
-        # The momentum of the papers' own code, which is PyTorch's default.
+        # PyTorch's momentum, and that of AWConv2D; Keras' 0.99 lags behind a short training.
         layer = keras.layers.BatchNormalization(
             axis=channel_axis(), momentum=0.9, epsilon=self.epsilon, name=name
         )
@@ -97,7 +97,7 @@ def basic_block(x, filters, strides, name, choices):
 def _subsampled(x, strides, name):
     """Returns every `strides`-th row and column, all that a strided 1x1 convolution sees.
 
-    So branch and shortcut share one small map, and no strided 1x1 convolution is trained.
+    Branch and shortcut share this one small map; the numbers are those of strided convolutions.
     """
     if strides == 1:
         return x
