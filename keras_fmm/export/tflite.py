@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 
-from keras_fmm import checks, files
-from keras_fmm.export import float32, requirements
+from keras_fmm import checks, files, float32
+from keras_fmm.export import requirements
 
 # What the trial run puts where the file leaves a size open: networks for ImageNet accept 96.
 _TRIAL_SIZE = 96

@@ -77,8 +77,8 @@ def _with_float32(config):
 
 def _no_copy(model, reason):
     return ValueError(
-        "A model of half or mixed precision is rebuilt under float32 for TFLite, from its "
+        "A model of half or mixed precision is rebuilt under float32, from its "
         f"configuration. Received: model={model!r}, which cannot be rebuilt ({reason}). Make the "
         "model under the policy float32, copy the weights with "
-        "`model32.set_weights(model.get_weights())`, and export that."
+        "`model32.set_weights(model.get_weights())`, and take that."
     )

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_fmm import export
-from keras_fmm.export import float32
+from keras_fmm import export, float32
 from tests.export import toys
 
 

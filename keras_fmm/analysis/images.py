@@ -1,0 +1,143 @@
+"""The images given to a measurement: checked against the model, and taken in batches."""
+
+import warnings
+
+import keras
+import numpy as np
+
+from keras_fmm.analysis.logits import check_model
+
+# Scaled images spread less than this where they were scaled before, and more than that where
+# they never are: an image of 0..1 that is divided by 255 spreads by 0.004 at most.
+_LEAST_SPREAD = 0.02
+_GREATEST_VALUE = 20.0
+
+
+def checked_images(model, images):
+    """Returns `images` as a float32 array that fits the model.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input.
+        images: array of numbers, `(n, height, width, channels)` or what the model takes, n >= 1.
+
+    Raises:
+        TypeError: `images` holds no numbers.
+        ValueError: the model is subclassed or has several inputs; the images are none, do not fit
+            its input, or hold a NaN or an infinity.
+
+    Warns:
+        UserWarning: the model begins with a `Rescaling` or `Normalization` layer, after which the
+            images are far from what such a layer gives.
+    """
+    check_model(model)
+    if len(model.inputs) != 1:
+        raise ValueError(
+            "`model` must have one input, the images. "
+            f"Received: {len(model.inputs)} inputs of the model {model.name!r}."
+        )
+    images = np.asarray(images)
+    if images.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`images` must be an array of numbers. Received: images of dtype {images.dtype}"
+        )
+    images = images.astype("float32")
+    expected = model.inputs[0].shape
+    fits = len(images.shape) == len(expected) and all(
+        size in (None, given) for size, given in zip(expected[1:], images.shape[1:], strict=True)
+    )
+    if not fits or not len(images):
+        raise ValueError(
+            f"`images` must be a batch of what the model takes, {expected}, of at least one. "
+            f"Received: images of shape {images.shape}. A single image needs an axis for the "
+            "batch: `images[None]`."
+        )
+    bad = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            "`images` must be finite. "
+            f"Received: a NaN or an infinity in {len(bad)} of {len(images)} images, first in "
+            f"images[{bad[0]}]."
+        )
+    _warn_of_range(model, images)
+    return images
+
+
+def checked_classes(model, images, class_index):
+    """Returns one class for each image, an int array.
+
+    Args:
+        model: gives logits, `(n, classes)`.
+        images: float32 array.
+        class_index: int, one for all; array of ints, one for each; or None for the class that the
+            model predicts.
+
+    Raises:
+        TypeError: `class_index` is no integer.
+        ValueError: it is not among the classes, or there is not one for each image.
+    """
+    shape = model.outputs[0].shape
+    if len(shape) != 2:
+        raise ValueError(
+            "`model` must give one score for each class, (batch, classes). "
+            f"Received: outputs of shape {shape}."
+        )
+    if class_index is None:
+        return over_batches(lambda x: np.argmax(model.predict_on_batch(x), -1), [images])
+    classes = np.asarray(class_index)
+    if classes.dtype.kind not in "iu":
+        raise TypeError(
+            "`class_index` must be an integer, an array of them or None. "
+            f"Received: class_index={class_index!r}"
+        )
+    if classes.shape not in ((), (len(images),)):
+        raise ValueError(
+            "`class_index` must be one integer, or one for each image. "
+            f"Received: shape {classes.shape} for {len(images)} images."
+        )
+    if classes.min() < 0 or classes.max() >= shape[-1]:
+        raise ValueError(
+            f"`class_index` must be from 0 to {shape[-1] - 1}. Received: class_index={class_index}"
+        )
+    return np.broadcast_to(classes, (len(images),)).astype("int32")
+
+
+def over_batches(function, arrays, batch_size=128, verbose=0):
+    """Returns what a function gives for arrays of one length, batch after batch, put together.
+
+    Args:
+        function: of a batch of each array, to an array or a structure (list, dict) of arrays with
+            the batch first.
+        arrays: list of arrays.
+        batch_size: int, at least 1.
+        verbose: 0 or 1; 1 shows a progress bar.
+
+    Returns:
+        The structure of whole NumPy arrays.
+    """
+    count = len(arrays[0])
+    progress = keras.utils.Progbar(count, verbose=verbose, unit_name="image")
+    parts = []
+    for start in range(0, count, batch_size):
+        result = function(*(array[start : start + batch_size] for array in arrays))
+        parts.append(keras.tree.map_structure(np.asarray, result))
+        progress.add(min(batch_size, count - start))
+    return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
+
+
+def _warn_of_range(model, images):
+    for layer in model._flatten_layers():
+        if not isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
+            continue
+        if not any(node.input_tensors[0] is model.inputs[0] for node in layer._inbound_nodes):
+            continue
+        scaled = np.asarray(layer(images[:100]))
+        spread, greatest = float(np.std(scaled)), float(np.abs(scaled).max())
+        too_flat = images.std() > 0 and spread < _LEAST_SPREAD
+        if too_flat or greatest > _GREATEST_VALUE:
+            warnings.warn(
+                "`images` should be in the range that the model was trained on. Received: images "
+                f"from {images.min():.3g} to {images.max():.3g}, which the model's layer "
+                f"{layer.name!r} scales to a spread of {spread:.2g} and values up to "
+                f"{greatest:.2g}. Give images as they are stored (0 to 255 for most), not scaled.",
+                stacklevel=4,
+            )
