@@ -1,0 +1,184 @@
+"""What was measured of several candidates with several seeds: kept in a file, and tested.
+
+The file is rewritten after each trial; what it holds already is not measured again. It has a part
+for each dataset and schedule, so that a longer schedule stands beside the shorter one.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+from scipy import stats
+
+from keras_fmm import files, training
+from recipes.settings import output_path, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every comparison can be asked for."""
+
+    dataset: str = setting("mnist", "`digits`, or a name of tensorflow-datasets")
+    data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    seeds: int = setting(3, "how many seeds, from 0 on", minimum=1)
+    epochs: int = setting(10, "passes over train", minimum=1)
+    smoke: bool = setting(False, "two seeds of one epoch of three steps on digits")
+
+
+def resolved(settings):
+    """Returns the settings, those of a smoke run where that is asked for."""
+    if settings.smoke:
+        return dataclasses.replace(settings, dataset="digits", seeds=2, epochs=1)
+    return settings
+
+
+def measured(settings, fixed, candidates, measure):
+    """Measures each candidate with each seed that the file does not have yet.
+
+    Args:
+        settings: `Settings`, with `output`.
+        fixed: dict that JSON can hold: what was decided before and holds for all trials. A part
+            of the file that was measured under another is refused.
+        candidates: sequence of str.
+        measure: function of a candidate and a seed to a dict that JSON can hold.
+
+    Returns:
+        The part's content, a dict: "fixed"; "environments" (distinct ones); "trials" by candidate
+        and by seed (a str), each what `measure` returned and the index of its environment.
+    """
+    path = output_path(settings)
+    if settings.smoke:
+        path.unlink(missing_ok=True)
+    name = part_name(settings)
+    for seed in range(settings.seeds):
+        for candidate in candidates:
+            part = read(path).get(name) or {"fixed": fixed, "environments": [], "trials": {}}
+            if part["fixed"] != json.loads(json.dumps(fixed)):
+                raise ValueError(
+                    f"{path} must have been measured under the same settings to be continued. "
+                    f"Received: {fixed}, where its part {name!r} has {part['fixed']}. "
+                    "Give another `output`."
+                )
+            if str(seed) in part["trials"].get(candidate, {}):
+                continue
+            found = measure(candidate, seed)
+            # Read anew: another process may have written another part meanwhile.
+            content = read(path)
+            part = content.setdefault(name, part)
+            here = training.environment()
+            if here not in part["environments"]:
+                part["environments"].append(here)
+            found["environment"] = part["environments"].index(here)
+            part["trials"].setdefault(candidate, {})[str(seed)] = found
+            write(path, content)
+    return read(path)[name]
+
+
+def part_name(settings):
+    epochs = "epoch" if settings.epochs == 1 else "epochs"
+    return f"{settings.dataset}, {settings.epochs} {epochs}"
+
+
+def read(path):
+    """Returns the file's content by part, a dict; empty where there is no file."""
+    path = pathlib.Path(path)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(path, content):
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def conclude(settings, conclusions):
+    """Puts what follows from a part's trials beside them: summaries, tests, the paper's figures."""
+    path = output_path(settings)
+    content = read(path)
+    content[part_name(settings)].update(conclusions)
+    write(path, content)
+    return content[part_name(settings)]
+
+
+def values(part, candidate, metric, seeds=None):
+    """Returns one metric of a candidate's trials, a float64 array in the order of the seeds.
+
+    Args:
+        part: dict, of `measured`.
+        candidate: str.
+        metric: str, a key of each trial.
+        seeds: sequence of str, which; None for all there are.
+    """
+    trials = part["trials"][candidate]
+    seeds = sorted(trials, key=int) if seeds is None else seeds
+    return np.array([trials[seed][metric] for seed in seeds], "float64")
+
+
+def paired(part, candidate, other, metric):
+    """Returns the metric of two candidates over the seeds that both have, two arrays."""
+    trials = part["trials"]
+    seeds = sorted(set(trials[candidate]) & set(trials[other]), key=int)
+    return values(part, candidate, metric, seeds), values(part, other, metric, seeds)
+
+
+def summary(numbers):
+    """Returns mean, standard deviation, n and the 95 % interval of the mean (Student's t), a dict.
+
+    One number has neither a deviation nor an interval: they are None.
+    """
+    numbers = np.asarray(numbers, "float64")
+    found = {"mean": float(numbers.mean()), "standard_deviation": None, "n": len(numbers)}
+    if len(numbers) > 1:
+        found["standard_deviation"] = float(numbers.std(ddof=1))
+    return {**found, "confidence_95": _interval(numbers)}
+
+
+def paired_test(ours, theirs):
+    """Returns the mean difference of pairs, its 95 % interval and the t-test's two-sided p, a dict.
+
+    Fewer than two pairs, or differences that are all the same, have no test: None.
+    """
+    differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
+    p_value = None
+    if len(differences) > 1 and differences.std() > 0:
+        p_value = float(stats.ttest_1samp(differences, 0).pvalue)
+    return {
+        "difference": float(differences.mean()),
+        "confidence_95": _interval(differences),
+        "p_value": p_value,
+        "n": len(differences),
+    }
+
+
+def equivalence_test(ours, theirs, margin):
+    """Returns the same for the claim that the difference is less than a margin either way.
+
+    Two one-sided t-tests of the pairs' differences against -margin and +margin (TOST): "p_value"
+    is the larger of the two, and a small one says that they are equivalent.
+    """
+    differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
+    found = {**paired_test(ours, theirs), "margin": margin, "p_value": None}
+    if len(differences) > 1 and differences.std() > 0:
+        above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
+        below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
+        found["p_value"] = float(max(above, below))
+    return found
+
+
+def is_flat(curve):
+    """Whether a curve of accuracies (0 to 1) has stopped rising.
+
+    It has if the mean of its last fifth is less than 0.002 above that of the fifth before; fewer
+    than ten epochs are never flat.
+    """
+    fifth = len(curve) // 5
+    if len(curve) < 10:
+        return False
+    return bool(np.mean(curve[-fifth:]) - np.mean(curve[-2 * fifth : -fifth]) < 0.002)
+
+
+def _interval(numbers):
+    if len(numbers) < 2:
+        return None
+    half = stats.sem(numbers) * stats.t.ppf(0.975, len(numbers) - 1)
+    return [float(numbers.mean() - half), float(numbers.mean() + half)]

@@ -1,0 +1,166 @@
+"""A trial: one network trained with one seed, resumable; what the recipes that compare share.
+
+A trial's folder under runs/trials is named for what it trains, so that recipes which need the same
+network share it. Its order of the data and its augmentation in an epoch follow from the seed and
+the epoch's number alone, so that a stopped trial loses at most the epoch it was in. Neither
+tf.data nor TensorFlow is needed: trials run on JAX too.
+"""
+
+import dataclasses
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+
+from keras_fmm import training
+
+FOLDER = pathlib.Path("runs/trials")
+SMOKE_FOLDER = pathlib.Path("runs/smoke/trials")
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How a network is trained: SGD with momentum at a constant rate, the last epoch taken.
+
+    Attributes:
+        epochs: int.
+        batch_size: int; a last batch that is not full is left out.
+        learning_rate, momentum: floats, of SGD.
+        weight_decay: float, of SGD, decoupled; None without.
+        mixup_alpha: float, of `keras.layers.MixUp`; 0 without.
+        smoke: bool, three steps an epoch, to see that all of it runs.
+    """
+
+    epochs: int
+    batch_size: int = 400
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float | None = None
+    mixup_alpha: float = 0.0
+    smoke: bool = False
+
+
+class Batches(keras.utils.PyDataset):
+    """Shuffled batches of arrays for `model.fit`, the same in an epoch whatever ran before it.
+
+    Args:
+        images: float32 array `(n, height, width, channels)`.
+        labels: float32 array `(n, classes)`, one-hot.
+        schedule: `Schedule`.
+        seed: int.
+        initial_epoch: int, the epoch it begins with.
+    """
+
+    def __init__(self, images, labels, schedule, seed, initial_epoch=0):
+        super().__init__()
+        self._images = images
+        self._labels = labels
+        self._schedule = schedule
+        self._seed = seed
+        self._epoch = initial_epoch
+        self._mixup = None
+        if schedule.mixup_alpha:
+            self._mixup = keras.layers.MixUp(schedule.mixup_alpha)
+        self._shuffle()
+
+    def __len__(self):
+        steps = len(self._images) // self._schedule.batch_size
+        return min(steps, 3) if self._schedule.smoke else steps
+
+    def __getitem__(self, index):
+        size = self._schedule.batch_size
+        rows = self._order[index * size : (index + 1) * size]
+        images, labels = self._images[rows], self._labels[rows]
+        if self._mixup is None:
+            return images, labels
+        seed = self._mixup_seeds[index]
+        drawn = self._mixup.get_random_transformation(images, seed=int(seed))
+        images = self._mixup.transform_images(images, drawn)
+        labels = self._mixup.transform_labels(labels, drawn)
+        return keras.ops.convert_to_numpy(images), keras.ops.convert_to_numpy(labels)
+
+    def on_epoch_end(self):
+        self._epoch += 1
+        self._shuffle()
+
+    def _shuffle(self):
+        rng = np.random.default_rng((self._seed, self._epoch))
+        self._order = rng.permutation(len(self._images))
+        self._mixup_seeds = rng.integers(2**31, size=len(self))
+
+
+def trained(name, build, dataset, schedule, seed):
+    """Trains one network, or goes on doing so, and scores it.
+
+    Args:
+        name: str, what `build` builds; part of the folder's name.
+        build: function of `input_shape` and `classes` that returns a `keras.Model` of softmax
+            outputs for images of 0 to 1.
+        dataset: `data.ImageDataset`.
+        schedule: `Schedule`.
+        seed: int, of the weights and the order of the data.
+
+    Returns:
+        The model with the weights of the last epoch, and a dict: "test_accuracy", "test_loss",
+        "train_accuracy" (of the last epoch, as it was trained), "val_accuracy" (a list, an
+        epoch each), "seconds_per_epoch" (their median).
+    """
+    keras.utils.set_random_seed(seed)
+    model = build(input_shape=dataset.input_shape, classes=dataset.classes)
+    model.compile(
+        keras.optimizers.SGD(
+            schedule.learning_rate, schedule.momentum, weight_decay=schedule.weight_decay
+        ),
+        "categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    parts = [name, dataset.name, f"seed{seed}"]
+    if schedule.mixup_alpha:
+        parts.insert(1, f"mixup{schedule.mixup_alpha}")
+    folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
+    if schedule.smoke:
+        shutil.rmtree(folder, ignore_errors=True)
+    config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
+    run = training.Run(folder, config, resumable=["epochs"])
+    _fit(model, run, dataset, schedule, seed)
+    loss, accuracy = model.evaluate(*examples(dataset, "test"), batch_size=500, verbose=0)
+    run.finish({"test_loss": loss, "test_accuracy": accuracy})
+    history = run.record["history"]
+    return model, {
+        "test_accuracy": round(accuracy, 5),
+        "test_loss": round(loss, 5),
+        "train_accuracy": round(history["accuracy"][-1], 5),
+        "val_accuracy": [round(value, 5) for value in history["val_accuracy"]],
+        "seconds_per_epoch": round(float(np.median(run.record["seconds_per_epoch"])), 1),
+    }
+
+
+def _fit(model, run, dataset, schedule, seed):
+    initial_epoch = run.restore(model)
+    if initial_epoch > schedule.epochs:
+        raise ValueError(
+            "`epochs` must not be fewer than the trial already has. Received: "
+            f"epochs={schedule.epochs} for {run.workdir}, which has {initial_epoch}. Move the "
+            "folder away to train anew."
+        )
+    if initial_epoch < schedule.epochs:
+        print(f"{run.workdir}: from epoch {initial_epoch} to {schedule.epochs}", flush=True)
+        model.fit(
+            Batches(*examples(dataset, "train"), schedule, seed, initial_epoch),
+            validation_data=examples(dataset, "validation"),
+            validation_batch_size=500,
+            initial_epoch=initial_epoch,
+            epochs=schedule.epochs,
+            # `Batches` shuffles, by the epoch's number.
+            shuffle=False,
+            callbacks=run.callbacks(),
+            verbose=2,
+        )
+
+
+def examples(dataset, split):
+    """Returns the images of a split, float32 in 0 to 1, and its labels, one-hot."""
+    images, labels = dataset.arrays(split)
+    labels = keras.utils.to_categorical(labels, dataset.classes).astype("float32")
+    return images.astype("float32") / 255, labels

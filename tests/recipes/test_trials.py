@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from keras_fmm import data, models
+from recipes import trials
+
+RNG = np.random.default_rng(0)
+
+
+def build(**arguments):
+    return models.ToyCNN(attention="squeeze_excite", **arguments)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def small(size=200):
+    images, labels = trials.examples(data.load("digits"), "train")
+    assert images.dtype == labels.dtype == "float32" and images.max() == 1
+    return images[:size], labels[:size]
+
+
+def weights(model):
+    return [np.asarray(weight) for weight in model.weights]
+
+
+@pytest.mark.parametrize("mixup_alpha", [0.0, 0.4])
+def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
+    dataset = data.load("digits")
+
+    def run(epochs):
+        schedule = trials.Schedule(epochs, batch_size=300, mixup_alpha=mixup_alpha)
+        return trials.trained("gated", build, dataset, schedule, seed=3)
+
+    whole, found = run(2)
+    assert len(found["val_accuracy"]) == 2
+    trials.FOLDER.rename("elsewhere")
+    run(1)
+    resumed, again = run(2)
+    for here_, there in zip(weights(resumed), weights(whole), strict=True):
+        np.testing.assert_array_equal(here_, there)
+    del found["seconds_per_epoch"], again["seconds_per_epoch"]
+    assert again == found
+    with pytest.raises(ValueError, match="fewer than the trial already has. Received: epochs=1"):
+        run(1)
+
+
+def test_batches_of_an_epoch_are_a_new_permutation():
+    images, labels = small()
+    images[:, 0, 0, 0] = np.arange(200)
+    schedule = trials.Schedule(epochs=2, batch_size=60)
+    batches = trials.Batches(images, labels, schedule, seed=0)
+
+    def epoch(batches):
+        return np.concatenate([batches[i][0][:, 0, 0, 0] for i in range(len(batches))])
+
+    first = epoch(batches)
+    assert len(first) == 180 and len(set(first)) == 180
+    batches.on_epoch_end()
+    second = epoch(batches)
+    assert (first != second).any()
+    np.testing.assert_array_equal(
+        epoch(trials.Batches(images, labels, schedule, seed=0, initial_epoch=1)), second
+    )
+
+
+def test_mixup_mixes_images_and_labels_alike():
+    images, labels = small()
+    # Each image says what its label is.
+    images[:] = (labels * np.arange(10)).sum(-1)[:, None, None, None]
+    schedule = trials.Schedule(epochs=1, batch_size=100, mixup_alpha=0.4)
+    mixed, mixed_labels = trials.Batches(images, labels, schedule, seed=0)[0]
+    np.testing.assert_allclose(mixed_labels.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], (mixed_labels * np.arange(10)).sum(-1), atol=1e-4)
+    assert ((mixed_labels.max(-1) < 0.999).mean()) > 0.3
