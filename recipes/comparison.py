@@ -33,7 +33,7 @@ def resolved(settings):
     return settings
 
 
-def measured(settings, fixed, candidates, measure):
+def measured(settings, fixed, candidates, measure, variant=None):
     """Measures each candidate with each seed that the file does not have yet.
 
     Args:
@@ -42,6 +42,7 @@ def measured(settings, fixed, candidates, measure):
             of the file that was measured under another is refused.
         candidates: sequence of str.
         measure: function of a candidate and a seed to a dict that JSON can hold.
+        variant: str, what a recipe measures of several, such as the network; or None.
 
     Returns:
         The part's content, a dict: "fixed"; "environments" (distinct ones); "trials" by candidate
@@ -50,7 +51,7 @@ def measured(settings, fixed, candidates, measure):
     path = output_path(settings)
     if settings.smoke:
         path.unlink(missing_ok=True)
-    name = part_name(settings)
+    name = part_name(settings, variant)
     for seed in range(settings.seeds):
         for candidate in candidates:
             part = read(path).get(name) or {"fixed": fixed, "environments": [], "trials": {}}
@@ -75,9 +76,10 @@ def measured(settings, fixed, candidates, measure):
     return read(path)[name]
 
 
-def part_name(settings):
-    epochs = "epoch" if settings.epochs == 1 else "epochs"
-    return f"{settings.dataset}, {settings.epochs} {epochs}"
+def part_name(settings, variant=None):
+    """Returns the name of a part: the dataset, the variant where there is one, the epochs."""
+    epochs = f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}"
+    return ", ".join(filter(None, (settings.dataset, variant, epochs)))
 
 
 def read(path):
@@ -88,16 +90,17 @@ def read(path):
 
 def write(path, content):
     with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def conclude(settings, conclusions):
+def conclude(settings, conclusions, variant=None):
     """Puts what follows from a part's trials beside them: summaries, tests, the paper's figures."""
     path = output_path(settings)
     content = read(path)
-    content[part_name(settings)].update(conclusions)
+    part = content[part_name(settings, variant)]
+    part.update(conclusions)
     write(path, content)
-    return content[part_name(settings)]
+    return part
 
 
 def values(part, candidate, metric, seeds=None):

@@ -21,11 +21,9 @@ Measured: recipes/results/multiplication_is_the_key.json and docs/reproduction.m
 
 import dataclasses
 
-import numpy as np
-
-from keras_fmm import data, layers, models, plots
-from recipes import comparison, trials
-from recipes.settings import output_path, setting, start
+from keras_fmm import data, layers, models
+from recipes import accuracy, comparison, trials
+from recipes.settings import setting, start
 
 ATTENTIONS = {
     "CNN": None,
@@ -57,20 +55,14 @@ def main(settings):
         return trials.trained(candidate, builder(candidate), dataset, schedule, seed)[1]
 
     part = comparison.measured(settings, dataclasses.asdict(schedule), ATTENTIONS, measure)
-    accuracies = {name: 100 * comparison.values(part, name, "test_accuracy") for name in ATTENTIONS}
-    part = comparison.conclude(
-        settings,
-        {
-            "accuracy_percent": {n: comparison.summary(v) for n, v in accuracies.items()},
-            "paper_percent": PAPER.get(settings.dataset),
-            "am_minus": {
-                name: scaled_test(part, "AM", name) for name in ATTENTIONS if name != "AM"
-            },
-            "flat": {name: all_flat(part, name) for name in ATTENTIONS},
-        },
-    )
-    draw(part, settings)
-    print(markdown(part))
+    others = [name for name in ATTENTIONS if name != "AM"]
+    conclusions = {
+        **accuracy.conclusions(part, PAPER.get(settings.dataset)),
+        "tests": {f"AM minus {other}": accuracy.test(part, "AM", other) for other in others},
+    }
+    part = comparison.conclude(settings, conclusions)
+    accuracy.draw(part, settings)
+    print(accuracy.markdown(part))
     return part
 
 
@@ -81,66 +73,6 @@ def builder(candidate):
         return models.ToyCNN(attention=ATTENTIONS[candidate], **arguments)
 
     return build
-
-
-def scaled_test(part, candidate, other):
-    """Returns the paired test of two candidates' accuracies, in percentage points."""
-    ours, theirs = comparison.paired(part, candidate, other, "test_accuracy")
-    return comparison.paired_test(100 * ours, 100 * theirs)
-
-
-def all_flat(part, candidate):
-    """Whether the validation curves of all of a candidate's trials have stopped rising."""
-    return all(comparison.is_flat(t["val_accuracy"]) for t in part["trials"][candidate].values())
-
-
-def draw(part, settings):
-    """Writes the mean curves of accuracy on validation beside the results."""
-    curves = {
-        name: {
-            "val_accuracy": np.mean([trial["val_accuracy"] for trial in trials.values()], axis=0)
-        }
-        for name, trials in part["trials"].items()
-    }
-    path = output_path(settings)
-    figure = plots.training_curves(curves, metrics=["accuracy"])
-    plots.save_figure(figure, path.with_name(f"{path.stem}_{settings.dataset}.png"))
-
-
-def markdown(part):
-    """Returns the table: a row a candidate, ours, the paper's and the test against AM."""
-    lines = [
-        "| | ours, mean ± standard deviation (n) | 95 % interval | paper | AM minus it, p |",
-        "|---|---|---|---|---|",
-    ]
-    for name, row in part["accuracy_percent"].items():
-        paper = (part["paper_percent"] or {}).get(name)
-        lines.append(
-            f"| {name} | {mean_and_spread(row)} | {interval(row)} "
-            f"| {'-' if paper is None else f'{paper:.2f}'} | {difference(part['am_minus'], name)} |"
-        )
-    return "\n".join(lines)
-
-
-def mean_and_spread(row, digits=2):
-    spread = row["standard_deviation"]
-    shown = "" if spread is None else f" ± {spread:.{digits}f}"
-    return f"{row['mean']:.{digits}f}{shown} ({row['n']})"
-
-
-def interval(row, digits=2):
-    if row["confidence_95"] is None:
-        return "-"
-    low, high = row["confidence_95"]
-    return f"{low:.{digits}f} to {high:.{digits}f}"
-
-
-def difference(tests, name):
-    if name not in tests:
-        return "-"
-    test = tests[name]
-    p_value = "-" if test["p_value"] is None else f"{test['p_value']:.3f}"
-    return f"{test['difference']:+.2f}, p = {p_value}"
 
 
 if __name__ == "__main__":

@@ -54,7 +54,9 @@ def test_pairs_are_of_the_seeds_that_both_have():
 def test_summary_by_hand():
     # Mean 2, deviation 1, standard error 1 / sqrt(3); t for 2 degrees of freedom is 4.30265.
     found = comparison.summary([1, 2, 3])
-    assert found["mean"] == 2 and found["standard_deviation"] == 1 and found["n"] == 3
+    assert found["mean"] == 2
+    assert found["standard_deviation"] == 1
+    assert found["n"] == 3
     half = 4.30265 / math.sqrt(3)
     np.testing.assert_allclose(found["confidence_95"], [2 - half, 2 + half], rtol=1e-5)
     one = comparison.summary([7])
@@ -67,7 +69,8 @@ def test_paired_test_by_hand():
     t = 2 * math.sqrt(3)
     p_value = 1 - t / math.sqrt(2 + t**2)
     found = comparison.paired_test([2, 4, 6], [1, 2, 3])
-    assert found["difference"] == 2 and found["n"] == 3
+    assert found["difference"] == 2
+    assert found["n"] == 3
     assert found["p_value"] == pytest.approx(p_value)
     assert comparison.paired_test([2, 3], [1, 2])["p_value"] is None
     assert comparison.paired_test([2], [1])["p_value"] is None

@@ -18,7 +18,8 @@ def here(tmp_path, monkeypatch):
 
 def small(size=200):
     images, labels = trials.examples(data.load("digits"), "train")
-    assert images.dtype == labels.dtype == "float32" and images.max() == 1
+    assert images.dtype == labels.dtype == "float32"
+    assert images.max() == 1
     return images[:size], labels[:size]
 
 
@@ -57,7 +58,8 @@ def test_batches_of_an_epoch_are_a_new_permutation():
         return np.concatenate([batches[i][0][:, 0, 0, 0] for i in range(len(batches))])
 
     first = epoch(batches)
-    assert len(first) == 180 and len(set(first)) == 180
+    assert len(first) == 180
+    assert len(set(first)) == 180
     batches.on_epoch_end()
     second = epoch(batches)
     assert (first != second).any()

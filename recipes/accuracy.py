@@ -1,0 +1,86 @@
+"""Accuracies of candidates over several seeds: what follows from them, a table and a picture."""
+
+import numpy as np
+
+from keras_fmm import plots
+from recipes import comparison
+from recipes.settings import output_path
+
+
+def percent(part, candidate):
+    """Returns a candidate's accuracies on test in percent, an array in the order of the seeds."""
+    return 100 * comparison.values(part, candidate, "test_accuracy")
+
+
+def conclusions(part, paper):
+    """Returns what every comparison of accuracies concludes, a dict.
+
+    Args:
+        part: dict, of `comparison.measured`.
+        paper: dict by candidate of the paper's figure in percent, or None.
+    """
+    return {
+        "accuracy_percent": {
+            name: comparison.summary(percent(part, name)) for name in part["trials"]
+        },
+        "paper_percent": paper,
+        # Whether the curves on validation of all of a candidate's trials have stopped rising.
+        "flat": {
+            name: all(comparison.is_flat(trial["val_accuracy"]) for trial in trials.values())
+            for name, trials in part["trials"].items()
+        },
+    }
+
+
+def test(part, candidate, other):
+    """Returns the paired test of two candidates' accuracies, in percentage points."""
+    ours, theirs = comparison.paired(part, candidate, other, "test_accuracy")
+    return comparison.paired_test(100 * ours, 100 * theirs)
+
+
+def equivalence(part, candidate, other, margin):
+    """Returns the test that two candidates differ by less than a margin in percentage points."""
+    ours, theirs = comparison.paired(part, candidate, other, "test_accuracy")
+    return comparison.equivalence_test(100 * ours, 100 * theirs, margin)
+
+
+def draw(part, settings, variant=None):
+    """Writes the curves on validation, each the mean over the seeds, beside the results."""
+    curves = {
+        name: {"val_accuracy": np.mean([t["val_accuracy"] for t in trials.values()], axis=0)}
+        for name, trials in part["trials"].items()
+    }
+    path = output_path(settings)
+    figure = plots.training_curves(curves, metrics=["accuracy"])
+    name = "_".join(filter(None, (path.stem, settings.dataset, variant)))
+    plots.save_figure(figure, path.with_name(f"{name}.png"))
+
+
+def markdown(part):
+    """Returns two tables: the candidates with the paper's figures, and the tests."""
+    paper = part["paper_percent"] or {}
+    lines = ["| | accuracy, % (n) | 95 % interval | paper |", "|---|---|---|---|"]
+    for name, row in part["accuracy_percent"].items():
+        figure = f"{paper[name]:.2f}" if name in paper else "-"
+        lines.append(f"| {name} | {mean_and_spread(row)} | {interval(row)} | {figure} |")
+    lines += ["", "| difference | points | 95 % interval | p |", "|---|---|---|---|"]
+    for name, row in part["tests"].items():
+        p_value = "-" if row["p_value"] is None else f"{row['p_value']:.3f}"
+        margin = f" within ± {row['margin']}" if "margin" in row else ""
+        lines.append(f"| {name}{margin} | {row['difference']:+.2f} | {interval(row)} | {p_value} |")
+    return "\n".join(lines)
+
+
+def mean_and_spread(row, digits=2):
+    """Returns a summary's mean ± standard deviation and n, a str."""
+    spread = row["standard_deviation"]
+    shown = "" if spread is None else f" ± {spread:.{digits}f}"
+    return f"{row['mean']:.{digits}f}{shown} ({row['n']})"
+
+
+def interval(row, digits=2):
+    """Returns a summary's or a test's 95 % interval, a str."""
+    if row["confidence_95"] is None:
+        return "-"
+    low, high = row["confidence_95"]
+    return f"{low:.{digits}f} to {high:.{digits}f}"
