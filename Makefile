@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: demo test test-jax bench lint format clean
+.PHONY: demo test test-jax bench report lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -23,6 +23,9 @@ test-jax: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m recipes.benchmark_aw_conv
 	$(BIN)/python -m recipes.benchmark_models
+
+report: $(INSTALLED)
+	$(BIN)/python -m recipes.report
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -90,7 +90,7 @@ def accuracy_study(settings, dataset):
 def depth_study(settings, dataset):
     """Trains chains of each depth, and looks into the deepest before it is trained."""
     schedule = trials.Schedule(settings.epochs, batch_size=64, smoke=settings.smoke)
-    depths = (1, 8) if settings.smoke else DEPTHS
+    depths = (1, 2) if settings.smoke else DEPTHS
     candidates = [f"{residual} {depth}" for residual in RESIDUALS for depth in depths]
 
     def measure(candidate, seed):

@@ -8,7 +8,6 @@ tf.data nor TensorFlow is needed: trials run on JAX too.
 
 import dataclasses
 import pathlib
-import shutil
 
 import keras
 import numpy as np
@@ -119,8 +118,6 @@ def trained(name, build, dataset, schedule, seed):
     if schedule.mixup_alpha:
         parts.insert(1, f"mixup{schedule.mixup_alpha}")
     folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
-    if schedule.smoke:
-        shutil.rmtree(folder, ignore_errors=True)
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
     run = training.Run(folder, config, resumable=["epochs"])
     _fit(model, run, dataset, schedule, seed)
