@@ -82,7 +82,8 @@ def checked_classes(model, images, class_index):
             f"Received: outputs of shape {shape}."
         )
     if class_index is None:
-        return over_batches(lambda x: np.argmax(model.predict_on_batch(x), -1), [images])
+        # Not by `predict_on_batch`: TensorFlow warns where it is traced for model after model.
+        return over_batches(lambda x: np.argmax(model(x, training=False), -1), [images])
     classes = np.asarray(class_index)
     if classes.dtype.kind not in "iu":
         raise TypeError(

@@ -2,8 +2,18 @@
 
 from keras_fmm.plots.costs import cost_by_stage
 from keras_fmm.plots.curves import training_curves
+from keras_fmm.plots.grad_cam_callback import GradCAMCallback
+from keras_fmm.plots.heat_maps import heat_map_overlay
 from keras_fmm.plots.histograms import histograms
 from keras_fmm.plots.norms import norms_by_depth
 from keras_fmm.plots.saving import save_figure
 
-__all__ = ["cost_by_stage", "histograms", "norms_by_depth", "save_figure", "training_curves"]
+__all__ = [
+    "GradCAMCallback",
+    "cost_by_stage",
+    "heat_map_overlay",
+    "histograms",
+    "norms_by_depth",
+    "save_figure",
+    "training_curves",
+]

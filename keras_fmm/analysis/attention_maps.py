@@ -1,0 +1,79 @@
+"""What the gates of a model attend to."""
+
+import keras
+
+from keras_fmm import checks
+from keras_fmm.analysis.calls import flat_graph
+from keras_fmm.analysis.images import checked_images, over_batches
+from keras_fmm.analysis.logits import check_model
+from keras_fmm.float32 import as_float32
+
+
+def attention_maps(model, images, batch_size=128, verbose=0):
+    """Returns the map of every gate of a model, for each image.
+
+    A gate is any layer with a method `attention_map(inputs)`, as all attention layers of this
+    package have. Those in nested models are found, those inside a subclassed model or another
+    layer are not.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input.
+        images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
+        batch_size: int, the images that are run at once.
+        verbose: 0, or 1 for a progress bar.
+
+    Returns:
+        Dict of float32 NumPy arrays, by the layers' names in the order in which they run. One in
+        a nested model has a dotted name, "backbone.stage1_attention"; that of a later call of the
+        same layer ends in ":2", ":3" and so on. Each map is as the layer gives it, the images
+        first: for a `FeatureGate` it broadcasts against the gate's inputs, such as
+        `(n, 1, 1, channels)` or `(n, height, width, 1)`.
+
+    Raises:
+        TypeError: the images hold no numbers.
+        ValueError: the model has no gate, is subclassed or not built; the images do not fit it, or
+            are not finite.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fmm import models
+    >>> model = models.ToyCNN(input_shape=(8, 8, 3), attention="squeeze_excite")
+    >>> maps = attention_maps(model, np.zeros((5, 8, 8, 3)))
+    >>> list(maps)
+    ['stage1_attention', 'stage2_attention', 'stage3_attention']
+    >>> maps["stage2_attention"].shape
+    (5, 1, 1, 64)
+    """
+    check_model(model)
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    model = as_float32(model)
+    images = checked_images(model, images)
+    inputs, calls, _ = flat_graph(model)
+    gates = [call for call in calls if callable(getattr(call.layer, "attention_map", None))]
+    if not gates:
+        raise ValueError(
+            "`model` must have a gate: a layer with a method `attention_map`. "
+            f"Received: the model {model.name!r}, where neither it nor a model nested in it has "
+            "one. Build it with `attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
+        )
+    mapped = keras.Model(inputs, [_Map(gate.layer)(*gate.args, **gate.kwargs) for gate in gates])
+
+    def of_batch(images):
+        # Keras gives the output itself where there is one.
+        return keras.tree.flatten(mapped.predict_on_batch(images))
+
+    maps = over_batches(of_batch, [images], batch_size, verbose)
+    return {gate.path: found for gate, found in zip(gates, maps, strict=True)}
+
+
+class _Map(keras.Operation):
+    """Gives a gate's map; called symbolically, it keeps the gate from noting the call."""
+
+    def __init__(self, gate):
+        super().__init__()
+        self.gate = gate
+
+    def call(self, *args, **kwargs):
+        kwargs.pop("return_attention_map", None)
+        return self.gate.attention_map(*args, **kwargs)

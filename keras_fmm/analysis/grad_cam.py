@@ -1,0 +1,168 @@
+"""Grad-CAM on tf-explain's gradients, for any layer of a functional model, nested or not."""
+
+import collections
+import difflib
+import math
+import types
+
+import keras
+
+from keras_fmm import checks
+from keras_fmm.analysis.calls import flat_graph
+from keras_fmm.analysis.explaining import ChosenLogit, explainer
+from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
+from keras_fmm.analysis.logits import check_model, logits_model
+from keras_fmm.float32 import as_float32
+
+
+def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose=0):
+    """Returns where in each image a layer's features speak for a class.
+
+    `maps = relu(sum over c of w[c] * A[:, :, c])` with `w[c]` the mean over all positions of the
+    gradient of the class's logit by `A[:, :, c]`, `A` being the layer's output. The gradients are
+    not guided.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input that classifies; it may end in
+            a softmax, before which the logits are taken.
+        images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
+        class_index: int, one class for all images; array of ints, one for each; None, the class
+            that the model predicts for each.
+        layer: str, the name of the layer whose output is looked at; of one in a nested model with
+            dots, "resnet50.conv5_block3_out". None takes the last that gives a feature map, an
+            output of rank 4, of more than one position. A later call of the same layer is named
+            "name:2".
+        batch_size: int, the images that are run at once.
+        verbose: 0, or 1 for a progress bar.
+
+    Returns:
+        Float32 NumPy array `(n, h, w)` of the layer's height and width, at least 0. It is not
+        normalised: the sum over its positions, before the ReLU, is in units of the logit.
+
+    Raises:
+        ImportError: tf-explain is absent; it is in the extra `explain`.
+        TypeError: the images or the classes hold no numbers.
+        ValueError: there is no such layer or class, the layer gives no feature map or the logits
+            do not depend on it; the model is subclassed, not built or gives no scores; the images
+            do not fit it, or are not finite; or Keras does not run on TensorFlow.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fmm import models
+    >>> model = models.ToyCNN(input_shape=(8, 8, 3))
+    >>> grad_cam(model, np.random.rand(5, 8, 8, 3), layer="stage1_relu").shape
+    (5, 8, 8)
+
+    Reference:
+        Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+        Localization", equations 1 and 2. The heat maps in Ye, He, Wang, Li, "Towards
+        Understanding the Effectiveness of Attention Mechanism", are these.
+    """
+    check_model(model)
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    model = as_float32(model)
+    images = checked_images(model, images)
+    logits = logits_model(model)
+    inputs, calls, outputs = flat_graph(logits)
+    call = _last(calls, model) if layer is None else _named(calls, model, layer)
+    classes = checked_classes(logits, images, class_index)
+    heat_maps = _traced(inputs[0], call, _data_format(calls, call), outputs[0], images.shape)
+    return over_batches(heat_maps, [images, classes], batch_size, verbose)
+
+
+def _named(calls, model, path):
+    """Returns the call of this path in a model, among those of its logits."""
+    _, known, _ = flat_graph(model)
+    places = {call.path: place for place, call in enumerate(known)}
+    if path not in places:
+        close = difflib.get_close_matches(str(path), places, n=5, cutoff=0.4) or list(places)[-5:]
+        raise ValueError(
+            "`layer` must be the name of a layer, with dots inside a nested model. "
+            f"Received: layer={path!r} for the model {model.name!r}. Near it: {', '.join(close)}."
+        )
+    # Not by the path: where a nested model is cut to its logits, it has another name.
+    place = _numbered(known)[places[path]]
+    found = dict(zip(_numbered(calls), calls, strict=True)).get(place)
+    if found is None:
+        raise ValueError(
+            "`layer` must stand before the model's logits. "
+            f"Received: layer={path!r}, which gives them or comes after them. "
+            f"Take one before it, such as {_last(calls, model).path!r}."
+        )
+    if not _is_feature_map(found.output):
+        shape = getattr(found.output, "shape", "several outputs")
+        raise ValueError(
+            "`layer` must give feature maps, of rank 4. "
+            f"Received: layer={path!r}, which gives {shape}. "
+            f"Take a layer such as {_last(calls, model).path!r}."
+        )
+    return found
+
+
+def _numbered(calls):
+    """Returns for each call its layer's id and how many calls the layer had before it."""
+    counts = collections.Counter()
+    numbered = []
+    for call in calls:
+        numbered.append((id(call.layer), counts[id(call.layer)]))
+        counts[id(call.layer)] += 1
+    return numbered
+
+
+def _last(calls, model):
+    for call in reversed(calls):
+        if _is_feature_map(call.output):
+            sides = call.output.shape[1:3]
+            if _data_format(calls, call) == "channels_first":
+                sides = call.output.shape[2:4]
+            if None in sides or math.prod(sides) > 1:
+                return call
+    raise ValueError(
+        "`model` must have a layer that gives feature maps, of rank 4 and more than one position. "
+        f"Received: the model {model.name!r}, which has none before its logits."
+    )
+
+
+def _is_feature_map(output):
+    return isinstance(output, keras.KerasTensor) and len(output.shape) == 4
+
+
+def _data_format(calls, call):
+    """Returns the data format of a call's output, that of the last layer up to it that has one."""
+    for before in reversed(calls[: calls.index(call) + 1]):
+        if getattr(before.layer, "data_format", None) is not None:
+            return before.layer.data_format
+    return keras.config.image_data_format()
+
+
+def _traced(inputs, call, data_format, logits, shape):
+    """Returns a function of images and classes, traced once, that gives heat maps."""
+    grad_cam_of = explainer("grad_cam", "GradCAM")
+    import tensorflow as tf
+
+    chosen = ChosenLogit()
+    # All that tf-explain asks of a model. It could not find the layer of a nested one by name.
+    shown = types.SimpleNamespace(inputs=inputs, output=chosen(logits), get_layer=lambda name: call)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, *shape[1:])), tf.TensorSpec((None,), tf.int32)],
+        autograph=False,
+    )
+    def heat_maps(images, classes):
+        chosen.classes = classes
+        parts = grad_cam_of.get_gradients_and_filters(
+            shown, images, call.path, class_index=0, use_guided_grads=False
+        )
+        if parts[1] is None:
+            raise ValueError(
+                "The logits must depend on what `layer` gives, by way of its gradient. "
+                f"Received: layer={call.path!r}, after which there is none. Take a later one."
+            )
+        if data_format == "channels_first":
+            parts = [tf.transpose(part, (0, 2, 3, 1)) for part in parts]
+        return tf.nn.relu(tf.vectorized_map(lambda x: grad_cam_of.ponderate_output(*x), parts))
+
+    # Traced now: TensorFlow warns where a function that is made often is traced by being called.
+    traced = heat_maps.get_concrete_function()
+    return lambda images, classes: traced(tf.constant(images), tf.cast(classes, tf.int32))

@@ -1,0 +1,77 @@
+"""Integrated gradients on tf-explain's."""
+
+import numpy as np
+
+from keras_fmm import checks
+from keras_fmm.analysis.explaining import explainer
+from keras_fmm.analysis.images import checked_images
+from keras_fmm.analysis.mean_gradients import mean_gradients
+
+
+def integrated_gradients(
+    model, images, class_index=None, n_steps=50, baseline=0.0, batch_size=128, verbose=0
+):
+    """Returns what each number of an image adds to the class's logit, against a baseline.
+
+    `(image - baseline) * mean over k of gradient(baseline + k / (n_steps - 1) * (image -
+    baseline))`, k from 0 to `n_steps - 1`. Summed over the image that is the difference between
+    the logits of image and baseline, up to the error of the sum for an integral, which falls as
+    `1 / n_steps`.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input that classifies; it may end in
+            a softmax, before which the logits are taken.
+        images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
+        class_index: int, one class for all images; array of ints, one for each; None, the class
+            that the model predicts for each.
+        n_steps: int, at least 2, the points on the way from baseline to image, both included.
+        baseline: number, or array that broadcasts to an image: the image that shows nothing, in
+            the range of `images`. 0 is black for images as they are stored.
+        batch_size: int, the images that are run at once, steps counted; those of one image always
+            are.
+        verbose: 0, or 1 for a progress bar.
+
+    Returns:
+        Float32 NumPy array of the images' shape; of both signs.
+
+    Raises:
+        ImportError: tf-explain is absent; it is in the extra `explain`.
+        TypeError: the images or the classes hold no numbers.
+        ValueError: there is no such class; the baseline fits no image; the model is subclassed,
+            not built, gives no scores or takes integers; the images do not fit it, or are not
+            finite; or Keras does not run on TensorFlow.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> inputs = keras.Input((2, 2, 1))
+    >>> layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")
+    >>> model = keras.Model(inputs, layer(keras.layers.Flatten()(inputs)))
+    >>> image = np.array([1.0, 2.0, 3.0, 4.0]).reshape(1, 2, 2, 1)
+    >>> integrated_gradients(model, image).ravel().round(3).tolist()
+    [1.0, 2.0, 3.0, 4.0]
+
+    Reference:
+        Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", equations 1 and 3.
+        Differs from tf-explain, which leaves out the factor `image - baseline`.
+    """
+    explain = explainer("integrated_gradients", "IntegratedGradients")
+    n_steps = checks.integer("n_steps", n_steps, "an integer of at least 2", minimum=2)
+    images = checked_images(model, images)
+    baseline = np.asarray(baseline, "float32")
+    try:
+        fits = np.isfinite(np.broadcast_to(baseline, images.shape[1:])).all()
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            "`baseline` must be finite, a number or an array that broadcasts to an image. "
+            f"Received: baseline of shape {baseline.shape} for images of shape {images.shape}."
+        )
+
+    def path(images):
+        steps = explain.generate_linear_path(baseline, images, n_steps)
+        return np.stack(steps, axis=1, dtype="float32")
+
+    gradients = mean_gradients(model, images, class_index, path, n_steps, batch_size, verbose)
+    return gradients * (images - baseline)

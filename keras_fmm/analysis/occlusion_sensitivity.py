@@ -1,0 +1,98 @@
+"""What covering a part of an image takes from a class's logit."""
+
+import keras
+import numpy as np
+
+from keras_fmm import checks
+from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
+from keras_fmm.analysis.logits import check_model, logits_model
+from keras_fmm.float32 import as_float32
+
+
+def occlusion_sensitivity(
+    model, images, class_index=None, patch_size=8, value=None, batch_size=128, verbose=0
+):
+    """Returns how much the class's logit falls where a square of the image is covered.
+
+    `maps[:, i, j] = logit(images) - logit(images, rows i * p to (i + 1) * p and columns j * p to
+    (j + 1) * p covered)`, `p` being `patch_size`. The squares do not overlap; the last of a row
+    or column is cut at the image's edge.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input that classifies; it may end in
+            a softmax, before which the logits are taken.
+        images: array `(n, height, width, channels)`, or as `keras.config.image_data_format()`
+            says; float32 or integers.
+        class_index: int, one class for all images; array of ints, one for each; None, the class
+            that the model predicts for each image, uncovered.
+        patch_size: int, at least 1, the squares' side in pixels.
+        value: number that covers, in the range of `images`; None for the mean of each image and
+            channel.
+        batch_size: int, the images that are run at once.
+        verbose: 0, or 1 for a progress bar.
+
+    Returns:
+        Float32 NumPy array `(n, ceil(height / patch_size), ceil(width / patch_size))`, in units
+        of the logit; negative where covering speaks for the class.
+
+    Raises:
+        TypeError: the images or the classes hold no numbers.
+        ValueError: there is no such class; the model is subclassed, not built, gives no scores or
+            takes no images of rank 4; the images do not fit it, or are not finite.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fmm import models
+    >>> model = models.ToyCNN(input_shape=(8, 8, 3))
+    >>> occlusion_sensitivity(model, np.random.rand(5, 8, 8, 3), patch_size=3).shape
+    (5, 3, 3)
+
+    Reference:
+        Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", section 4.2.
+        Differs from the paper: the fall of the logit, not the probability that is left.
+    """
+    check_model(model)
+    patch_size = checks.positive_integer("patch_size", patch_size)
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    model = as_float32(model)
+    images = checked_images(model, images)
+    if images.ndim != 4:
+        raise ValueError(
+            "`images` must have rank 4, for there to be squares to cover. "
+            f"Received: images of shape {images.shape}."
+        )
+    if value is not None:
+        value = np.float32(checks.number("value", value))
+    logits = logits_model(model)
+    classes = checked_classes(logits, images, class_index)
+
+    def chosen(images, classes):
+        return logits.predict_on_batch(images)[np.arange(len(images)), classes]
+
+    def of_batch(images, classes):
+        before = chosen(images, classes)
+        return np.stack(
+            [
+                [before - chosen(covered, classes) for covered in row]
+                for row in _covered(images, patch_size, value)
+            ]
+        ).transpose(2, 0, 1)
+
+    return over_batches(of_batch, [images, classes], batch_size, verbose)
+
+
+def _covered(images, patch_size, value):
+    """Yields for each row of squares an iterator over the images with each of them covered."""
+    is_last = keras.config.image_data_format() == "channels_last"
+    axes = (1, 2) if is_last else (2, 3)
+    height, width = (images.shape[axis] for axis in axes)
+    fill = images.mean(axis=axes, keepdims=True) if value is None else value
+
+    def cover(top, left):
+        inside = np.zeros((height, width), bool)
+        inside[top : top + patch_size, left : left + patch_size] = True
+        return np.where(inside[..., None] if is_last else inside, fill, images)
+
+    for top in range(0, height, patch_size):
+        yield (cover(top, left) for left in range(0, width, patch_size))

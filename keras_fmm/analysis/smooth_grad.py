@@ -1,0 +1,72 @@
+"""SmoothGrad on tf-explain's averaged gradients."""
+
+import numpy as np
+
+from keras_fmm import checks
+from keras_fmm.analysis.images import checked_images
+from keras_fmm.analysis.mean_gradients import mean_gradients
+
+
+def smooth_grad(
+    model,
+    images,
+    class_index=None,
+    num_samples=50,
+    noise=0.15,
+    seed=0,
+    batch_size=128,
+    verbose=0,
+):
+    """Returns the gradient of the class's logit by the image, averaged over noisy copies of it.
+
+    `mean over k of gradient(image + e[k])`, `e[k]` normal with the standard deviation
+    `noise * (max(image) - min(image))`.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input that classifies; it may end in
+            a softmax, before which the logits are taken.
+        images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
+        class_index: int, one class for all images; array of ints, one for each; None, the class
+            that the model predicts for each image, before the noise.
+        num_samples: int, at least 1, the noisy copies of each image.
+        noise: float, at least 0, as a share of each image's range; 0 gives the plain gradient.
+        seed: int of the noise, which does not depend on `batch_size`.
+        batch_size: int, the images that are run at once, copies counted; those of one image
+            always are.
+        verbose: 0, or 1 for a progress bar.
+
+    Returns:
+        Float32 NumPy array of the images' shape; of both signs, and not normalised.
+
+    Raises:
+        ImportError: tf-explain is absent; it is in the extra `explain`.
+        TypeError: the images or the classes hold no numbers.
+        ValueError: there is no such class; the noise is negative; the model is subclassed, not
+            built, gives no scores or takes integers; the images do not fit it, or are not finite;
+            or Keras does not run on TensorFlow.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fmm import models
+    >>> model = models.ToyCNN(input_shape=(8, 8, 3))
+    >>> smooth_grad(model, np.random.rand(2, 8, 8, 3), num_samples=4).shape
+    (2, 8, 8, 3)
+
+    Reference:
+        Smilkov et al., "SmoothGrad: removing noise by adding noise", section 3. Differs from
+        tf-explain, which takes the gradient of the cross-entropy, its sign the other way.
+    """
+    images = checked_images(model, images)
+    num_samples = checks.positive_integer("num_samples", num_samples)
+    if checks.number("noise", noise) < 0:
+        raise ValueError(f"`noise` must be at least 0. Received: noise={noise}")
+    random = np.random.default_rng(seed)
+
+    def noisy(images):
+        axes = tuple(range(1, images.ndim))
+        ranges = np.ptp(images, axis=axes, keepdims=True)[:, None]
+        shape = (len(images), num_samples, *images.shape[1:])
+        return images[:, None] + noise * ranges * random.standard_normal(shape, "float32")
+
+    return mean_gradients(model, images, class_index, noisy, num_samples, batch_size, verbose)
