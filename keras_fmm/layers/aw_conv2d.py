@@ -213,7 +213,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             name=name,
         )
 
-    def _compute_attention_map(self, inputs, training):
+    def compute_attention_map(self, inputs, training):
         """Returns A before Expand along the input channels, from channels-last inputs."""
         grid = [size // self.kernel_reduction for size in self.kernel_size]
         x = adaptive_average_pool(inputs, grid)
@@ -236,7 +236,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         # Keras casts floats; integers would take part in sums and round their results.
         inputs = ops.cast(inputs, self.compute_dtype)
         inputs = to_channels_last(inputs, self.data_format)
-        attention = self._compute_attention_map(inputs, training)
+        attention = self.compute_attention_map(inputs, training)
         if return_attention_map:
             return attention
         gain = 1 + attention if self.use_residual else attention

@@ -1,0 +1,182 @@
+"""How much each channel of a feature map matters to a class's logit."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_fmm import checks, float32
+from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
+from keras_fmm.analysis.layer_calls import followed, operations_by_path
+from keras_fmm.analysis.logits import logits_model
+
+# Layers whose channels are each made from the same channel of their input.
+_CHANNELWISE = (
+    keras.layers.Activation,
+    keras.layers.AveragePooling2D,
+    keras.layers.BatchNormalization,
+    keras.layers.Dropout,
+    keras.layers.ELU,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.Identity,
+    keras.layers.LeakyReLU,
+    keras.layers.MaxPooling2D,
+    keras.layers.PReLU,
+    keras.layers.ReLU,
+    keras.layers.SpatialDropout2D,
+    keras.layers.ZeroPadding2D,
+)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ChannelImportance:
+    """The importance of channels, with and without the terms of biases.
+
+    Attributes:
+        without_bias: float32 array `(n, channels)`, at least 0.
+        with_bias: float32 array `(n, channels)`, no less than `without_bias`.
+    """
+
+    without_bias: np.ndarray
+    with_bias: np.ndarray
+
+
+def channel_importance(model, images, layer, class_index=None, batch_size=128, verbose=0):
+    """Returns how much each channel of a layer's input, such as a gate's, matters to a logit.
+
+    `without_bias[c] = sum over positions of |h_c * df/dh_c|` for the layer's input `h`, and
+    `with_bias[c]` is that and, for each bias of the layers that made the channel,
+    `sum over positions of |b_c * df/dz_c|`.
+
+    The gradient is the total derivative of the logit with respect to `h`, as FullGrad's is: in a
+    gate it goes through the features that are multiplied and through the attention computed from
+    them, and through whatever else takes the same tensor, such as a shortcut.
+
+    The biases are those of `full_grad`, batch norm's implicit one among them, with the gradient at
+    the place where each joins. The layers that made a channel are found by going back from `h`
+    through batch norm, activations, pooling, padding and dropout to the first layer of another
+    kind, as a rule a convolution, and that one is the last that counts. A sum of branches, a
+    product and an operation without a layer end the way and add nothing of their own.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input, a classifier; see
+            `logits_model`. Half precision is rebuilt in float32.
+        images: array of numbers, `(n, height, width, channels)`, n >= 1, as the model takes them.
+        layer: str, the name of a layer that takes one tensor, channels last unless its
+            `data_format` says otherwise; one inside another has a dotted path, as
+            "backbone.stage1_attention".
+        class_index: int, one for all; array of ints, one for each; or None for the class that the
+            model predicts.
+        batch_size: int, at least 1.
+        verbose: 0 or 1; 1 shows a progress bar.
+
+    Returns:
+        A `ChannelImportance`.
+
+    Raises:
+        TypeError: `images` or `class_index` holds no numbers of the right kind.
+        ValueError: as `full_grad`, and where no such layer is in the model, or it is not called
+            once on the way to the logits, on one tensor.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fmm import models
+    >>> model = models.ToyCNN(input_shape=(8, 8, 1), attention="squeeze_excite")
+    >>> found = channel_importance(model, np.random.rand(5, 8, 8, 1), "stage2_attention")
+    >>> found.without_bias.shape, found.with_bias.shape
+    ((5, 64), (5, 64))
+
+    Reference:
+        Ye, He, Wang, Li, "Towards Understanding the Effectiveness of Attention Mechanism",
+        section III, which measures channels by FullGrad and does not say whether the biases count;
+        Srinivas, Fleuret, "Full-Gradient Representation for Neural Network Visualization".
+    """
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    model = float32.as_float32(model)
+    images = checked_images(model, images)
+    paths = operations_by_path(model)
+    if layer not in paths:
+        raise ValueError(
+            "`layer` must be the name of a layer in the model, or its dotted path. "
+            f"Received: layer={layer!r}. Choose one of {list(paths)}."
+        )
+    logits = logits_model(model)
+    classes = checked_classes(logits, images, class_index)
+    function = _importance_function(model, logits, images.shape[1:], layer)
+    return ChannelImportance(**over_batches(function, [images, classes], batch_size, verbose))
+
+
+def _importance_function(model, logits, shape, path):
+    """Returns a function of images and classes to the fields of a `ChannelImportance`."""
+    import tensorflow as tf
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *shape), tf.float32),
+            tf.TensorSpec((None,), tf.int32),
+        ],
+        autograph=False,
+    )
+    def importance(images, classes):
+        with tf.GradientTape() as tape, followed(model, tape) as notes:
+            tape.watch(images)
+            score = tf.gather(logits(images, training=False), classes, axis=1, batch_dims=1)
+        call = _only_call(notes.calls, path, tf.is_tensor)
+        biases = _biases_behind(notes.calls, call.inputs)
+        gradients = tape.gradient(
+            score,
+            [call.inputs] + [bias.values for bias in biases],
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )
+        axis = 1 if getattr(call.operation, "data_format", None) == "channels_first" else -1
+        features = _over_positions(call.inputs * gradients[0], axis)
+        whole = features
+        for bias, gradient in zip(biases, gradients[1:], strict=True):
+            whole += _over_positions(bias.bias * gradient, axis)
+        return {"without_bias": features, "with_bias": whole}
+
+    return importance
+
+
+def _only_call(calls, path, is_tensor):
+    found = [call for call in calls if call.path == path]
+    if len(found) != 1:
+        raise ValueError(
+            "`layer` must be called once on the way to the logits. "
+            f"Received: layer={path!r}, which is called {len(found)} times."
+        )
+    if not is_tensor(found[0].inputs) or len(found[0].inputs.shape) < 2:
+        raise ValueError(
+            "`layer` must take one tensor, (batch, ..., channels). "
+            f"Received: layer={path!r}, which takes {found[0].inputs}."
+        )
+    return found[0]
+
+
+def _biases_behind(calls, tensor):
+    """Returns the biases of the layers that made a tensor's channels."""
+    biases = []
+    outputs = [call.outputs for call in calls]
+    place = _place(outputs, tensor)
+    while place is not None:
+        biases += calls[place].biases
+        if not isinstance(calls[place].operation, _CHANNELWISE):
+            break
+        place = _place(outputs[:place], calls[place].inputs)
+    return biases
+
+
+def _place(tensors, tensor):
+    """Returns the first place of a tensor; what a model returns, its last layer returned before."""
+    return next((place for place, other in enumerate(tensors) if other is tensor), None)
+
+
+def _over_positions(products, axis):
+    import tensorflow as tf
+
+    channels = axis % len(products.shape)
+    return tf.reduce_sum(
+        tf.abs(products), [i for i in range(1, len(products.shape)) if i != channels]
+    )

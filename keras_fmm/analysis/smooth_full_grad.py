@@ -1,0 +1,71 @@
+"""FullGrad, smoothed by noise."""
+
+import numpy as np
+
+from keras_fmm import checks, float32
+from keras_fmm.analysis.full_grad import averaged
+from keras_fmm.analysis.images import checked_images
+
+
+def smooth_full_grad(
+    model,
+    images,
+    class_index=None,
+    noise=0.15,
+    samples=25,
+    seed=0,
+    hold_gates=False,
+    batch_size=32,
+    verbose=0,
+):
+    """Returns the full gradient averaged over noisy copies of each image.
+
+    The terms `x * df/dx` and `b * df/dz` at each position are averaged over copies `x + e` (x is
+    the copy), with their signs, and the saliency map is made of the averages; so are the sums, and
+    the score is the copies' mean score. The class is that of the image itself.
+
+    Args:
+        model, images, class_index, hold_gates, batch_size, verbose: as in `full_grad`.
+        noise: number, at least 0, the standard deviation of `e`, which is normal, as a fraction of
+            the image's range, its greatest value less its least.
+        samples: int, at least 1, the copies of each image.
+        seed: int, at least 0. An image's copies depend on it and on the image's place among
+            `images` only.
+
+    Returns:
+        A `FullGradient`.
+
+    Raises:
+        TypeError, ValueError: as `full_grad`, and for `noise`, `samples` and `seed`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from keras_fmm import models
+    >>> model = models.ToyCNN(input_shape=(8, 8, 1))
+    >>> image = np.random.rand(1, 8, 8, 1)
+    >>> smooth_full_grad(model, image, samples=3).saliency.shape
+    (1, 8, 8)
+
+    Reference:
+        Smilkov, Thorat, Kim, Viegas, Wattenberg, "SmoothGrad: removing noise by adding noise";
+        Srinivas and Fleuret as in `full_grad`, whose code averages with the signs, as here, and has
+        these defaults.
+    """
+    noise = checks.number("noise", noise)
+    if noise < 0:
+        raise ValueError(f"`noise` must be at least 0. Received: noise={noise}")
+    samples = checks.positive_integer("samples", samples)
+    seed = checks.integer("seed", seed, "an integer of at least 0")
+    model = float32.as_float32(model)
+    images = checked_images(model, images)
+
+    def copies(batch, places):
+        draws = [np.random.default_rng((seed, place)) for place in places]
+        axes = tuple(range(1, batch.ndim))
+        deviation = noise * np.ptp(batch, axis=axes, keepdims=True)
+        for _ in range(samples):
+            normal = np.stack([draw.standard_normal(batch.shape[1:], "float32") for draw in draws])
+            yield batch + deviation * normal
+
+    return averaged(model, images, class_index, hold_gates, batch_size, verbose, copies)
