@@ -54,3 +54,18 @@ def score_model(model, images, of):
             "`keras.Model(model.inputs, layer.output)`."
         )
     return logits
+
+
+def compiled(model):
+    """Returns the model as a compiled function of a float32 batch of any length, in inference.
+
+    It is traced here, once. Of `model.predict` TensorFlow would warn, where several models are
+    measured one after the other, that it is traced again and again.
+    """
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]))])
+    def scores(images):
+        return model(images, training=False)
+
+    return scores.get_concrete_function()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import score_model
+from keras_fmm.analysis.class_scores import compiled, score_model
 from keras_fmm.analysis.images import checked_images, over_batches
 from keras_fmm.analysis.logits import check_model
 
@@ -51,10 +51,10 @@ def curve(model, trajectory, of="logits", batch_size=128, verbose=0):
         leading = trajectory.shape[:2]
         trajectory = trajectory.reshape(leading[0] * leading[1], *trajectory.shape[2:])
     points = checked_images(model, trajectory)
-    logits = score_model(model, points, of)
+    logits = compiled(score_model(model, points, of))
 
     def scores(batch):
-        found = logits.predict_on_batch(batch)
+        found = logits(batch)
         return found if of == "logits" else keras.ops.softmax(found)
 
     values = over_batches(scores, [points], batch_size, verbose)

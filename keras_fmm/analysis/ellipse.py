@@ -30,12 +30,8 @@ def ellipse(a, b, c, points=300):
 
     Example:
 
-    >>> import numpy as np
-    >>> a, b, c = np.eye(3)
-    >>> ellipse(a, b, c, points=6)[:3].round(3)
-    array([[ 1.   ,  0.   ,  0.   ],
-           [ 0.667,  0.667, -0.333],
-           [ 0.   ,  1.   ,  0.   ]], dtype=float32)
+    >>> ellipse(2, 3, 7, points=6).round(3)
+    array([2., 1., 3., 6., 7., 5.], dtype=float32)
 
     Reference:
         Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import score_model
+from keras_fmm.analysis.class_scores import compiled, score_model
 from keras_fmm.analysis.estimate import Estimate
 from keras_fmm.analysis.images import checked_images, over_batches
 
@@ -74,10 +74,10 @@ def output_sensitivity(
     checks.positive_integer("batch_size", batch_size)
     generator = np.random.default_rng(checks.integer("seed", seed, "an integer of at least 0"))
     images = checked_images(model, images)
-    logits = score_model(model, images, of)
+    logits = compiled(score_model(model, images, of))
 
     def mean_logits(batch):
-        return np.mean(logits.predict_on_batch(batch), axis=-1, dtype="float64")
+        return np.mean(logits(batch), axis=-1, dtype="float64")
 
     def noisy_mean_logits(pairs):
         errors = generator.standard_normal((len(pairs), *images.shape[1:]), "float32")
