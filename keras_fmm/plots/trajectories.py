@@ -5,10 +5,8 @@ import numpy as np
 from keras_fmm import checks
 
 
-def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits"):
-    """Draws the neurons of models along an ellipse through three samples: a panel a model.
-
-    The panels share the vertical scale, and the curves are closed.
+def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", same_scale=True):
+    """Draws the neurons of models round an ellipse through three samples: a panel a model.
 
     Args:
         values: dict by the models' names of arrays `(points, classes)`, as `analysis.curve` gives
@@ -17,6 +15,8 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits"):
         samples: three str, the names of the samples, which are marked at the first point and at
             one and two thirds of the way.
         ylabel: str, what the values are.
+        same_scale: bool, one vertical scale for all; False gives each model its own, to compare
+            the shapes of curves where one has larger logits.
 
     Returns:
         `matplotlib.figure.Figure`; it is not shown.
@@ -39,7 +39,7 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits"):
     values = {name: np.asarray(array) for name, array in values.items()}
     _check(values, labels, samples)
     figure = figures.Figure(figsize=(1 + 4 * len(values), 3.5), dpi=120, layout="constrained")
-    panels = figure.subplots(1, len(values), squeeze=False, sharey=True)[0]
+    panels = figure.subplots(1, len(values), squeeze=False, sharey=same_scale)[0]
     for axes, (name, array) in zip(panels, values.items(), strict=True):
         way = np.arange(len(array) + 1) / len(array)
         for number, neuron in enumerate(np.concatenate([array, array[:1]]).T):

@@ -24,6 +24,8 @@ def test_draws_each_neuron_of_each_model_round_the_ellipse():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["cat", "dog", "cow"]
     assert figure.axes[0].get_ylabel() == "logits"
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
+    first, second = plots.curves_along(VALUES, same_scale=False).axes
+    assert first.get_ylim() != second.get_ylim()
 
 
 def test_classes_are_numbered_and_those_of_the_widest_model_named():
