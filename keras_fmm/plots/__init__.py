@@ -7,10 +7,12 @@ from keras_fmm.plots.heat_maps import heat_map_overlay
 from keras_fmm.plots.histograms import histograms
 from keras_fmm.plots.norms import norms_by_depth
 from keras_fmm.plots.saving import save_figure
+from keras_fmm.plots.trajectories import curves_along
 
 __all__ = [
     "GradCAMCallback",
     "cost_by_stage",
+    "curves_along",
     "heat_map_overlay",
     "histograms",
     "norms_by_depth",

@@ -1,0 +1,65 @@
+"""A closed trajectory through three samples."""
+
+import numpy as np
+
+from keras_fmm import checks
+
+
+def ellipse(a, b, c, points=300):
+    """Returns the ellipse through three samples whose centre is their mean.
+
+    `x(t) = m + cos(t) (a - m) + sin(t) (b - c) / sqrt(3)`, `m = (a + b + c) / 3`, at `points` equal
+    steps of t from 0; it is the only ellipse through the three with that centre, and the smallest
+    through them. Points 0, points / 3 and 2 * points / 3 are a, b and c, up to rounding.
+
+    Samples on a line give a way to and fro along it, three equal ones a single point. Elsewhere
+    than at the samples the values may leave the range of images.
+
+    Args:
+        a, b, c: arrays of finite numbers of one shape, such as three images.
+        points: int, a positive multiple of 3.
+
+    Returns:
+        float32 array, `(points, *shape)`. Several trajectories in one array, as `curve` takes them,
+        are `np.stack([ellipse(a, b, c), ellipse(d, e, f)])`.
+
+    Raises:
+        TypeError: a sample holds no numbers, or `points` is no integer.
+        ValueError: the shapes differ, a sample is not finite, or `points` is no positive multiple
+            of 3.
+
+    Example:
+
+    >>> ellipse(2, 3, 7, points=6).round(3)
+    array([2., 1., 3., 6., 7., 5.], dtype=float32)
+
+    Reference:
+        Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in
+        Neural Networks: an Empirical Study", section 3.2 and appendix.
+    """
+    rule = "a positive multiple of 3, so that the samples are among them"
+    checks.integer("points", points, rule, minimum=3)
+    if points % 3:
+        raise ValueError(f"`points` must be {rule}. Received: points={points}")
+    a, b, c = (_checked(name, x) for name, x in (("a", a), ("b", b), ("c", c)))
+    if not a.shape == b.shape == c.shape:
+        raise ValueError(
+            "`a`, `b` and `c` must be of one shape. "
+            f"Received: shapes {a.shape}, {b.shape} and {c.shape}"
+        )
+    middle = (a + b + c) / 3
+    angles = np.arange(points) * (2 * np.pi / points)
+    cosines, sines = (f(angles).reshape(-1, *(1,) * a.ndim) for f in (np.cos, np.sin))
+    return (middle + cosines * (a - middle) + sines * (b - c) / np.sqrt(3)).astype("float32")
+
+
+def _checked(name, sample):
+    sample = np.asarray(sample)
+    if sample.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`{name}` must be an array of numbers. Received: {name} of dtype {sample.dtype}"
+        )
+    sample = sample.astype("float64")
+    if not np.isfinite(sample).all():
+        raise ValueError(f"`{name}` must be finite. Received: a NaN or an infinity in {name}")
+    return sample

@@ -1,0 +1,114 @@
+"""How steeply a model's outputs change with its input: the norm of the Jacobian."""
+
+from keras_fmm import checks
+from keras_fmm.analysis.class_scores import score_model
+from keras_fmm.analysis.estimate import Estimate
+from keras_fmm.analysis.images import checked_images, over_batches
+
+# A pass for each class stands in the graph by itself up to so many, which leaves TensorFlow free to
+# overlap them; a graph of more takes long to build, and they go round a loop.
+_UNROLLED_CLASSES = 32
+
+
+def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verbose=0):
+    """Returns the norm of the input-output Jacobian, on average over images.
+
+    `J = mean over x of ||d f(x) / d x||_F`, with `f` the softmax of the logits, computed here
+    in float32 whatever the model's own end is. The norm is over all classes and all entries of
+    the input.
+
+    The input is what the model takes: where it begins with `Rescaling(1/255)`, J is for a change
+    of one grey level, and 255 times smaller than of a model that takes images of 0 to 1.
+
+    Args:
+        model: functional or Sequential `keras.Model` of one input that gives one score for each
+            class, as logits or with a softmax; of two classes at least, unless `of="logits"`.
+        images: array of numbers, `(n, height, width, channels)` or what the model takes, in the
+            range it was trained on.
+        of: "probabilities", or "logits" for the Jacobian before the softmax, which is what to take
+            of a model that ends in a sigmoid.
+        batch_size: int, the images taken at once; the numbers do not depend on it.
+        verbose: 0 or 1; 1 shows a progress bar.
+
+    Returns:
+        `Estimate`: the mean over the images; its `total` is their sum.
+
+    Raises:
+        TypeError: `images` holds no numbers, or `batch_size` is no integer.
+        ValueError: the model's logits cannot be told, or an argument does not fit.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> inputs = keras.Input((2,))
+    >>> layer = keras.layers.Dense(2, activation="softmax", kernel_initializer="identity")
+    >>> model = keras.Model(inputs, layer(inputs))
+    >>> jacobian_sensitivity(model, np.zeros((5, 2)))
+    Estimate(mean=0.5, standard_error=0.0, n=5)
+
+    Reference:
+        Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in
+        Neural Networks: an Empirical Study", section 3.1. In Ye, He, Wang, Li, "Towards
+        Understanding the Effectiveness of Attention Mechanism", table II, the number is by its
+        scale the sum over the 10,000 images of a test set: `total`.
+    """
+    images = checked_images(model, images)
+    return Estimate.from_samples(_norms(model, images, of, batch_size, verbose))
+
+
+def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose=0):
+    """Returns the norm of the Jacobian at each image, whose mean is `jacobian_sensitivity`.
+
+    Args and raises: those of `jacobian_sensitivity`.
+
+    Returns:
+        float32 array, `(n,)`.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> inputs = keras.Input((2,))
+    >>> layer = keras.layers.Dense(2, activation="softmax", kernel_initializer="identity")
+    >>> model = keras.Model(inputs, layer(inputs))
+    >>> jacobian_norms(model, [[0, 0], [0, 2]]).round(3)
+    array([0.5 , 0.21], dtype=float32)
+    """
+    images = checked_images(model, images)
+    return _norms(model, images, of, batch_size, verbose)
+
+
+def _norms(model, images, of, batch_size, verbose):
+    checks.positive_integer("batch_size", batch_size)
+    logits = score_model(model, images, of)
+    return over_batches(_norms_of_batch(logits, of), [images], batch_size, verbose)
+
+
+def _norms_of_batch(model, of):
+    """Returns a compiled function from a batch to its norms: one backward pass for each class."""
+    import tensorflow as tf
+
+    count = model.outputs[0].shape[-1]
+    classes = range(count) if count <= _UNROLLED_CLASSES else tf.range(count)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]))])
+    def norms(images):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(images)
+            logits = model(images, training=False)
+        probabilities = tf.nn.softmax(logits)
+        squares = tf.zeros(tf.shape(images)[:1])
+        for index in classes:
+            is_class = tf.one_hot([index], count)
+            row = is_class + tf.zeros_like(logits)
+            if of == "probabilities":
+                # dp[i] / dlogits[j] is p[i] (1 - p[i]) where i is j, -p[i] p[j] elsewhere; 1 - p[i]
+                # as the sum of the others, or nothing would be left of it where p[i] is almost 1.
+                own = tf.reduce_sum(is_class * probabilities, axis=1, keepdims=True)
+                others = (1 - is_class) * probabilities
+                row = own * (is_class * tf.reduce_sum(others, axis=1, keepdims=True) - others)
+            # One image's scores depend on that image alone, so that a batch goes back at once.
+            gradients = tape.gradient(logits, images, output_gradients=row)
+            squares += tf.reduce_sum(tf.reshape(gradients, (tf.shape(images)[0], -1)) ** 2, axis=1)
+        return tf.sqrt(squares)
+
+    return norms.get_concrete_function()
