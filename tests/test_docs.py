@@ -32,7 +32,7 @@ def test_examples_of_docstrings(name):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
 def test_readmes_examples(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    first, second, third = (part.split("```")[0] for part in readme.split("```python\n")[1:])
+    first, second, third, fourth = (part.split("```")[0] for part in readme.split("```python\n")[1:])
     monkeypatch.chdir(tmp_path)
     exec(compile(first, "README.md", "exec"), {})
     assert (tmp_path / "model.tflite").exists()
@@ -45,6 +45,11 @@ def test_readmes_examples(tmp_path, monkeypatch, capsys):
     stages, same, upgraded = capsys.readouterr().out.splitlines()
     assert stages == "[(32, 32, 16), (16, 16, 32), (8, 8, 64)]"
     assert (same, upgraded.split()[0]) == ("True", "True")
+    exec(compile(fourth, "README.md", "exec"), {})
+    agreement, heat_maps, sensitivities = capsys.readouterr().out.splitlines()
+    assert -1 <= float(agreement) <= 1
+    assert heat_maps == "(16, 14, 14)"
+    assert sensitivities.count("n=16") == 2
 
 
 def test_readme_lists_every_layer_gate_and_recipe():
