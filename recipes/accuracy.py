@@ -12,11 +12,12 @@ def percent(part, candidate):
     return 100 * comparison.values(part, candidate, "test_accuracy")
 
 
-def conclusions(part, paper):
+def conclusions(part, classes, paper=None):
     """Returns what every comparison of accuracies concludes, a dict.
 
     Args:
         part: dict, of `comparison.measured`.
+        classes: int, of the dataset.
         paper: dict by candidate of the paper's figure in percent, or None.
     """
     return {
@@ -24,6 +25,10 @@ def conclusions(part, paper):
             name: comparison.summary(percent(part, name)) for name in part["trials"]
         },
         "paper_percent": paper,
+        # Less than twice what guessing gives.
+        "not_learned": {
+            name: int((percent(part, name) < 200 / classes).sum()) for name in part["trials"]
+        },
         # Whether the curves on validation of all of a candidate's trials have stopped rising.
         "flat": {
             name: all(comparison.is_flat(trial["val_accuracy"]) for trial in trials.values())
@@ -63,6 +68,10 @@ def markdown(part):
     for name, row in part["accuracy_percent"].items():
         figure = f"{paper[name]:.2f}" if name in paper else "-"
         lines.append(f"| {name} | {mean_and_spread(row)} | {interval(row)} | {figure} |")
+    for name, count in part["not_learned"].items():
+        if count:
+            trials = part["accuracy_percent"][name]["n"]
+            lines += ["", f"{count} of {trials} trials of {name} did not learn."]
     lines += ["", "| difference | points | 95 % interval | p |", "|---|---|---|---|"]
     for name, row in part["tests"].items():
         p_value = "-" if row["p_value"] is None else f"{row['p_value']:.3f}"

@@ -64,7 +64,7 @@ def main(settings):
     network = settings.network
     part = comparison.measured(settings, dataclasses.asdict(schedule), CANDIDATES, measure, network)
     conclusions = {
-        **accuracy.conclusions(part, None),
+        **accuracy.conclusions(part, dataset.classes),
         "tests": {
             f"{name} minus {other}": accuracy.test(part, name, other)
             for name, other in (("AW", "plain"), ("SE", "plain"), ("AW-SE", "SE"))

@@ -78,7 +78,7 @@ def accuracy_study(settings, dataset):
     fixed = dataclasses.asdict(schedule)
     part = comparison.measured(settings, fixed, RESIDUALS, measure, variant)
     conclusions = {
-        **accuracy.conclusions(part, PAPER.get(settings.dataset)),
+        **accuracy.conclusions(part, dataset.classes, PAPER.get(settings.dataset)),
         "tests": {"multiply minus add": accuracy.test(part, "multiply", "add")},
     }
     part = comparison.conclude(settings, conclusions, variant)

@@ -57,7 +57,7 @@ def main(settings):
 
     part = comparison.measured(settings, dataclasses.asdict(schedule), ("AM",), measure)
     part = comparison.conclude(
-        settings, {**accuracy.conclusions(part, None), "agreement": summaries(part)}
+        settings, {**accuracy.conclusions(part, dataset.classes), "agreement": summaries(part)}
     )
     draw(part, settings)
     print(markdown(part))

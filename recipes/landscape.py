@@ -72,7 +72,7 @@ def main(settings):
     part = comparison.measured(settings, fixed, CANDIDATES, measure)
     names = [f"{kind}, {m}{how}" for kind in KINDS for m in MEASURES for how in scales(kind, m)]
     conclusions = {
-        **accuracy.conclusions(part, None),
+        **accuracy.conclusions(part, dataset.classes),
         "smoothness": {
             name: {m: comparison.summary(comparison.values(part, name, m)) for m in names}
             for name in CANDIDATES

@@ -61,7 +61,7 @@ def main(settings):
     fixed = {**dataclasses.asdict(schedule), "mixup_alpha": ALPHA, "margin": margin}
     part = comparison.measured(settings, fixed, CANDIDATES, measure)
     conclusions = {
-        **accuracy.conclusions(part, PAPER.get(settings.dataset)),
+        **accuracy.conclusions(part, dataset.classes, PAPER.get(settings.dataset)),
         "tests": {
             "CNN, mixup minus CNN": accuracy.test(part, "CNN, mixup", "CNN"),
             "AM, mixup minus AM": accuracy.test(part, "AM, mixup", "AM"),

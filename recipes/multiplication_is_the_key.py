@@ -57,7 +57,7 @@ def main(settings):
     part = comparison.measured(settings, dataclasses.asdict(schedule), ATTENTIONS, measure)
     others = [name for name in ATTENTIONS if name != "AM"]
     conclusions = {
-        **accuracy.conclusions(part, PAPER.get(settings.dataset)),
+        **accuracy.conclusions(part, dataset.classes, PAPER.get(settings.dataset)),
         "tests": {f"AM minus {other}": accuracy.test(part, "AM", other) for other in others},
     }
     part = comparison.conclude(settings, conclusions)

@@ -61,7 +61,7 @@ def main(settings):
     fixed = {**dataclasses.asdict(schedule), "noise": NOISE, "draws": DRAWS}
     part = comparison.measured(settings, fixed, CANDIDATES, measure)
     conclusions = {
-        **accuracy.conclusions(part, None),
+        **accuracy.conclusions(part, dataset.classes),
         "sensitivity": {
             name: {m: comparison.summary(comparison.values(part, name, m)) for m in MEASURES}
             for name in CANDIDATES

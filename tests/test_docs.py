@@ -32,7 +32,8 @@ def test_examples_of_docstrings(name):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
 def test_readmes_examples(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    first, second, third, fourth = (part.split("```")[0] for part in readme.split("```python\n")[1:])
+    examples = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
+    first, second, third, fourth = examples
     monkeypatch.chdir(tmp_path)
     exec(compile(first, "README.md", "exec"), {})
     assert (tmp_path / "model.tflite").exists()
