@@ -51,10 +51,12 @@ def equivalence(part, candidate, other, margin):
 
 def draw(part, settings, variant=None):
     """Writes the curves on validation, each the mean over the seeds, beside the results."""
-    curves = {
-        name: {"val_accuracy": np.mean([t["val_accuracy"] for t in trials.values()], axis=0)}
-        for name, trials in part["trials"].items()
-    }
+    curves = {}
+    for name, trials in part["trials"].items():
+        # One that diverged has no curve.
+        whole = [trial["val_accuracy"] for trial in trials.values() if trial["val_accuracy"]]
+        if whole:
+            curves[name] = {"val_accuracy": np.mean(whole, axis=0)}
     path = output_path(settings)
     figure = plots.training_curves(curves, metrics=["accuracy"])
     name = "_".join(filter(None, (path.stem, settings.dataset, variant)))

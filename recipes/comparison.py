@@ -7,11 +7,13 @@ for each dataset and schedule, so that a longer schedule stands beside the short
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 from scipy import stats
 
 from keras_fmm import files, training
+from recipes import trials
 from recipes.settings import output_path, setting
 
 
@@ -21,14 +23,15 @@ class Settings:
 
     dataset: str = setting("mnist", "`digits`, or a name of tensorflow-datasets")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
-    seeds: int = setting(3, "how many seeds, from 0 on", minimum=1)
+    seeds: int = setting(3, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(10, "passes over train", minimum=1)
     smoke: bool = setting(False, "one seed and epoch of three steps on digits")
 
 
 def resolved(settings):
-    """Returns the settings, those of a smoke run where that is asked for."""
+    """Returns the settings; for a smoke run its own, with what an earlier one left removed."""
     if settings.smoke:
+        shutil.rmtree(trials.SMOKE_FOLDER, ignore_errors=True)
         return dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
     return settings
 
@@ -49,31 +52,37 @@ def measured(settings, fixed, candidates, measure, variant=None):
         and by seed (a str), each what `measure` returned and the index of its environment.
     """
     path = output_path(settings)
-    if settings.smoke:
-        path.unlink(missing_ok=True)
     name = part_name(settings, variant)
+    if settings.smoke:
+        write(path, {key: part for key, part in read(path).items() if key != name})
     for seed in range(settings.seeds):
         for candidate in candidates:
-            part = read(path).get(name) or {"fixed": fixed, "environments": [], "trials": {}}
-            if part["fixed"] != json.loads(json.dumps(fixed)):
-                raise ValueError(
-                    f"{path} must have been measured under the same settings to be continued. "
-                    f"Received: {fixed}, where its part {name!r} has {part['fixed']}. "
-                    "Give another `output`."
-                )
+            part = _part(path, name, fixed)[1]
             if str(seed) in part["trials"].get(candidate, {}):
                 continue
             found = measure(candidate, seed)
-            # Read anew: another process may have written another part meanwhile.
-            content = read(path)
-            part = content.setdefault(name, part)
             here = training.environment()
+            # Read anew: another process may have measured something else meanwhile.
+            content, part = _part(path, name, fixed)
             if here not in part["environments"]:
                 part["environments"].append(here)
             found["environment"] = part["environments"].index(here)
             part["trials"].setdefault(candidate, {})[str(seed)] = found
             write(path, content)
     return read(path)[name]
+
+
+def _part(path, name, fixed):
+    """Returns the file's content and one part of it, a new one where it is not there."""
+    content = read(path)
+    part = content.setdefault(name, {"fixed": fixed, "environments": [], "trials": {}})
+    if part["fixed"] != json.loads(json.dumps(fixed)):
+        raise ValueError(
+            f"{path} must have been measured under the same settings to be continued. "
+            f"Received: {fixed}, where its part {name!r} has {part['fixed']}. "
+            "Give another `output`."
+        )
+    return content, part
 
 
 def part_name(settings, variant=None):
@@ -112,22 +121,22 @@ def values(part, candidate, metric, seeds=None):
         metric: str, a key of each trial.
         seeds: sequence of str, which; None for all there are.
     """
-    trials = part["trials"][candidate]
-    seeds = sorted(trials, key=int) if seeds is None else seeds
-    return np.array([trials[seed][metric] for seed in seeds], "float64")
+    found = part["trials"][candidate]
+    seeds = sorted(found, key=int) if seeds is None else seeds
+    return np.array([found[seed][metric] for seed in seeds], "float64")
 
 
 def paired(part, candidate, other, metric):
     """Returns the metric of two candidates over the seeds that both have, two arrays."""
-    trials = part["trials"]
-    seeds = sorted(set(trials[candidate]) & set(trials[other]), key=int)
+    found = part["trials"]
+    seeds = sorted(set(found[candidate]) & set(found[other]), key=int)
     return values(part, candidate, metric, seeds), values(part, other, metric, seeds)
 
 
 def summary(numbers):
     """Returns mean, standard deviation, n and the 95 % interval of the mean (Student's t), a dict.
 
-    One number has neither a deviation nor an interval: they are None.
+    One number has neither a deviation nor an interval, and equal ones have no interval: None.
     """
     numbers = np.asarray(numbers, "float64")
     found = {"mean": float(numbers.mean()), "standard_deviation": None, "n": len(numbers)}
@@ -139,11 +148,12 @@ def summary(numbers):
 def paired_test(ours, theirs):
     """Returns the mean difference of pairs, its 95 % interval and the t-test's two-sided p, a dict.
 
-    Fewer than two pairs, or differences that are all the same, have no test: None.
+    Fewer than two pairs, or differences that are all the same but for rounding, have neither
+    interval nor test: None.
     """
     differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
     p_value = None
-    if len(differences) > 1 and differences.std() > 0:
+    if _differ(differences):
         p_value = float(stats.ttest_1samp(differences, 0).pvalue)
     return {
         "difference": float(differences.mean()),
@@ -161,7 +171,7 @@ def equivalence_test(ours, theirs, margin):
     """
     differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
     found = {**paired_test(ours, theirs), "margin": margin, "p_value": None}
-    if len(differences) > 1 and differences.std() > 0:
+    if _differ(differences):
         above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
         below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
         found["p_value"] = float(max(above, below))
@@ -180,8 +190,13 @@ def is_flat(curve):
     return bool(np.mean(curve[-fifth:]) - np.mean(curve[-2 * fifth : -fifth]) < 0.002)
 
 
+def _differ(numbers):
+    """Whether there are several numbers that differ by more than float64 rounds."""
+    return len(numbers) > 1 and np.ptp(numbers) > 1e-9 * np.abs(numbers).max()
+
+
 def _interval(numbers):
-    if len(numbers) < 2:
+    if not _differ(numbers):
         return None
     half = stats.sem(numbers) * stats.t.ppf(0.975, len(numbers) - 1)
     return [float(numbers.mean() - half), float(numbers.mean() + half)]

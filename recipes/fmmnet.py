@@ -73,7 +73,7 @@ def accuracy_study(settings, dataset):
         def build(**arguments):
             return models.WideResNet(depth, width, residual=residual, **arguments)
 
-        return trials.trained(f"{variant} {residual}", build, dataset, schedule, seed)[1]
+        return trials.attempted(f"{variant} {residual}", build, dataset, schedule, seed)
 
     fixed = dataclasses.asdict(schedule)
     part = comparison.measured(settings, fixed, RESIDUALS, measure, variant)
@@ -99,10 +99,11 @@ def depth_study(settings, dataset):
         def build(**arguments):
             return chain(residual, int(depth), **arguments)
 
-        found = learned(candidate, build, dataset, schedule, seed)
+        found = trials.attempted(candidate, build, dataset, schedule, seed)
         if int(depth) == max(depths):
             keras.utils.set_random_seed(seed)
-            found["norms"] = norms(chain(residual, int(depth), dataset.input_shape), dataset)
+            untrained = build(input_shape=dataset.input_shape, classes=dataset.classes)
+            found["norms"] = norms(untrained, dataset)
         return found
 
     fixed = dataclasses.asdict(schedule)
@@ -114,7 +115,7 @@ def depth_study(settings, dataset):
     return part
 
 
-def chain(residual, depth, input_shape, classes=10):
+def chain(residual, depth, input_shape, classes):
     """Returns a network of `depth` pre-activation blocks of 16 filters, named block1 and so on."""
 
     def convolved(x):
@@ -130,16 +131,6 @@ def chain(residual, depth, input_shape, classes=10):
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x))
-
-
-def learned(candidate, build, dataset, schedule, seed):
-    """Returns what `trials.trained` does, or why the training failed."""
-    try:
-        found = trials.trained(candidate, build, dataset, schedule, seed)[1]
-    except RuntimeError as error:
-        reason = str(error).partition("Received: ")[2].partition(". ")[0]
-        return {"finite": False, "reason": reason, "test_accuracy": None}
-    return {"finite": True, **found}
 
 
 def norms(model, dataset):
@@ -170,12 +161,12 @@ def by_depth(part, chance):
     """Returns for each chain how many of its trials stayed finite and learned, a dict."""
     found = {}
     for name, part_trials in part["trials"].items():
-        scores = [trial["test_accuracy"] for trial in part_trials.values() if trial["finite"]]
+        scores = [trial["test_accuracy"] for trial in part_trials.values()]
         found[name] = {
             "trials": len(part_trials),
-            "finite": len(scores),
+            "finite": sum(trial["finite"] for trial in part_trials.values()),
             "learned": sum(score > chance + 0.2 for score in scores),
-            "accuracy_percent": comparison.summary([100 * s for s in scores]) if scores else None,
+            "accuracy_percent": comparison.summary([100 * score for score in scores]),
         }
     return found
 
@@ -184,8 +175,7 @@ def depth_table(part):
     """Returns the table of the chains."""
     lines = ["| | trials | finite | learned | accuracy, % (n) |", "|---|---|---|---|---|"]
     for name, row in part["by_depth"].items():
-        score = row["accuracy_percent"]
-        shown = "-" if score is None else accuracy.mean_and_spread(score)
+        shown = accuracy.mean_and_spread(row["accuracy_percent"])
         lines.append(f"| {name} | {row['trials']} | {row['finite']} | {row['learned']} | {shown} |")
     return "\n".join(lines)
 
@@ -198,7 +188,7 @@ def draw_norms(part, settings, depth):
     }
     figure = plots.norms_by_depth(series, limits={"largest float16": LARGEST_FLOAT16})
     path = output_path(settings)
-    plots.save_figure(figure, path.with_name(f"{path.stem}_depth.png"))
+    plots.save_figure(figure, path.with_name(f"{path.stem}_{settings.dataset}_depth.png"))
 
 
 if __name__ == "__main__":

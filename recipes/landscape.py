@@ -29,7 +29,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import analysis, data, layers, plots
+from keras_fmm import analysis, data, files, layers, plots
 from recipes import accuracy, comparison, trials
 from recipes.multiplication_is_the_key import builder
 from recipes.settings import output_path, setting, start
@@ -55,7 +55,6 @@ def main(settings):
         settings = dataclasses.replace(settings, ellipses=2)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
     schedule = trials.Schedule(settings.epochs, smoke=settings.smoke)
-    drawn = {}
 
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)
@@ -65,7 +64,7 @@ def main(settings):
         }
         curves["random"] = random_curves(candidate, settings.ellipses, seed)
         if seed == 0:
-            drawn[candidate] = {kind: values[0] for kind, values in curves.items()}
+            keep(candidate, settings, {kind: values[0] for kind, values in curves.items()})
         return {**found, **measures(curves)}
 
     fixed = {**dataclasses.asdict(schedule), "points": POINTS, "ellipses": settings.ellipses}
@@ -83,8 +82,7 @@ def main(settings):
         },
     }
     part = comparison.conclude(settings, conclusions)
-    if len(drawn) == len(CANDIDATES):
-        draw(drawn, settings)
+    draw(settings)
     print(markdown(part))
     return part
 
@@ -147,9 +145,26 @@ def measures(curves):
     return found
 
 
-def draw(drawn, settings):
+def kept(candidate, settings):
+    """Returns the path of a candidate's curves that are to be drawn; they are not committed."""
+    folder = trials.SMOKE_FOLDER if settings.smoke else trials.FOLDER
+    return folder / f"landscape_{settings.dataset}_{settings.epochs}_{candidate}.npz"
+
+
+def keep(candidate, settings, curves):
+    """Writes the curves of one candidate, which may be drawn by a later process."""
+    with files.replacing(kept(candidate, settings)) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **curves)
+
+
+def draw(settings):
     """Writes the first ellipse of each kind, and the first random network, side by side."""
     path = output_path(settings)
+    paths = {candidate: kept(candidate, settings) for candidate in CANDIDATES}
+    if not all(there.exists() for there in paths.values()):
+        print("No picture is drawn: the curves of seed 0 are not in this checkout's runs/trials.")
+        return
+    drawn = {candidate: dict(np.load(there)) for candidate, there in paths.items()}
     for kind in KINDS:
         figure = plots.curves_along({name: curves[kind] for name, curves in drawn.items()})
         name = f"{path.stem}_{settings.dataset}_{kind.replace('-', '_')}.png"

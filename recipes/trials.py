@@ -1,9 +1,10 @@
 """A trial: one network trained with one seed, resumable; what the recipes that compare share.
 
 A trial's folder under runs/trials is named for what it trains, so that recipes which need the same
-network share it. Its order of the data and its augmentation in an epoch follow from the seed and
-the epoch's number alone, so that a stopped trial loses at most the epoch it was in. Neither
-tf.data nor TensorFlow is needed: trials run on JAX too.
+network share it; whoever changes what a name builds must remove its folders. The order of the data
+and its augmentation in an epoch follow from the seed and the epoch's number alone, so that a
+stopped trial loses at most the epoch it was in. Neither tf.data nor TensorFlow is needed: trials
+run on JAX too.
 """
 
 import dataclasses
@@ -38,6 +39,10 @@ class Schedule:
     weight_decay: float | None = None
     mixup_alpha: float = 0.0
     smoke: bool = False
+
+
+class Diverged(Exception):
+    """A trial's loss or weights were not finite; it cannot go on."""
 
 
 class Batches(keras.utils.PyDataset):
@@ -104,6 +109,9 @@ def trained(name, build, dataset, schedule, seed):
         The model with the weights of the last epoch, and a dict: "test_accuracy", "test_loss",
         "train_accuracy" (of the last epoch, as it was trained), "val_accuracy" (a list, an
         epoch each), "seconds_per_epoch" (their median).
+
+    Raises:
+        Diverged: the loss or a weight was not finite.
     """
     keras.utils.set_random_seed(seed)
     model = build(input_shape=dataset.input_shape, classes=dataset.classes)
@@ -133,6 +141,18 @@ def trained(name, build, dataset, schedule, seed):
     }
 
 
+def attempted(name, build, dataset, schedule, seed):
+    """Returns what `trained` measures, and "finite": whether the trial stayed so, a dict.
+
+    One that did not has the "reason", and is counted as guessing: one in so many classes is right.
+    """
+    try:
+        return {"finite": True, **trained(name, build, dataset, schedule, seed)[1]}
+    except Diverged as error:
+        guessing = {"test_accuracy": 1 / dataset.classes, "val_accuracy": []}
+        return {"finite": False, "reason": str(error), **guessing}
+
+
 def _fit(model, run, dataset, schedule, seed):
     initial_epoch = run.restore(model)
     if initial_epoch > schedule.epochs:
@@ -143,17 +163,22 @@ def _fit(model, run, dataset, schedule, seed):
         )
     if initial_epoch < schedule.epochs:
         print(f"{run.workdir}: from epoch {initial_epoch} to {schedule.epochs}", flush=True)
-        model.fit(
-            Batches(*examples(dataset, "train"), schedule, seed, initial_epoch),
-            validation_data=examples(dataset, "validation"),
-            validation_batch_size=500,
-            initial_epoch=initial_epoch,
-            epochs=schedule.epochs,
-            # `Batches` shuffles, by the epoch's number.
-            shuffle=False,
-            callbacks=run.callbacks(),
-            verbose=2,
-        )
+        try:
+            model.fit(
+                Batches(*examples(dataset, "train"), schedule, seed, initial_epoch),
+                validation_data=examples(dataset, "validation"),
+                validation_batch_size=500,
+                initial_epoch=initial_epoch,
+                epochs=schedule.epochs,
+                # `Batches` shuffles, by the epoch's number.
+                shuffle=False,
+                callbacks=run.callbacks(),
+                verbose=2,
+            )
+        except RuntimeError as error:
+            if run.record["status"] == "failed":
+                raise Diverged(run.record["reason"]) from error
+            raise
 
 
 def examples(dataset, split):

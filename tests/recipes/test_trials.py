@@ -77,3 +77,24 @@ def test_mixup_mixes_images_and_labels_alike():
     np.testing.assert_allclose(mixed_labels.sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(mixed[:, 0, 0, 0], (mixed_labels * np.arange(10)).sum(-1), atol=1e-4)
     assert ((mixed_labels.max(-1) < 0.999).mean()) > 0.3
+
+
+def test_a_trial_that_diverges_is_an_outcome(here):
+    def explosive(**arguments):
+        model = build(**arguments)
+        model.layers[-1].kernel.assign(np.full(model.layers[-1].kernel.shape, np.inf))
+        return model
+
+    found = trials.attempted("explosive", explosive, data.load("digits"), trials.Schedule(1), 0)
+    assert not found["finite"]
+    assert "epoch 1" in found["reason"]
+    assert found["test_accuracy"] == 0.1
+    assert found["val_accuracy"] == []
+
+
+def test_what_is_not_a_divergence_is_raised(here):
+    def broken(**arguments):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trials.attempted("broken", broken, data.load("digits"), trials.Schedule(1), 0)
