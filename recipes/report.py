@@ -38,8 +38,8 @@ How a verdict is reached: a claim of a difference **holds** where the interval l
 zero (p < {verdicts.SIGNIFICANT}), however large it is, and **does not hold** where the interval
 lies on the other side, or reaches zero and leaves out a difference as large as the paper's. A claim
 of equivalence holds where two one-sided tests give p < {verdicts.SIGNIFICANT}. Else we **cannot
-tell**; nor where a trial did not learn (less than twice what guessing gives), or, of an accuracy, while a
-curve on validation still rises and the schedule is shorter than the paper's
+tell**; nor where a trial did not learn (less than twice what guessing gives), or, of an accuracy,
+while a curve on validation still rises and the schedule is shorter than the paper's
 {verdicts.FULL_SCHEDULE} epochs, as a gate slows the first ones (a curve is flat when its last fifth
 is less than 0.2 points above the fifth before, of ten epochs or more). Several tests are made and
 none is corrected for their number: one in twenty would come out by chance.
