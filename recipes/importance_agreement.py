@@ -5,7 +5,7 @@ that a gate gives to each channel with the channel's importance by FullGrad, fin
 about 0.05 and a cosine above 0.7 for most test images, and concludes that attention does not follow
 importance. Does it, and would anything else score otherwise? The controls, which the paper lacks:
 uniformly random numbers of 0 to 1 in the place of the attention, and the attention of the same
-network with untrained weights (of another seed), both against the trained network's importance.
+network with untrained weights (seed + 1000), both against the trained network's importance.
 Data: MNIST and CIFAR-10; images divided by 255; all 10,000 test images.
 Command:
 
@@ -23,6 +23,7 @@ Measured: recipes/results/importance_agreement.json and docs/reproduction.md.
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_fmm import analysis, data, plots
@@ -52,6 +53,8 @@ def main(settings):
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)
         images = trials.examples(dataset, "test")[0]
+        # A seed of its own, the same whether the trial ran just now or was there.
+        keras.utils.set_random_seed(1000 + seed)
         untrained = builder(candidate)(input_shape=dataset.input_shape, classes=dataset.classes)
         return {**found, "agreement": agreements(model, untrained, images, seed)}
 
