@@ -5,10 +5,10 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import checks, float32
-from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
+from keras_fmm import checks
+from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 from keras_fmm.analysis.layer_calls import followed, operations_by_path
-from keras_fmm.analysis.logits import logits_model
 
 # Layers whose channels are each made from the same channel of their input.
 _CHANNELWISE = (
@@ -94,15 +94,14 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
         Srinivas, Fleuret, "Full-Gradient Representation for Neural Network Visualization".
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
-    model = float32.as_float32(model)
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     paths = operations_by_path(model)
     if layer not in paths:
         raise ValueError(
             "`layer` must be the name of a layer in the model, or its dotted path. "
             f"Received: layer={layer!r}. Choose one of {list(paths)}."
         )
-    logits = logits_model(model)
+    logits = class_logits(model, images, needs_gradients=True)
     classes = checked_classes(logits, images, class_index)
     function = _importance_function(model, logits, images.shape[1:], layer)
     return ChannelImportance(**over_batches(function, [images, classes], batch_size, verbose))
@@ -147,10 +146,11 @@ def _only_call(calls, path, is_tensor):
             "`layer` must be called once on the way to the logits. "
             f"Received: layer={path!r}, which is called {len(found)} times."
         )
-    if not is_tensor(found[0].inputs) or len(found[0].inputs.shape) < 2:
+    taken = found[0].inputs
+    if not is_tensor(taken) or len(taken.shape) < 2 or not taken.dtype.is_floating:
         raise ValueError(
-            "`layer` must take one tensor, (batch, ..., channels). "
-            f"Received: layer={path!r}, which takes {found[0].inputs}."
+            "`layer` must take one tensor, (batch, ..., channels), of floats. "
+            f"Received: layer={path!r}, which takes {taken}."
         )
     return found[0]
 

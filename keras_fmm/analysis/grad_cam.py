@@ -9,10 +9,9 @@ import keras
 
 from keras_fmm import checks
 from keras_fmm.analysis.calls import flat_graph
+from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.explaining import ChosenLogit, explainer
-from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
-from keras_fmm.analysis.logits import check_model, logits_model
-from keras_fmm.float32 import as_float32
+from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
 def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose=0):
@@ -59,11 +58,9 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
         Localization", equations 1 and 2. The heat maps in Ye, He, Wang, Li, "Towards
         Understanding the Effectiveness of Attention Mechanism", are these.
     """
-    check_model(model)
     batch_size = checks.positive_integer("batch_size", batch_size)
-    model = as_float32(model)
-    images = checked_images(model, images)
-    logits = logits_model(model)
+    model, images = prepared(model, images)
+    logits = class_logits(model, images, needs_gradients=True)
     inputs, calls, outputs = flat_graph(logits)
     call = _last(calls, model) if layer is None else _named(calls, model, layer)
     classes = checked_classes(logits, images, class_index)

@@ -170,6 +170,10 @@ class _Follower:
                 return original(*args, **kwargs)
             if not args and first in kwargs:
                 args = (kwargs.pop(first),)
+            if args and self._is_noted(args[0]) and args[0].dtype.is_floating:
+                # Gradients by features are there to be had where those by the input are not, as
+                # behind an input of integers: TensorFlow records what it is told to watch.
+                self.tape.watch(args[0])
             calls, biases = self.followed.calls, self.followed.biases
             start = len(biases)
             outputs = self._noting_biases(path, operation, original, args, kwargs)

@@ -135,5 +135,9 @@ def test_refused():
         channel_importance(model, IMAGES[..., 0], "head.gate")
     with pytest.raises(ValueError, match="must take one tensor.*layer='head.sum'"):
         channel_importance(model, IMAGES, "head.sum")
+    words = keras.Input((4,), dtype="int32")
+    flat = L.Flatten()(L.Embedding(9, 3, name="meaning")(words))
+    with pytest.raises(ValueError, match="of floats.*layer='meaning', which takes .*int32"):
+        channel_importance(keras.Model(words, L.Dense(2)(flat)), [[1, 2, 3, 4]], "meaning")
     with pytest.raises(ValueError, match="called once.*which is called 0 times"):
         channel_importance(model, IMAGES, model.layers[-1].name)
