@@ -40,8 +40,9 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
     batch norm adds at inference, `beta - gamma * mean / sqrt(variance + epsilon)`, and likewise
     `Normalization` and `Rescaling`; the beta of layer and group norm; a constant added by a bare
     operation, `x + 3`. An activation `phi` has the implicit bias `phi(z) - phi'(z) z`, counted
-    with its layer: zero for ReLU, 6 where a ReLU6 is cut off. So is taken an unknown layer that has
-    a `bias`, as a whole.
+    with its layer: zero for ReLU, 6 where a ReLU6 is cut off. It may be a bare operation of the
+    model too, `keras.ops.silu(x)`, of those in `keras.ops.nn` but softsign, tanh and exp. So is
+    taken an unknown layer that has a `bias`, as a whole.
 
     The remainder is zero, up to rounding, for networks of these, pooling, sums and whatever else is
     linear in the features. It is not where features are multiplied with each other: in gates, in
