@@ -4,9 +4,7 @@ import keras
 
 from keras_fmm import checks
 from keras_fmm.analysis.calls import flat_graph
-from keras_fmm.analysis.images import checked_images, over_batches
-from keras_fmm.analysis.logits import check_model
-from keras_fmm.float32 import as_float32
+from keras_fmm.analysis.images import over_batches, prepared
 
 
 def attention_maps(model, images, batch_size=128, verbose=0):
@@ -45,10 +43,8 @@ def attention_maps(model, images, batch_size=128, verbose=0):
     >>> maps["stage2_attention"].shape
     (5, 1, 1, 64)
     """
-    check_model(model)
     batch_size = checks.positive_integer("batch_size", batch_size)
-    model = as_float32(model)
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     inputs, calls, _ = flat_graph(model)
     gates = [call for call in calls if callable(getattr(call.layer, "attention_map", None))]
     if not gates:

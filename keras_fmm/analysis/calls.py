@@ -1,4 +1,11 @@
-"""The calls of a model's layers as one flat graph, models nested in it entered."""
+"""The calls of a model's layers as one flat graph, models nested in it entered.
+
+The paths by which measurements name layers and calls, one grammar for all: the names of the models
+and layers in which a layer stands and its own, joined by dots, "backbone.stage1_attention". That is
+the layer's first call; ":2" and so on follow the name of what the graph calls again, "shared:2",
+"twice:2.inside". Inside a layer that is no model they stand last, "gate.excite:2", and "_2" and so
+on follow where such a layer holds several layers of one name.
+"""
 
 import collections
 import typing
@@ -9,9 +16,8 @@ import keras
 class Call(typing.NamedTuple):
     """One call of a layer, a bare operation or a nested model in a flat graph.
 
-    `path` is the layer's name after those of the models that it is nested in, joined by dots; from
-    the second call on, ":2" and so on follow the name of what is called again. The arguments and
-    the output are symbolic, in the flat graph.
+    `path` is as the module says; of what is inside a layer that is no model there is no call. The
+    arguments and the output are symbolic, in the flat graph.
     """
 
     path: str
@@ -41,6 +47,20 @@ def flat_graph(model):
     calls = []
     outputs = _enter(model, inputs, "", calls, collections.Counter())
     return inputs, calls, keras.tree.flatten(outputs)
+
+
+def numbered(calls):
+    """Returns for each call its layer's id and how many calls the layer had before it.
+
+    By these a call in a model is found among those of its logits, where a nested model that is cut
+    has another name, and so other paths.
+    """
+    counts = collections.Counter()
+    found = []
+    for call in calls:
+        found.append((id(call.layer), counts[id(call.layer)]))
+        counts[id(call.layer)] += 1
+    return found
 
 
 def _enter(model, tensors, prefix, calls, counts):

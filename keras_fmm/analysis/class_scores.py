@@ -1,31 +1,38 @@
-"""The logits or probabilities of a model that gives one score for each class."""
+"""The scores of a model that gives one for each class: its logits, once they are known as such."""
 
 import keras
 import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.logits import logits_model
-from keras_fmm.float32 import as_float32
 
 
-def score_model(model, images, of):
-    """Returns the model of logits, in float32, once it is sure that `of` can be had from them.
+def class_logits(model, images, of="logits", takes_floats=False, needs_gradients=False):
+    """Returns the model of logits, once it is sure that a measurement can be had from them.
 
     Args:
-        model: functional or Sequential `keras.Model`.
-        images: as `checked_images` returns them; the first few are tried.
-        of: "logits" or "probabilities".
+        model, images: as `prepared` returns them; the first few images are tried.
+        of: "logits" or "probabilities", what is measured.
+        takes_floats: bool, whether there must be small changes of the input, or gradients by it.
+        needs_gradients: bool, whether gradients are taken, which are TensorFlow's.
 
     Raises:
-        ValueError: `of` is neither; the model takes integers, which have no small changes; it has
-            no logits that can be told, does not give one score for each class, or ends in
-            something like a softmax; or probabilities are asked of a model of one score.
+        ValueError: `of` is neither; the model has no logits that can be told, does not give one
+            score for each class, or ends in something like a softmax; it takes integers where it
+            may not; probabilities are asked of a model of one score; or Keras does not run on
+            TensorFlow where it must.
     """
     checks.one_of("of", of, ("logits", "probabilities"))
-    logits = logits_model(as_float32(model))
+    backend = keras.backend.backend()
+    if needs_gradients and backend != "tensorflow":
+        raise ValueError(
+            f"Gradients need the TensorFlow backend. Received: backend={backend}. "
+            "Save the model as .keras and load it with KERAS_BACKEND=tensorflow."
+        )
+    logits = logits_model(model)
     dtype = logits.inputs[0].dtype
     # Keras would cast down to it, and measure a staircase.
-    if not keras.backend.is_float_dtype(dtype):
+    if takes_floats and not keras.backend.is_float_dtype(dtype):
         raise ValueError(
             "`model` must take floating-point numbers: small changes of its input are measured. "
             f"Received: the model {model.name!r}, whose input is {dtype}. Give a copy that takes "
@@ -43,10 +50,8 @@ def score_model(model, images, of):
             "Probabilities are the softmax of the logits, and the softmax of one is always 1. "
             'Received: of="probabilities" and a model of one score. Give `of="logits"`.'
         )
-    sums = np.asarray(logits(images[:8], training=False)).sum(axis=-1, dtype="float64")
-    # As a softmax, or what stands for one, under which the scores of an image have no mean of
-    # their own; a layer without `activation` that does so cannot be known by its name.
-    if np.allclose(sums, 1, rtol=0, atol=1e-4):
+    # The softmax of one score is 1, and so may be anything that is constant.
+    if shape[1] > 1 and _sum_to_one(logits, images[:8]):
         raise ValueError(
             "`model` must end in logits, or in a softmax of them that Keras knows. Received: the "
             f"model {model.name!r}, whose scores of each image sum to 1 where its logits were "
@@ -56,12 +61,22 @@ def score_model(model, images, of):
     return logits
 
 
+def _sum_to_one(logits, images):
+    """Says whether the scores are a softmax's, or what stands for one in a layer of any class."""
+    # Halved too: scores of a few images may sum to 1 by chance, or by what the images are.
+    scores = np.stack([np.asarray(logits(x, training=False)) for x in (images, images / 2)])
+    sums = scores.sum(axis=-1, dtype="float64")
+    return scores.min() > -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-4)
+
+
 def compiled(model):
     """Returns the model as a compiled function of a float32 batch of any length, in inference.
 
     It is traced here, once. Of `model.predict` TensorFlow would warn, where several models are
-    measured one after the other, that it is traced again and again.
+    measured one after the other, that it is traced again and again. Other backends compile nothing.
     """
+    if keras.backend.backend() != "tensorflow":
+        return lambda images: model(images, training=False)
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]))])

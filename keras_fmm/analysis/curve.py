@@ -4,8 +4,8 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import compiled, score_model
-from keras_fmm.analysis.images import checked_images, over_batches
+from keras_fmm.analysis.class_scores import class_logits, compiled
+from keras_fmm.analysis.images import over_batches, prepared
 from keras_fmm.analysis.logits import check_model
 
 
@@ -41,7 +41,7 @@ def curve(model, trajectory, of="logits", batch_size=128, verbose=0):
 
     Reference:
         Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in
-        Neural Networks: an Empirical Study", section 3.2.
+        Neural Networks: an Empirical Study".
     """
     check_model(model)
     checks.positive_integer("batch_size", batch_size)
@@ -50,8 +50,8 @@ def curve(model, trajectory, of="logits", batch_size=128, verbose=0):
     if trajectory.ndim == len(model.inputs[0].shape) + 1:
         leading = trajectory.shape[:2]
         trajectory = trajectory.reshape(leading[0] * leading[1], *trajectory.shape[2:])
-    points = checked_images(model, trajectory)
-    logits = compiled(score_model(model, points, of))
+    model, points = prepared(model, trajectory, "trajectory")
+    logits = compiled(class_logits(model, points, of, takes_floats=True))
 
     def scores(batch):
         found = logits(batch)

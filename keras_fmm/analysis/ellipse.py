@@ -35,7 +35,7 @@ def ellipse(a, b, c, points=300):
 
     Reference:
         Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in
-        Neural Networks: an Empirical Study", section 3.2 and appendix.
+        Neural Networks: an Empirical Study".
     """
     rule = "a positive multiple of 3, so that the samples are among them"
     checks.integer("points", points, rule, minimum=3)

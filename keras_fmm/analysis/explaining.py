@@ -10,14 +10,7 @@ def explainer(module, name):
 
     Raises:
         ImportError: tf-explain is absent; it is in the extra `explain`.
-        ValueError: Keras does not run on TensorFlow.
     """
-    backend = keras.backend.backend()
-    if backend != "tensorflow":
-        raise ValueError(
-            f"tf-explain needs the TensorFlow backend. Received: backend={backend}. "
-            "Save the model as .keras and load it with KERAS_BACKEND=tensorflow."
-        )
     return getattr(checks.package(f"tf_explain.core.{module}", name, "explain"), name)
 
 

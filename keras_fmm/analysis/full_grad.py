@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from keras_fmm import checks, float32
-from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
+from keras_fmm import checks
+from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 from keras_fmm.analysis.layer_calls import followed
-from keras_fmm.analysis.logits import logits_model
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,8 +40,9 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
     batch norm adds at inference, `beta - gamma * mean / sqrt(variance + epsilon)`, and likewise
     `Normalization` and `Rescaling`; the beta of layer and group norm; a constant added by a bare
     operation, `x + 3`. An activation `phi` has the implicit bias `phi(z) - phi'(z) z`, counted
-    with its layer: zero for ReLU, 6 where a ReLU6 is cut off. So is taken an unknown layer that has
-    a `bias`, as a whole.
+    with its layer: zero for ReLU, 6 where a ReLU6 is cut off. It may be a bare operation of the
+    model too, `keras.ops.silu(x)`, of those in `keras.ops.nn` but softsign, tanh and exp. So is
+    taken an unknown layer that has a `bias`, as a whole.
 
     The remainder is zero, up to rounding, for networks of these, pooling, sums and whatever else is
     linear in the features. It is not where features are multiplied with each other: in gates, in
@@ -82,8 +83,8 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
 
     Raises:
         TypeError: `images` or `class_index` holds no numbers of the right kind.
-        ValueError: the model is subclassed or its logits cannot be told, the images do not fit or
-            hold a NaN, a class is out of range.
+        ValueError: the model is subclassed, takes integers or its logits cannot be told, the images
+            do not fit or hold a NaN, a class is out of range; or Keras does not run on TensorFlow.
 
     Example:
 
@@ -102,8 +103,7 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
         psi to each channel by itself; here, as in the authors' code, a layer's channels are
         rescaled together, so that a channel that hardly matters stays small.
     """
-    model = float32.as_float32(model)
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     return averaged(model, images, class_index, hold_gates, batch_size, verbose)
 
 
@@ -111,14 +111,13 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
     """Returns the `FullGradient` of the mean of the terms over copies of each image.
 
     Args:
-        model: computes in float32.
-        images: float32 array that fits the model; its class is the copies'.
+        model, images: as `prepared` returns them; an image's class is the copies'.
         class_index, hold_gates, batch_size, verbose: as in `full_grad`.
         copies: function of a batch of images and of their places among all to an iterable of
             batches; None takes the images alone.
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
-    logits = logits_model(model)
+    logits = class_logits(model, images, takes_floats=True, needs_gradients=True)
     classes = checked_classes(logits, images, class_index)
     terms = _terms_function(model, logits, images.shape[1:], hold_gates)
 

@@ -1,6 +1,5 @@
 """Grad-CAM on tf-explain's gradients, for any layer of a functional model, nested or not."""
 
-import collections
 import difflib
 import math
 import types
@@ -8,11 +7,10 @@ import types
 import keras
 
 from keras_fmm import checks
-from keras_fmm.analysis.calls import flat_graph
+from keras_fmm.analysis.calls import flat_graph, numbered
+from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.explaining import ChosenLogit, explainer
-from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
-from keras_fmm.analysis.logits import check_model, logits_model
-from keras_fmm.float32 import as_float32
+from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
 def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose=0):
@@ -59,11 +57,9 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
         Localization", equations 1 and 2. The heat maps in Ye, He, Wang, Li, "Towards
         Understanding the Effectiveness of Attention Mechanism", are these.
     """
-    check_model(model)
     batch_size = checks.positive_integer("batch_size", batch_size)
-    model = as_float32(model)
-    images = checked_images(model, images)
-    logits = logits_model(model)
+    model, images = prepared(model, images)
+    logits = class_logits(model, images, needs_gradients=True)
     inputs, calls, outputs = flat_graph(logits)
     call = _last(calls, model) if layer is None else _named(calls, model, layer)
     classes = checked_classes(logits, images, class_index)
@@ -81,9 +77,8 @@ def _named(calls, model, path):
             "`layer` must be the name of a layer, with dots inside a nested model. "
             f"Received: layer={path!r} for the model {model.name!r}. Near it: {', '.join(close)}."
         )
-    # Not by the path: where a nested model is cut to its logits, it has another name.
-    place = _numbered(known)[places[path]]
-    found = dict(zip(_numbered(calls), calls, strict=True)).get(place)
+    place = numbered(known)[places[path]]
+    found = dict(zip(numbered(calls), calls, strict=True)).get(place)
     if found is None:
         raise ValueError(
             "`layer` must stand before the model's logits. "
@@ -98,16 +93,6 @@ def _named(calls, model, path):
             f"Take a layer such as {_last(calls, model).path!r}."
         )
     return found
-
-
-def _numbered(calls):
-    """Returns for each call its layer's id and how many calls the layer had before it."""
-    counts = collections.Counter()
-    numbered = []
-    for call in calls:
-        numbered.append((id(call.layer), counts[id(call.layer)]))
-        counts[id(call.layer)] += 1
-    return numbered
 
 
 def _last(calls, model):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from keras_fmm.analysis.logits import check_model
+from keras_fmm.float32 import as_float32
 
 # Scaled images spread less than this where they were scaled before, and more than that where
 # they never are: an image of 0..1 that is divided by 255 spreads by 0.004 at most.
@@ -13,17 +14,22 @@ _LEAST_SPREAD = 0.02
 _GREATEST_VALUE = 20.0
 
 
-def checked_images(model, images):
-    """Returns `images` as a float32 array that fits the model.
+def prepared(model, images, name="images"):
+    """Returns the model in float32, and `images` as a float32 array that fits it.
+
+    Every measurement that takes a model and images begins with this; the user's call is to be two
+    above, for the warning to name it.
 
     Args:
         model: functional or Sequential `keras.Model` of one input.
         images: array of numbers, `(n, height, width, channels)` or what the model takes, n >= 1.
+        name: str, the argument's name, quoted in errors.
 
     Raises:
         TypeError: `images` holds no numbers.
-        ValueError: the model is subclassed or has several inputs; the images are none, do not fit
-            its input, or hold a NaN or an infinity.
+        ValueError: the model is subclassed or has several inputs, or is of half precision and
+            cannot be rebuilt; the images are none, do not fit its input, or hold a NaN or an
+            infinity.
 
     Warns:
         UserWarning: the model begins with a `Rescaling` or `Normalization` layer, after which the
@@ -38,7 +44,7 @@ def checked_images(model, images):
     images = np.asarray(images)
     if images.dtype.kind not in "biuf":
         raise TypeError(
-            f"`images` must be an array of numbers. Received: images of dtype {images.dtype}"
+            f"`{name}` must be an array of numbers. Received: {name} of dtype {images.dtype}"
         )
     images = images.astype("float32")
     expected = model.inputs[0].shape
@@ -47,26 +53,27 @@ def checked_images(model, images):
     )
     if not fits or not len(images):
         raise ValueError(
-            f"`images` must be a batch of what the model takes, {expected}, of at least one. "
-            f"Received: images of shape {images.shape}. A single image needs an axis for the "
-            "batch: `images[None]`."
+            f"`{name}` must be a batch of what the model takes, {expected}, of at least one. "
+            f"Received: {name} of shape {images.shape}. A single image needs an axis for the "
+            f"batch: `{name}[None]`."
         )
     bad = np.flatnonzero(~np.isfinite(images.reshape(len(images), -1)).all(axis=1))
     if len(bad):
         raise ValueError(
-            "`images` must be finite. "
+            f"`{name}` must be finite. "
             f"Received: a NaN or an infinity in {len(bad)} of {len(images)} images, first in "
-            f"images[{bad[0]}]."
+            f"{name}[{bad[0]}]."
         )
-    _warn_of_range(model, images)
-    return images
+    model = as_float32(model)
+    _warn_of_range(model, images, name)
+    return model, images
 
 
-def checked_classes(model, images, class_index):
+def checked_classes(logits, images, class_index):
     """Returns one class for each image, an int array.
 
     Args:
-        model: gives logits, `(n, classes)`.
+        logits: what `class_logits` returned.
         images: float32 array.
         class_index: int, one for all; array of ints, one for each; or None for the class that the
             model predicts.
@@ -75,15 +82,9 @@ def checked_classes(model, images, class_index):
         TypeError: `class_index` is no integer.
         ValueError: it is not among the classes, or there is not one for each image.
     """
-    shape = model.outputs[0].shape
-    if len(shape) != 2:
-        raise ValueError(
-            "`model` must give one score for each class, (batch, classes). "
-            f"Received: outputs of shape {shape}."
-        )
     if class_index is None:
         # Not by `predict_on_batch`: TensorFlow warns where it is traced for model after model.
-        return over_batches(lambda x: np.argmax(model(x, training=False), -1), [images])
+        return over_batches(lambda x: np.argmax(logits(x, training=False), -1), [images])
     classes = np.asarray(class_index)
     if classes.dtype.kind not in "iu":
         raise TypeError(
@@ -95,9 +96,10 @@ def checked_classes(model, images, class_index):
             "`class_index` must be one integer, or one for each image. "
             f"Received: shape {classes.shape} for {len(images)} images."
         )
-    if classes.min() < 0 or classes.max() >= shape[-1]:
+    count = logits.outputs[0].shape[-1]
+    if classes.min() < 0 or classes.max() >= count:
         raise ValueError(
-            f"`class_index` must be from 0 to {shape[-1] - 1}. Received: class_index={class_index}"
+            f"`class_index` must be from 0 to {count - 1}. Received: class_index={class_index}"
         )
     return np.broadcast_to(classes, (len(images),)).astype("int32")
 
@@ -125,7 +127,7 @@ def over_batches(function, arrays, batch_size=128, verbose=0):
     return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
 
 
-def _warn_of_range(model, images):
+def _warn_of_range(model, images, name):
     for layer in model._flatten_layers():
         if not isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
             continue
@@ -136,7 +138,7 @@ def _warn_of_range(model, images):
         too_flat = images.std() > 0 and spread < _LEAST_SPREAD
         if too_flat or greatest > _GREATEST_VALUE:
             warnings.warn(
-                "`images` should be in the range that the model was trained on. Received: images "
+                f"`{name}` should be in the range that the model was trained on. Received: {name} "
                 f"from {images.min():.3g} to {images.max():.3g}, which the model's layer "
                 f"{layer.name!r} scales to a spread of {spread:.2g} and values up to "
                 f"{greatest:.2g}. Give images as they are stored (0 to 255 for most), not scaled.",

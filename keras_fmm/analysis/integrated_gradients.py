@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.explaining import explainer
-from keras_fmm.analysis.images import checked_images
+from keras_fmm.analysis.images import prepared
 from keras_fmm.analysis.mean_gradients import mean_gradients
 
 
@@ -55,9 +55,8 @@ def integrated_gradients(
         Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", equations 1 and 3.
         Differs from tf-explain, which leaves out the factor `image - baseline`.
     """
-    explain = explainer("integrated_gradients", "IntegratedGradients")
     n_steps = checks.integer("n_steps", n_steps, "an integer of at least 2", minimum=2)
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     baseline = np.asarray(baseline, "float32")
     try:
         fits = np.isfinite(np.broadcast_to(baseline, images.shape[1:])).all()
@@ -70,6 +69,7 @@ def integrated_gradients(
         )
 
     def path(images):
+        explain = explainer("integrated_gradients", "IntegratedGradients")
         steps = explain.generate_linear_path(baseline, images, n_steps)
         return np.stack(steps, axis=1, dtype="float32")
 

@@ -1,9 +1,9 @@
 """How steeply a model's outputs change with its input: the norm of the Jacobian."""
 
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import score_model
+from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.estimate import Estimate
-from keras_fmm.analysis.images import checked_images, over_batches
+from keras_fmm.analysis.images import over_batches, prepared
 
 # A pass for each class stands in the graph by itself up to so many, which leaves TensorFlow free to
 # overlap them; a graph of more takes long to build, and they go round a loop.
@@ -35,7 +35,8 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
 
     Raises:
         TypeError: `images` holds no numbers, or `batch_size` is no integer.
-        ValueError: the model's logits cannot be told, or an argument does not fit.
+        ValueError: the model takes integers or its logits cannot be told, an argument does not
+            fit, or Keras does not run on TensorFlow.
 
     Example:
 
@@ -48,11 +49,11 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
 
     Reference:
         Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in
-        Neural Networks: an Empirical Study", section 3.1. In Ye, He, Wang, Li, "Towards
+        Neural Networks: an Empirical Study". In Ye, He, Wang, Li, "Towards
         Understanding the Effectiveness of Attention Mechanism", table II, the number is by its
         scale the sum over the 10,000 images of a test set: `total`.
     """
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     return Estimate.from_samples(_norms(model, images, of, batch_size, verbose))
 
 
@@ -73,13 +74,13 @@ def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose=0)
     >>> jacobian_norms(model, [[0, 0], [0, 2]]).round(3)
     array([0.5 , 0.21], dtype=float32)
     """
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     return _norms(model, images, of, batch_size, verbose)
 
 
 def _norms(model, images, of, batch_size, verbose):
     checks.positive_integer("batch_size", batch_size)
-    logits = score_model(model, images, of)
+    logits = class_logits(model, images, of, takes_floats=True, needs_gradients=True)
     return over_batches(_norms_of_batch(logits, of), [images], batch_size, verbose)
 
 

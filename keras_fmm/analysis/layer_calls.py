@@ -31,6 +31,36 @@ _AFFINE = (
 # Activations that go through zero and are linear on each side of it: they add no constant.
 _WITHOUT_OFFSET = ("leaky_relu", "linear", "relu")
 
+# The others as bare operations, by the names of their classes in keras.ops. Softsign is none of
+# them: TensorFlow cannot differentiate it forwards.
+_CURVED_OPERATIONS = (
+    "Celu",
+    "Elu",
+    "Exp",
+    "Gelu",
+    "Glu",
+    "HardShrink",
+    "HardSigmoid",
+    "HardSilu",
+    "HardTanh",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Relu6",
+    "Selu",
+    "Sigmoid",
+    "Silu",
+    "SoftShrink",
+    "Softmax",
+    "Softplus",
+    "SparsePlus",
+    "SparseSigmoid",
+    "Sparsemax",
+    "Squareplus",
+    "Tanh",
+    "TanhShrink",
+    "Threshold",
+)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class BiasCall:
@@ -69,8 +99,8 @@ class Followed:
 def operations_by_path(model):
     """Returns a dict from a dotted path to each layer and operation in `model`, at any depth.
 
-    A layer of the model has its name for path, one inside another `outer.inner`. What is found by
-    several ways has the first path.
+    The paths are as `calls` says. What is found by several ways has the first path; that of a layer
+    stands for all its calls.
     """
     found = {}
     seen = {id(model)}
@@ -170,6 +200,10 @@ class _Follower:
                 return original(*args, **kwargs)
             if not args and first in kwargs:
                 args = (kwargs.pop(first),)
+            if args and self._is_noted(args[0]) and args[0].dtype.is_floating:
+                # Gradients by features are there to be had where those by the input are not, as
+                # behind an input of integers: TensorFlow records what it is told to watch.
+                self.tape.watch(args[0])
             calls, biases = self.followed.calls, self.followed.biases
             start = len(biases)
             outputs = self._noting_biases(path, operation, original, args, kwargs)
@@ -248,6 +282,8 @@ def _adds_a_constant(operation, args, is_tensor):
 
 def _is_curved(operation):
     """Returns whether this is an activation with an offset, or an unknown layer with a bias."""
+    if not isinstance(operation, keras.layers.Layer):
+        return type(operation).__name__ in _CURVED_OPERATIONS
     if isinstance(operation, keras.layers.Activation):
         return getattr(operation.activation, "__name__", "") not in _WITHOUT_OFFSET
     if isinstance(operation, keras.layers.ReLU):

@@ -13,6 +13,7 @@ _PASSING_ON = (
     keras.layers.Identity,
     keras.layers.Reshape,
 )
+_PASSING_ON_OPERATIONS = ("Cast",)
 
 
 def logits_model(model):
@@ -22,6 +23,10 @@ def logits_model(model):
     model's end, be that an activation of the last layer, a layer or an operation of its own; in a
     nested model as well. A model that ends without any activation gives its logits already. The
     weights are the model's own, so that training it changes these logits too; it is left as it is.
+
+    What computes a softmax without saying so, as a `Lambda` or a layer of a class of its own, is
+    not known as one, and its outputs are taken for logits. The measurements of this package refuse
+    scores that sum to 1 for each image.
 
     Args:
         model: functional or Sequential `keras.Model` of one output.
@@ -71,7 +76,7 @@ def _logits(tensor):
     inputs = arguments.args[0] if arguments.args else None
     if isinstance(operation, keras.Model):
         flat = keras.tree.flatten(inputs)
-        return logits_model(operation)(flat[0] if len(flat) == 1 else inputs)
+        return _unnoted(logits_model(operation), flat[0] if len(flat) == 1 else inputs)
     if type(operation).__name__ in _OPERATIONS:
         return inputs
     activation = getattr(operation, "activation", None)
@@ -79,7 +84,7 @@ def _logits(tensor):
     if name in _PREDICTIONS or type(activation).__name__ in _OPERATIONS:
         if isinstance(operation, keras.layers.Activation):
             return inputs
-        return _WithoutActivation(operation)(inputs)
+        return _unnoted(_WithoutActivation(operation), inputs)
     if name != "linear" or isinstance(operation, keras.layers.ReLU):
         raise ValueError(
             "A model must end in logits, or in a softmax or sigmoid of them. "
@@ -87,13 +92,28 @@ def _logits(tensor):
             f"{name or activation!r}. Give a model that ends before it: "
             "`keras.Model(model.inputs, layer.output)`."
         )
-    if isinstance(operation, (*_PASSING_ON, keras.layers.Activation)):
+    is_passed_on = isinstance(operation, (*_PASSING_ON, keras.layers.Activation))
+    if is_passed_on or type(operation).__name__ in _PASSING_ON_OPERATIONS:
         before = _logits(inputs)
         if before is inputs:
             return tensor
         # A copy: calling the layer once more would make its `output` ambiguous to its owner.
-        return type(operation).from_config(operation.get_config())(before)
+        return _unnoted(type(operation).from_config(operation.get_config()), before)
     return tensor
+
+
+def _unnoted(operation, inputs):
+    """Calls an operation symbolically, and lets those that made its inputs forget it.
+
+    What a layer's output goes into is kept with the layer, as long as the layer lives: the user's
+    would gather a graph with each analysis. No model that is built from outputs needs it.
+    """
+    makers = [tensor._keras_history.operation for tensor in keras.tree.flatten(inputs)]
+    noted = [list(maker._outbound_nodes) for maker in makers]
+    outputs = operation(inputs)
+    for maker, nodes in zip(makers, noted, strict=True):
+        maker._outbound_nodes[:] = nodes
+    return outputs
 
 
 class _WithoutActivation(keras.layers.Layer):

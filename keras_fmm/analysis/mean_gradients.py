@@ -5,18 +5,17 @@ import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.calls import flat_graph
+from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.explaining import ChosenLogit, explainer
 from keras_fmm.analysis.images import checked_classes, over_batches
-from keras_fmm.analysis.logits import logits_model
-from keras_fmm.float32 import as_float32
 
 
 def mean_gradients(model, images, class_index, copy, count, batch_size, verbose):
     """Returns for each image the mean gradient over its copies, by tf-explain.
 
     Args:
-        model, class_index, verbose: as `integrated_gradients` takes them.
-        images: what `checked_images` returned for the model.
+        model, images: as `prepared` returns them.
+        class_index, verbose: as `integrated_gradients` takes them.
         copy: function of a float32 array of images to one of their copies, `(n, count, ...)`.
         count: int, the copies of each.
         batch_size: int, the copies that are run at once, but at least those of one image.
@@ -25,14 +24,7 @@ def mean_gradients(model, images, class_index, copy, count, batch_size, verbose)
         Float32 NumPy array of the images' shape.
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
-    model = as_float32(model)
-    if not keras.backend.is_float_dtype(model.inputs[0].dtype):
-        raise ValueError(
-            "`model` must take floats for there to be a gradient by its images. "
-            f"Received: an input of dtype {model.inputs[0].dtype}. Build it with "
-            '`keras.Input(shape, dtype="float32")`.'
-        )
-    logits = logits_model(model)
+    logits = class_logits(model, images, takes_floats=True, needs_gradients=True)
     classes = checked_classes(logits, images, class_index)
     gradients = _traced(logits, images.shape, count)
 

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.images import checked_classes, checked_images, over_batches
-from keras_fmm.analysis.logits import check_model, logits_model
-from keras_fmm.float32 import as_float32
+from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
 def occlusion_sensitivity(
@@ -52,11 +51,9 @@ def occlusion_sensitivity(
         Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", section 4.2.
         Differs from the paper: the fall of the logit, not the probability that is left.
     """
-    check_model(model)
     patch_size = checks.positive_integer("patch_size", patch_size)
     batch_size = checks.positive_integer("batch_size", batch_size)
-    model = as_float32(model)
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     if images.ndim != 4:
         raise ValueError(
             "`images` must have rank 4, for there to be squares to cover. "
@@ -64,7 +61,7 @@ def occlusion_sensitivity(
         )
     if value is not None:
         value = np.float32(checks.number("value", value))
-    logits = logits_model(model)
+    logits = class_logits(model, images)
     classes = checked_classes(logits, images, class_index)
 
     def chosen(images, classes):

@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import compiled, score_model
+from keras_fmm.analysis.class_scores import class_logits, compiled
 from keras_fmm.analysis.estimate import Estimate
-from keras_fmm.analysis.images import checked_images, over_batches
+from keras_fmm.analysis.images import over_batches, prepared
 
 
 def output_sensitivity(
@@ -73,11 +73,11 @@ def output_sensitivity(
     checks.positive_integer("draws", draws)
     checks.positive_integer("batch_size", batch_size)
     generator = np.random.default_rng(checks.integer("seed", seed, "an integer of at least 0"))
-    images = checked_images(model, images)
-    logits = compiled(score_model(model, images, of))
+    model, images = prepared(model, images)
+    logits = compiled(class_logits(model, images, of, takes_floats=True))
 
     def mean_logits(batch):
-        return np.mean(logits(batch), axis=-1, dtype="float64")
+        return np.mean(np.asarray(logits(batch)), axis=-1, dtype="float64")
 
     def noisy_mean_logits(pairs):
         errors = generator.standard_normal((len(pairs), *images.shape[1:]), "float32")

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from keras_fmm import checks, float32
+from keras_fmm import checks
 from keras_fmm.analysis.full_grad import averaged
-from keras_fmm.analysis.images import checked_images
+from keras_fmm.analysis.images import prepared
 
 
 def smooth_full_grad(
@@ -57,8 +57,7 @@ def smooth_full_grad(
         raise ValueError(f"`noise` must be at least 0. Received: noise={noise}")
     samples = checks.positive_integer("samples", samples)
     seed = checks.integer("seed", seed, "an integer of at least 0")
-    model = float32.as_float32(model)
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
 
     def copies(batch, places):
         draws = [np.random.default_rng((seed, place)) for place in places]

@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.images import checked_images
+from keras_fmm.analysis.images import prepared
 from keras_fmm.analysis.mean_gradients import mean_gradients
 
 
@@ -57,7 +57,7 @@ def smooth_grad(
         Smilkov et al., "SmoothGrad: removing noise by adding noise", section 3. Differs from
         tf-explain, which takes the gradient of the cross-entropy, its sign the other way.
     """
-    images = checked_images(model, images)
+    model, images = prepared(model, images)
     num_samples = checks.positive_integer("num_samples", num_samples)
     if checks.number("noise", noise) < 0:
         raise ValueError(f"`noise` must be at least 0. Received: noise={noise}")

@@ -67,6 +67,8 @@ def smoothness(values, closed=True, relative=False):
     (4.0, 2.0, 2.0)
     """
     values = _checked(values)
+    # Which is greatest is known before the neurons are divided, each by a range of its own.
+    greatest = values.argmax(axis=-1)[..., None]
     if relative:
         spread = np.ptp(values, axis=-2, keepdims=True)
         values = values / np.where(spread > 0, spread, 1)
@@ -74,7 +76,6 @@ def smoothness(values, closed=True, relative=False):
     steps = after - values[..., : after.shape[-2], :]
     bends = _successors(steps, closed)
     bends = bends - steps[..., : bends.shape[-2], :]
-    greatest = values.argmax(axis=-1)[..., None]
     next_greatest = _successors(greatest, closed)
     changes = next_greatest != greatest[..., : next_greatest.shape[-2], :]
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers as L
 
 from keras_fmm import layers, models
-from keras_fmm.analysis import channel_importance
+from keras_fmm.analysis import attention_maps, channel_importance
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(0.2, 1, (2, 4, 4, 1)).astype("float32")
@@ -116,6 +116,33 @@ def test_of_a_class_of_batches_and_of_a_toy_cnn():
     assert inside.with_bias.shape == (5, 2)
 
 
+def test_each_call_of_a_shared_layer_can_be_named():
+    """Twice through one gate: as through two gates of the same weights."""
+    inputs = keras.Input((4, 4, 1))
+    gates = [layers.SqueezeExcite(reduction=1, name=name) for name in ("gate", "other")]
+    block = keras.Input((4, 4, 3))
+    within = keras.Model(block, L.ReLU(name="relu")(L.Conv2D(3, 1)(block)), name="block")
+    x = L.Conv2D(3, 1)(inputs)
+    top = L.Dense(2)
+    one = keras.Model(inputs, top(L.Flatten()(within(gates[0](within(gates[0](x)))))))
+    randomised(one)
+    two = keras.Model(inputs, top(L.Flatten()(within(gates[1](within(gates[0](x)))))))
+    gates[1].set_weights(gates[0].get_weights())
+    for ours, theirs in (("gate", "gate"), ("gate:2", "other"), ("gate:2.excite", None)):
+        if theirs is None:
+            with pytest.raises(ValueError, match="Choose one of .*'gate:2'.*"):
+                channel_importance(one, IMAGES, ours)
+            ours, theirs = "gate.excite:2", "other.excite"
+        found = channel_importance(one, IMAGES, ours)
+        expected = channel_importance(two, IMAGES, theirs)
+        np.testing.assert_allclose(found.with_bias, expected.with_bias, rtol=1e-4)
+    first, second = (channel_importance(one, IMAGES, f"block{k}.relu") for k in ("", ":2"))
+    assert np.abs(first.with_bias - second.with_bias).max() > 1e-3
+    assert list(attention_maps(one, IMAGES)) == ["gate", "gate:2"]
+    with pytest.raises(ValueError, match="that is called 2 times there"):
+        channel_importance(one, IMAGES, "gate:3")
+
+
 class Subclassed(keras.Model):
     def call(self, inputs):
         return inputs
@@ -135,5 +162,9 @@ def test_refused():
         channel_importance(model, IMAGES[..., 0], "head.gate")
     with pytest.raises(ValueError, match="must take one tensor.*layer='head.sum'"):
         channel_importance(model, IMAGES, "head.sum")
-    with pytest.raises(ValueError, match="called once.*which is called 0 times"):
+    words = keras.Input((4,), dtype="int32")
+    flat = L.Flatten()(L.Embedding(9, 3, name="meaning")(words))
+    with pytest.raises(ValueError, match="of floats.*layer='meaning', which takes .*int32"):
+        channel_importance(keras.Model(words, L.Dense(2)(flat)), [[1, 2, 3, 4]], "meaning")
+    with pytest.raises(ValueError, match="on the way to the logits.*that is called 0 times"):
         channel_importance(model, IMAGES, model.layers[-1].name)

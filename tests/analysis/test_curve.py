@@ -52,11 +52,11 @@ class Subclassed(keras.Model):
 
 def test_refused():
     model, _ = networks()
-    with pytest.raises(ValueError, match="a batch of what the model takes"):
+    with pytest.raises(ValueError, match="`trajectory` must be a batch of .*Received: traj"):
         curve(model, LINES[0, 0])
     with pytest.raises(ValueError, match="a batch of what the model takes"):
         curve(model, LINES[:0])
-    with pytest.raises(ValueError, match="must be finite"):
+    with pytest.raises(ValueError, match=r"`trajectory` must be finite.*in trajectory\[0\]"):
         curve(model, np.where(LINES > 0.5, np.nan, LINES))
     with pytest.raises(ValueError, match="`of` must be one of"):
         curve(model, LINES, of="neurons")

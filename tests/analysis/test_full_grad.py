@@ -4,7 +4,7 @@ import pytest
 from keras import layers as L
 
 from keras_fmm import layers
-from keras_fmm.analysis import full_grad, smooth_full_grad
+from keras_fmm.analysis import full_grad, layer_calls, smooth_full_grad
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 8, 8, 2)).astype("float32")
@@ -122,7 +122,14 @@ def unknown_and_shared(x):
     return L.Dense(5)(L.Flatten()(x))
 
 
+def bare_activations(x):
+    x = keras.ops.relu6(keras.ops.silu(L.Conv2D(3, 3)(x)) + 3.0)
+    x = keras.ops.tanh(keras.ops.leaky_relu(L.Conv2D(3, 3)(x)))
+    return L.Dense(5)(L.Flatten()(keras.ops.relu(x)))
+
+
 NETWORKS = [
+    bare_activations,
     convolutional,
     residual,
     nested,
@@ -146,6 +153,19 @@ def test_terms_sum_to_the_score(build):
     assert np.abs(found.input_term / found.score - 1).max() > 0.01
     np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), before)
     assert not any("call" in vars(layer) for layer in model._flatten_layers())
+
+
+@pytest.mark.parametrize("name", layer_calls._CURVED_OPERATIONS)
+def test_any_bare_activation_has_an_implicit_bias(name):
+    snake = "".join("_" + x.lower() if x.isupper() else x for x in name).strip("_")
+    function = getattr(keras.ops, snake)
+    options = {"threshold": 0.1, "default_value": 2.0} if name == "Threshold" else {}
+    inputs = keras.Input((4,))
+    x = function(L.Dense(6, name="before")(inputs), **options)
+    model = randomised(keras.Model(inputs, L.Dense(2, name="after")(x)))
+    found = full_grad(model, RNG.normal(size=(3, 4)), class_index=0)
+    assert len(found.bias_terms) == 3
+    assert relative_remainder(found) < 1e-3
 
 
 def test_nested_layers_have_paths():

@@ -21,7 +21,7 @@ STORED = RNG.integers(0, 256, (5, 8, 8, 1))
 def test_images_become_float32():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        array = checked.checked_images(scaling(keras.layers.Rescaling(1 / 255)), STORED)
+        _, array = checked.prepared(scaling(keras.layers.Rescaling(1 / 255)), STORED)
     assert array.dtype == "float32"
     np.testing.assert_array_equal(array, STORED)
 
@@ -34,7 +34,7 @@ def test_images_become_float32():
 @pytest.mark.parametrize("factor", [1 / 255, 255.0])
 def test_images_of_another_range_are_warned_of(layer, factor):
     with pytest.warns(UserWarning, match="range that the model was trained on. Received: images"):
-        checked.checked_images(scaling(layer), STORED * factor)
+        checked.prepared(scaling(layer), STORED * factor)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_images_of_another_range_are_warned_of(layer, factor):
 )
 def test_images_that_do_not_fit_are_refused(images, error, message):
     with pytest.raises(error, match=message):
-        checked.checked_images(scaling(keras.layers.Rescaling(1 / 255)), images)
+        checked.prepared(scaling(keras.layers.Rescaling(1 / 255)), images)
 
 
 def test_classes():

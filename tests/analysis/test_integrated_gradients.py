@@ -58,7 +58,7 @@ def integers():
         ({"baseline": np.zeros((3, 3, 2))}, "`baseline` must be finite, a number or an array"),
         ({"baseline": np.nan}, "`baseline` must be finite"),
         ({"class_index": 3}, "from 0 to 2"),
-        ({"model": integers()}, "must take floats.*dtype uint8"),
+        ({"model": integers()}, "must take floating-point numbers.*input is uint8"),
         ({"images": IMAGES * np.inf}, "must be finite"),
     ],
 )

@@ -80,14 +80,20 @@ def test_relative_measures_do_not_know_the_scale():
     values[:, 3] = 7
     scaled = values * [1, 10, 1000, 3]
     assert measures(scaled)[0] > 10 * measures(values)[0]
-    # Which neuron is greatest is another matter: the measure is of the values as they are.
     for index in (0, 1, 3):
         assert measures(scaled, relative=True)[index] == pytest.approx(
             measures(values, relative=True)[index]
         )
-    assert smoothness(values, relative=True).argmax_changes == smoothness(values).argmax_changes
     step = column(0, 0, 4, 4)
     assert measures(step, relative=True)[:2] == (2, 1)
+
+
+def test_which_neuron_is_greatest_is_of_the_values_as_they_are():
+    # 5 cos t is above 1 + 0.1 sin t on one stretch of the circle; divided by their ranges, 10 and
+    # 0.2, never.
+    values = np.stack([5 * np.cos(ANGLES), 1 + 0.1 * np.sin(ANGLES)], axis=-1)
+    assert smoothness(values).argmax_changes == 2
+    assert smoothness(values, relative=True).argmax_changes == 2
 
 
 def test_rounding_makes_no_pieces():
