@@ -4,7 +4,6 @@ import numpy as np
 
 from keras_fmm import plots
 from recipes import comparison
-from recipes.settings import output_path
 
 
 def percent(part, candidate):
@@ -57,10 +56,8 @@ def draw(part, settings, variant=None):
         whole = [trial["val_accuracy"] for trial in trials.values() if trial["val_accuracy"]]
         if whole:
             curves[name] = {"val_accuracy": np.mean(whole, axis=0)}
-    path = output_path(settings)
     figure = plots.training_curves(curves, metrics=["accuracy"])
-    name = "_".join(filter(None, (path.stem, settings.dataset, variant)))
-    plots.save_figure(figure, path.with_name(f"{name}.png"))
+    plots.save_figure(figure, comparison.picture(settings, variant=variant))
 
 
 def markdown(part):

@@ -49,9 +49,7 @@ def main(settings):
     """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
     settings = comparison.resolved(settings)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = trials.Schedule(
-        settings.epochs, batch_size=BATCH_SIZES[settings.network], smoke=settings.smoke
-    )
+    schedule = comparison.schedule(settings, batch_size=BATCH_SIZES[settings.network])
 
     def measure(candidate, seed):
         name = f"{candidate} {settings.network}"

@@ -7,6 +7,7 @@ for each dataset and schedule, so that a longer schedule stands beside the short
 import dataclasses
 import json
 import pathlib
+import re
 import shutil
 
 import numpy as np
@@ -25,6 +26,7 @@ class Settings:
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
     seeds: int = setting(3, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(10, "passes over train", minimum=1)
+    learning_rate: float = setting(trials.Schedule.learning_rate, "of SGD", minimum=0.0)
     smoke: bool = setting(False, "one seed and epoch of three steps on digits")
 
 
@@ -34,6 +36,13 @@ def resolved(settings):
         shutil.rmtree(trials.SMOKE_FOLDER, ignore_errors=True)
         return dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
     return settings
+
+
+def schedule(settings, **changes):
+    """Returns the `trials.Schedule` of these settings."""
+    return trials.Schedule(
+        settings.epochs, learning_rate=settings.learning_rate, smoke=settings.smoke, **changes
+    )
 
 
 def measured(settings, fixed, candidates, measure, variant=None):
@@ -86,9 +95,20 @@ def _part(path, name, fixed):
 
 
 def part_name(settings, variant=None):
-    """Returns the name of a part: the dataset, the variant where there is one, the epochs."""
+    """Returns the name of a part: dataset, variant, a rate other than the default, epochs."""
+    rate = None
+    if settings.learning_rate != trials.Schedule.learning_rate:
+        rate = f"rate {settings.learning_rate}"
     epochs = f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}"
-    return ", ".join(filter(None, (settings.dataset, variant, epochs)))
+    return ", ".join(filter(None, (settings.dataset, variant, rate, epochs)))
+
+
+def picture(settings, *names, variant=None):
+    """Returns the path of a picture beside the results, named for the part but its epochs."""
+    path = output_path(settings)
+    parts = part_name(settings, variant).split(", ")[:-1]
+    name = "_".join([path.stem, *parts, *names])
+    return path.with_name(f"{re.sub('[^A-Za-z0-9.]+', '_', name)}.png")
 
 
 def read(path):

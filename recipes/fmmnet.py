@@ -31,7 +31,7 @@ import numpy as np
 
 from keras_fmm import data, layers, models, plots
 from recipes import accuracy, comparison, trials
-from recipes.settings import output_path, setting, start
+from recipes.settings import setting, start
 
 RESIDUALS = {"add": keras.layers.Add, "multiply": layers.MultiplicativeResidual}
 DEPTHS = (1, 2, 4, 6, 7, 8, 10, 12, 16, 20, 27)
@@ -65,7 +65,7 @@ def main(settings):
 
 def accuracy_study(settings, dataset):
     """Compares the two residuals in a WideResNet."""
-    schedule = trials.Schedule(settings.epochs, batch_size=128, smoke=settings.smoke)
+    schedule = comparison.schedule(settings, batch_size=128)
     depth, width = (10, 1) if settings.smoke else (settings.depth, settings.width)
     variant = f"WRN-{depth}-{width}"
 
@@ -89,7 +89,7 @@ def accuracy_study(settings, dataset):
 
 def depth_study(settings, dataset):
     """Trains chains of each depth, and looks into the deepest before it is trained."""
-    schedule = trials.Schedule(settings.epochs, batch_size=64, smoke=settings.smoke)
+    schedule = comparison.schedule(settings, batch_size=64)
     depths = (1, 2) if settings.smoke else DEPTHS
     candidates = [f"{residual} {depth}" for residual in RESIDUALS for depth in depths]
 
@@ -187,8 +187,7 @@ def draw_norms(part, settings, depth):
         for residual in RESIDUALS
     }
     figure = plots.norms_by_depth(series, limits={"largest float16": LARGEST_FLOAT16})
-    path = output_path(settings)
-    plots.save_figure(figure, path.with_name(f"{path.stem}_{settings.dataset}_depth.png"))
+    plots.save_figure(figure, comparison.picture(settings, variant="depth"))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ import numpy as np
 from keras_fmm import analysis, data, plots
 from recipes import accuracy, comparison, trials
 from recipes.multiplication_is_the_key import builder
-from recipes.settings import output_path, setting, start
+from recipes.settings import setting, start
 
 ATTENTIONS = ("trained", "random", "untrained")
 GATES = ("stage1_attention", "stage2_attention", "stage3_attention")
@@ -48,7 +48,7 @@ def main(settings):
     """Measures what is missing, draws, prints; returns the part of the results, a dict."""
     settings = comparison.resolved(settings)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = trials.Schedule(settings.epochs, smoke=settings.smoke)
+    schedule = comparison.schedule(settings)
 
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)
@@ -116,7 +116,6 @@ def summaries(part):
 def draw(part, settings):
     """Writes the histograms of the first seed, with the importance that has bias terms."""
     agreement = next(iter(part["trials"]["AM"].values()))["agreement"]
-    path = output_path(settings)
     for score in ("kendall", "cosine"):
         panels = {
             gate: {
@@ -126,8 +125,7 @@ def draw(part, settings):
             for gate in GATES
         }
         figure = plots.histograms(panels, BINS, xlabel=score, ylabel="images")
-        name = f"{path.stem}_{settings.dataset}_{score}.png"
-        plots.save_figure(figure, path.with_name(name))
+        plots.save_figure(figure, comparison.picture(settings, score))
 
 
 def markdown(part):

@@ -32,7 +32,7 @@ import numpy as np
 from keras_fmm import analysis, data, files, layers, plots
 from recipes import accuracy, comparison, trials
 from recipes.multiplication_is_the_key import builder
-from recipes.settings import output_path, setting, start
+from recipes.settings import setting, start
 
 CANDIDATES = ("CNN", "AM")
 KINDS = ("cross-class", "single-class", "random")
@@ -54,7 +54,7 @@ def main(settings):
     if settings.smoke:
         settings = dataclasses.replace(settings, ellipses=2)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = trials.Schedule(settings.epochs, smoke=settings.smoke)
+    schedule = comparison.schedule(settings)
 
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)
@@ -148,7 +148,7 @@ def measures(curves):
 def kept(candidate, settings):
     """Returns the path of a candidate's curves that are to be drawn; they are not committed."""
     folder = trials.SMOKE_FOLDER if settings.smoke else trials.FOLDER
-    return folder / f"landscape_{settings.dataset}_{settings.epochs}_{candidate}.npz"
+    return folder / f"landscape, {comparison.part_name(settings)}, {candidate}.npz"
 
 
 def keep(candidate, settings, curves):
@@ -159,7 +159,6 @@ def keep(candidate, settings, curves):
 
 def draw(settings):
     """Writes the first ellipse of each kind, and the first random network, side by side."""
-    path = output_path(settings)
     paths = {candidate: kept(candidate, settings) for candidate in CANDIDATES}
     if not all(there.exists() for there in paths.values()):
         print("No picture is drawn: the curves of seed 0 are not in this checkout's runs/trials.")
@@ -167,8 +166,7 @@ def draw(settings):
     drawn = {candidate: dict(np.load(there)) for candidate, there in paths.items()}
     for kind in KINDS:
         figure = plots.curves_along({name: curves[kind] for name, curves in drawn.items()})
-        name = f"{path.stem}_{settings.dataset}_{kind.replace('-', '_')}.png"
-        plots.save_figure(figure, path.with_name(name))
+        plots.save_figure(figure, comparison.picture(settings, kind))
 
 
 def markdown(part):

@@ -51,7 +51,7 @@ def main(settings):
     settings = comparison.resolved(settings)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
     margin = MARGINS.get(settings.dataset, OTHER_MARGIN)
-    schedule = trials.Schedule(settings.epochs, smoke=settings.smoke)
+    schedule = comparison.schedule(settings)
 
     def measure(candidate, seed):
         mixed = dataclasses.replace(schedule, mixup_alpha=CANDIDATES[candidate])

@@ -51,7 +51,7 @@ def main(settings):
     """Measures what is missing, tests and prints; returns the part of the results, a dict."""
     settings = comparison.resolved(settings)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = trials.Schedule(settings.epochs, smoke=settings.smoke)
+    schedule = comparison.schedule(settings)
 
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)

@@ -125,6 +125,8 @@ def trained(name, build, dataset, schedule, seed):
     parts = [name, dataset.name, f"seed{seed}"]
     if schedule.mixup_alpha:
         parts.insert(1, f"mixup{schedule.mixup_alpha}")
+    if schedule.learning_rate != Schedule.learning_rate:
+        parts.append(f"rate{schedule.learning_rate}")
     folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
     run = training.Run(folder, config, resumable=["epochs"])
