@@ -92,6 +92,8 @@ def build(name, settings):
         stem = {"stem": "imagenet"} if "resnet" in name else {}
         model = models.from_preset(name, **arguments, **stem)
     model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy")
+    # Otherwise the first step is traced twice, the first time to make its variables.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -1,5 +1,6 @@
 """Set before TensorFlow starts: quiet logs, two logical CPUs for MirroredStrategy; one seed."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,6 +28,14 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("search", max_examples=500, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_to_collect():
+    # TFLite's converter collects all garbage, each time, and looks at every object of TensorFlow for
+    # that; what is there before a module's tests is not looked at again.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
