@@ -73,22 +73,29 @@ def markdown(part):
             lines += ["", f"{count} of {trials} trials of {name} did not learn."]
     lines += ["", "| difference | points | 95 % interval | p |", "|---|---|---|---|"]
     for name, row in part["tests"].items():
-        p_value = "-" if row["p_value"] is None else f"{row['p_value']:.3f}"
         margin = f" within ± {row['margin']}" if "margin" in row else ""
-        lines.append(f"| {name}{margin} | {row['difference']:+.2f} | {interval(row)} | {p_value} |")
+        cells = (f"{row['difference']:+.2f}", interval(row), p_value(row))
+        lines.append(f"| {name}{margin} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def mean_and_spread(row, digits=2):
+def mean_and_spread(row, style=".2f"):
     """Returns a summary's mean ± standard deviation and n, a str."""
     spread = row["standard_deviation"]
-    shown = "" if spread is None else f" ± {spread:.{digits}f}"
-    return f"{row['mean']:.{digits}f}{shown} ({row['n']})"
+    shown = "" if spread is None else f" ± {spread:{style}}"
+    return f"{row['mean']:{style}}{shown} ({row['n']})"
 
 
-def interval(row, digits=2):
+def interval(row, style=".2f"):
     """Returns a summary's or a test's 95 % interval, a str."""
     if row["confidence_95"] is None:
         return "-"
     low, high = row["confidence_95"]
-    return f"{low:.{digits}f} to {high:.{digits}f}"
+    return f"{low:{style}} to {high:{style}}"
+
+
+def p_value(test):
+    """Returns a test's p, a str."""
+    if test["p_value"] is None:
+        return "-"
+    return "< 0.001" if test["p_value"] < 0.001 else f"{test['p_value']:.3f}"

@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import shutil
+import time
 
 import numpy as np
 from scipy import stats
@@ -58,7 +59,8 @@ def measured(settings, fixed, candidates, measure, variant=None):
 
     Returns:
         The part's content, a dict: "fixed"; "environments" (distinct ones); "trials" by candidate
-        and by seed (a str), each what `measure` returned and the index of its environment.
+        and by seed (a str), each what `measure` returned, the index of its environment and the
+        date (UTC).
     """
     path = output_path(settings)
     name = part_name(settings, variant)
@@ -76,6 +78,7 @@ def measured(settings, fixed, candidates, measure, variant=None):
             if here not in part["environments"]:
                 part["environments"].append(here)
             found["environment"] = part["environments"].index(here)
+            found["date"] = time.strftime("%Y-%m-%d", time.gmtime())
             part["trials"].setdefault(candidate, {})[str(seed)] = found
             write(path, content)
     return read(path)[name]

@@ -136,7 +136,7 @@ def markdown(part):
     ]
     for name, scores in part["agreement"].items():
         cells = [
-            accuracy.mean_and_spread(scores[score], 3) if score in scores else "-"
+            accuracy.mean_and_spread(scores[score], ".3f") if score in scores else "-"
             for score in ("kendall_median", "cosine_median", "cosine_above_0.7")
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -177,11 +177,12 @@ def markdown(part):
     ]
     for name, test in part["tests"].items():
         measure = name.removeprefix("AM minus CNN, ")
-        cells = [accuracy.mean_and_spread(part["smoothness"][c][measure], 3) for c in CANDIDATES]
-        p_value = "-" if test["p_value"] is None else f"{test['p_value']:.3f}"
+        cells = [
+            accuracy.mean_and_spread(part["smoothness"][c][measure], ".3g") for c in CANDIDATES
+        ]
         lines.append(
-            f"| {measure} | {' | '.join(cells)} | {test['difference']:+.3f} "
-            f"| {accuracy.interval(test, 3)} | {p_value} |"
+            f"| {measure} | {' | '.join(cells)} | {test['difference']:+.3g} "
+            f"| {accuracy.interval(test, '.3g')} | {accuracy.p_value(test)} |"
         )
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ Cost: seconds.
 
 import dataclasses
 import pathlib
+import re
 
 from keras_fmm import files
 from recipes import (
@@ -61,7 +62,8 @@ def main(settings):
     for section in SECTIONS:
         for name, part in comparison.read(f"{settings.results}/{section.recipe}.json").items():
             if section.is_of(name):
-                sections.append(section.text(name, part))
+                shown = pictures(settings.results, section.recipe, name)
+                sections.append(section.text(name, part, shown))
     if len(sections) == 1:
         raise ValueError(
             "`results` must be a folder with results of the recipes that compare. "
@@ -96,7 +98,7 @@ class Section:
     def is_of(self, name):
         return self.variant is None or self.variant in name
 
-    def text(self, name, part):
+    def text(self, name, part, shown):
         lines = [f"## {self.title}: {name}", "", f"Claim: {self.claim}", ""]
         if "accuracy_percent" not in part and "by_depth" not in part:
             return "\n".join([*lines, "Not finished: the same command goes on.", ""])
@@ -104,14 +106,16 @@ class Section:
         lines += ["", self.show(part), ""]
         if self.show is not accuracy.markdown and "accuracy_percent" in part:
             scores = part["accuracy_percent"].items()
-            shown = ", ".join(f"{name} {accuracy.mean_and_spread(row)}" for name, row in scores)
-            lines += [f"Accuracy on test, %: {shown}.", ""]
+            listed = ", ".join(f"{name} {accuracy.mean_and_spread(row)}" for name, row in scores)
+            lines += [f"Accuracy on test, %: {listed}.", ""]
+        lines += [line for picture in shown for line in (picture, "")]
         lines += [f"`recipes.{self.recipe}`, {circumstances(part)}", ""]
         return "\n".join(lines)
 
 
 def circumstances(part):
     """Returns what a part's trials ran on, a str."""
+    dates = sorted({t["date"] for trials in part["trials"].values() for t in trials.values()})
     found = []
     for environment in part["environments"]:
         device, versions = environment["device"], environment["versions"]
@@ -119,7 +123,20 @@ def circumstances(part):
         text = f"Keras {versions['keras']} on {versions['backend']}, {names}"
         if text not in found:
             found.append(text)
-    return "; ".join(found) + "."
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return f"{'; '.join(found)}, {when}."
+
+
+def pictures(results, recipe, name):
+    """Returns markdown for each picture of a part among the results, a list."""
+    parts = re.sub("[^A-Za-z0-9.]+", "_", "_".join(name.split(", ")[:-1]))
+    found = sorted(pathlib.Path(results).glob(f"{recipe}_{parts}*.png"))
+    # A part of another rate has pictures of its own.
+    return [
+        f"![{path.stem.replace('_', ' ')}](../recipes/results/{path.name})"
+        for path in found
+        if "rate" in name or "rate" not in path.stem
+    ]
 
 
 SECTIONS = (

@@ -107,13 +107,13 @@ def markdown(part):
     for measure in MEASURES:
         test = part["tests"][f"log of AM / CNN, {measure}"]
         cells = [
-            accuracy.mean_and_spread(part["sensitivity"][name][measure], digits=4)
+            accuracy.mean_and_spread(part["sensitivity"][name][measure], style=".3g")
             for name in CANDIDATES
         ]
         ratio, interval = f"{np.exp(test['difference']):.2f}", "-"
         if test["confidence_95"] is not None:
             interval = " to ".join(f"{np.exp(x):.2f}" for x in test["confidence_95"])
-        p_value = "-" if test["p_value"] is None else f"{test['p_value']:.3f}"
+        p_value = accuracy.p_value(test)
         lines.append(f"| {measure} | {' | '.join(cells)} | {ratio} | {interval} | {p_value} | - |")
         key = "jacobian_sum" if measure == "jacobian" else measure
         if key in part["paper"]:

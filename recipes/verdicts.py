@@ -6,7 +6,7 @@ conclusions leave it, and yields pairs of a statement and its verdict.
 
 import math
 
-from recipes import comparison, importance_agreement, landscape, sensitivity
+from recipes import accuracy, comparison, importance_agreement, landscape, sensitivity
 
 FULL_SCHEDULE = 200
 SIGNIFICANT = 0.05
@@ -110,7 +110,7 @@ def multiplication(name, part):
     yield (
         "the gate's own ReLU matters little",
         "no verdict, as the paper gives no margin "
-        f"(AM minus AMnoRL {test['difference']:+.2f}, p = {_p_value(test)})",
+        f"(AM minus AMnoRL {test['difference']:+.2f}, p = {accuracy.p_value(test)})",
     )
 
 
@@ -172,12 +172,15 @@ def importance(name, part):
                 score: [row[score] for row in rows if row[score] is not None]
                 for score in ("kendall_median", "cosine_above_0.7")
             }
-        if min(len(found) for row in scores.values() for found in row.values()) < 2:
-            yield gate, "cannot tell: in some trial no channel of it is of any importance"
+        if min(len(found) for found in scores["trained"].values()) < 2:
+            yield gate, "cannot tell: in some trial its attention or importance is the same of all"
             continue
+        # Attention that is the same for all channels, as an untrained gate's may be, has no ranks.
         means = {
             score: ", ".join(
                 f"{attention} {comparison.summary(row[score])['mean']:.2f}"
+                if row[score]
+                else f"{attention} none"
                 for attention, row in scores.items()
             )
             for score in ("kendall_median", "cosine_above_0.7")
@@ -224,7 +227,3 @@ def weights(name, part):
     for ours, other in (("AW", "plain"), ("AW-SE", "SE")):
         test = part["tests"][f"{ours} minus {other}"]
         yield f"{ours} is better than {other}", higher(name, part, test, (ours, other))
-
-
-def _p_value(test):
-    return "-" if test["p_value"] is None else f"{test['p_value']:.3f}"
