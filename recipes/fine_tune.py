@@ -211,8 +211,10 @@ def fit(model, settings, dataset, strategy, workdir):
         model.compile(
             keras.optimizers.SGD(plan.learning_rate, settings.momentum),
             "sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
         )
+        # As in `train.build`: one trace of the training step.
+        model.optimizer.build(model.trainable_variables)
     run = train.new_run(settings, workdir)
     train.fit(model, run, dataset, settings, plan.global_batch_size)
     return run, plan.global_batch_size
