@@ -47,16 +47,18 @@ def test_a_run_leaves_record_curves_and_exports_that_agree(finished, tmp_path):
 def test_a_finished_run_is_not_trained_again_and_another_is_refused(finished, capsys):
     settings, record = finished
     capsys.readouterr()
-    again = train.main(settings)
-    assert again["history"] == record["history"]
-    assert again["metrics"]["test_accuracy"] == record["metrics"]["test_accuracy"]
+    run, _, _, metrics = train.train(settings)
+    assert run.record["history"] == record["history"]
+    assert metrics["test_accuracy"] == record["metrics"]["test_accuracy"]
     assert "has its 1 epochs already" in capsys.readouterr().out
     with pytest.raises(ValueError, match=r"run differs in attention \('cbam' there, None here\)"):
         train.main(dataclasses.replace(settings, attention=None))
 
 
 def test_fewer_epochs_than_there_are_change_nothing(tmp_path):
-    settings = dataclasses.replace(SMOKE, smoke=False, epochs=2, workdir=str(tmp_path))
+    settings = dataclasses.replace(
+        SMOKE, smoke=False, attention=None, epochs=2, workdir=str(tmp_path)
+    )
     train.train(settings)
     before = (tmp_path / "run.json").read_text()
     message = "must not be fewer than the run already has. Received: epochs=1 for .* which has 2"
@@ -208,7 +210,7 @@ def test_the_demo_takes_the_better_one_and_sees_a_disagreement():
 
 @pytest.mark.parametrize("name", train.MODELS)
 def test_every_backbone_can_be_named(name):
-    settings = dataclasses.replace(SMOKE, model=name)
+    settings = dataclasses.replace(SMOKE, model=name, attention="eca")
     digits = data.load("digits")
     if name == "mobilenet":
         with pytest.raises(ValueError, match="at least 32"):

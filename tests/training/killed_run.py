@@ -1,9 +1,4 @@
-"""A small training run for test_resume.py that kills itself at a given moment.
-
-Usage: python killed_run.py WORKDIR OUT [EPOCH WHERE]. WHERE is "batch" (in the middle of the
-epoch) or a file of the run's folder (while it is written at the epoch's end). OUT gets all
-variables at the end.
-"""
+"""A small training run for test_resume.py that kills itself at a given moment."""
 
 import os
 import signal
@@ -64,6 +59,11 @@ def batches(x, y, initial_epoch):
 
 
 def main(workdir, out, epoch=None, where=None):
+    """Trains and writes all variables to `out`, if it is not killed.
+
+    `where` is "batch" (in the middle of the epoch) or a file of the run's folder (while it is
+    written at the epoch's end).
+    """
     keras.utils.set_random_seed(CONFIG["seed"])
     rng = np.random.default_rng(0)
     x = rng.normal(size=(SAMPLES, 4)).astype("float32")
@@ -76,14 +76,10 @@ def main(workdir, out, epoch=None, where=None):
         steps_per_epoch=SAMPLES // BATCH,
         initial_epoch=first,
         epochs=CONFIG["epochs"],
-        callbacks=[*([Kill(int(epoch), where)] if epoch else []), *run.callbacks()],
+        callbacks=[*([Kill(epoch, where)] if where else []), *run.callbacks()],
         shuffle=False,
         verbose=0,
     )
     run.finish({"test_loss": model.evaluate(x, y, verbose=0)[0]})
     variables = [*model.variables, *model.optimizer.variables]
     np.savez(out, *[keras.ops.convert_to_numpy(variable) for variable in variables])
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
