@@ -122,7 +122,7 @@ def trained(name, build, dataset, schedule, seed):
         "categorical_crossentropy",
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
     )
-    # With all its variables made, the metric's above too, a training step is traced once, not twice.
+    # With all its variables made, the metric's too, a training step is traced once, not twice.
     model.optimizer.build(model.trainable_variables)
     parts = [name, dataset.name, f"seed{seed}"]
     if schedule.mixup_alpha:
