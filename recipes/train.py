@@ -167,7 +167,7 @@ def build(settings, dataset, learning_rate):
         "sparse_categorical_crossentropy",
         metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
     )
-    # With all its variables made, the metric's above too, a training step is traced once, not twice.
+    # With all variables made, the metric's above too, a training step is traced once, not twice.
     model.optimizer.build(model.trainable_variables)
     return model
 

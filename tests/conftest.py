@@ -32,8 +32,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 @pytest.fixture(autouse=True, scope="module")
 def _little_to_collect():
-    # TFLite's converter collects all garbage, each time, and looks at every object of TensorFlow for
-    # that; what is there before a module's tests is not looked at again.
+    # TFLite's converter collects all garbage, each time, and looks at every object of TensorFlow's
+    # for that; what is there before a module's tests is not looked at again.
     gc.collect()
     gc.freeze()
 
