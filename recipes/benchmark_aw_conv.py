@@ -142,8 +142,11 @@ def outside(mode):
 
 def main(settings):
     """Measures, prints, draws and saves; returns the results, a dict."""
-    stages = ["4x4x8"] if settings.smoke else settings.stages.split(",")
-    rounds = 1 if settings.smoke else settings.rounds
+    if settings.smoke:
+        # Few images: some ways are written out, and compiled, image by image.
+        settings = dataclasses.replace(settings, batch_size=2, rounds=1, stages="4x4x8")
+    stages = settings.stages.split(",")
+    rounds = settings.rounds
     ratios = {}
     for mode in MODES:
         for stage in stages:
@@ -162,7 +165,6 @@ def main(settings):
             for name, ratio in found.items():
                 ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
             print(f"measured {mode} at {stage}", flush=True)
-    settings = dataclasses.replace(settings, rounds=rounds)
     results = interleaved.write(output_path(settings), settings, {"ratios": ratios})
     drawn = {
         mode: {name: row for name, row in rows.items() if name not in variants()}

@@ -39,8 +39,12 @@ ON_CIFAR100 = {
 
 
 @functools.cache
-def preset_model(preset):
-    return models.from_preset(preset)
+def preset_model(preset, **arguments):
+    return models.from_preset(preset, **arguments)
+
+
+# For `preset_model`, which keeps what it built.
+CIFAR100 = {"classes": 100, "input_shape": (32, 32, 3)}
 
 
 def trainable(model):
@@ -59,7 +63,7 @@ def test_sizes_as_the_paper_rounds_them(preset):
 
 @pytest.mark.parametrize("preset", ON_CIFAR100)
 def test_sizes_on_cifar100(preset):
-    model = models.from_preset(preset, classes=100, input_shape=(32, 32, 3))
+    model = preset_model(preset, **CIFAR100)
     assert round(trainable(model) / 1e6, 2) == ON_CIFAR100[preset]
 
 
@@ -80,8 +84,7 @@ def test_multiply_adds_as_the_papers_round_them(preset):
 
 
 def test_multiply_adds_on_cifar():
-    model = models.from_preset("resnet50", classes=100, input_shape=(32, 32, 3))
-    assert round(analysis.flops(model) / 1e9, 2) == 1.22
+    assert round(analysis.flops(preset_model("resnet50", **CIFAR100)) / 1e9, 2) == 1.22
 
 
 @pytest.mark.parametrize(

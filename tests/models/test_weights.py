@@ -56,7 +56,8 @@ def test_predicts_what_keras_applications_predicts(application):
     np.testing.assert_allclose(model(IMAGES), expected, atol=1e-5)
     loaded = model.get_weights()
     for name in ("model.keras", "model.h5", "model.weights.h5"):
-        model = ours(weights=folder / name, **arguments)
+        model.set_weights([np.zeros_like(value) for value in loaded])
+        models.load_weights(model, folder / name)
         for value, other in zip(model.get_weights(), loaded, strict=True):
             np.testing.assert_array_equal(value, other)
 

@@ -1,5 +1,7 @@
 """The per-sample convolutions as TensorFlow traces them: unknown sizes, XLA, what they hold."""
 
+import functools
+
 import hypothesis
 import keras
 import numpy as np
@@ -17,24 +19,28 @@ from tests.support import strategies
 OURS = (ops.factored_conv, ops.loop_conv)
 
 
-def values_and_gradients(conv, case, cotangent):
+@functools.cache
+def eager(case):
+    """Returns a case's inputs, a cotangent, and the plain outputs and gradients with them."""
+    arrays = [tf.constant(array) for array in case.conv_inputs()]
+    with tf.GradientTape() as tape:
+        tape.watch(arrays)
+        outputs = ops.vectorized_map_conv(*arrays[:3], *case.conv, arrays[3])
+    cotangent = tf.constant(np.random.default_rng(case.seed).normal(size=outputs.shape), "float32")
+    gradients = tape.gradient(outputs, arrays, cotangent)
+    return arrays, cotangent, [outputs, *map(tf.convert_to_tensor, gradients)]
+
+
+def same_as_eager(conv, case, signature, **arguments):
+    arrays, cotangent, expected = eager(case)
+
     def run(*arrays):
         with tf.GradientTape() as tape:
             tape.watch(arrays)
             outputs = conv(*arrays[:3], *case.conv, arrays[3])
-            loss = tf.reduce_sum(outputs * cotangent)
-        gradients = tape.gradient(loss, arrays)
+        gradients = tape.gradient(outputs, arrays, cotangent)
         return outputs, *map(tf.convert_to_tensor, gradients)
 
-    return run
-
-
-def same_as_eager(conv, case, signature, **arguments):
-    arrays = [tf.constant(array) for array in case.conv_inputs()]
-    plain = ops.vectorized_map_conv(*arrays[:3], *case.conv, arrays[3])
-    cotangent = tf.constant(np.random.default_rng(case.seed).normal(size=plain.shape), "float32")
-    expected = values_and_gradients(ops.vectorized_map_conv, case, cotangent)(*arrays)
-    run = values_and_gradients(conv, case, cotangent)
     traced = tf.function(run, autograph=False, input_signature=signature(arrays), **arguments)
     for one, other in zip(traced(*arrays), expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * max(1, np.abs(other).max()))
@@ -216,7 +222,10 @@ def test_second_derivatives_in_a_graph(conv, jit_compile, batch):
     for place in (0, 2):
         specs[place] = tf.TensorSpec((batch, *shapes[place][1:]))
     traced = tf.function(
-        lambda *arrays: run(conv, *arrays), input_signature=specs, jit_compile=jit_compile
+        lambda *arrays: run(conv, *arrays),
+        autograph=False,
+        input_signature=specs,
+        jit_compile=jit_compile,
     )
     if jit_compile and conv is ops.loop_conv:
         with pytest.raises(tf.errors.InvalidArgumentError, match="compile-time constant"):
