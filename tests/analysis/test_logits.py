@@ -138,9 +138,8 @@ def test_a_model_without_activation_gives_its_own_outputs():
     )
 
 
-@pytest.mark.parametrize("name", ["MobileNet", "EfficientNetB0"])
-def test_networks_of_keras_applications(name):
-    model = getattr(keras.applications, name)(weights=None, input_shape=(32, 32, 3), classes=5)
+def test_a_network_of_keras_applications():
+    model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), classes=5)
     images = RNG.normal(size=(2, 32, 32, 3)).astype("float32")
     logits = logits_model(model).predict(images, verbose=0)
     np.testing.assert_allclose(softmax(logits), model.predict(images, verbose=0), rtol=1e-4)
