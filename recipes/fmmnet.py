@@ -137,7 +137,8 @@ def norms(model, dataset):
     """Returns how large outputs and gradients are at each block, for 256 images, a dict of lists.
 
     "standard_deviation" and "largest" absolute value of the block's output, in the mode of
-    training, and "gradient": the Euclidean norm of the gradient of the mean loss there.
+    training, and "gradient": the Euclidean norm of the gradient of the mean loss there. What is
+    not finite is None.
     """
     # Only here: all else of this recipe runs on other backends too.
     import tensorflow as tf
@@ -150,10 +151,15 @@ def norms(model, dataset):
         *features, predicted = inside(images, training=True)
         loss = tf.reduce_mean(keras.losses.categorical_crossentropy(labels, predicted))
     gradients = tape.gradient(loss, features)
+    found = {
+        "standard_deviation": [np.std(x, dtype="float64") for x in features],
+        "largest": [np.abs(x).max() for x in features],
+        "gradient": [np.linalg.norm(x) for x in gradients],
+    }
+    # JSON has no infinity.
     return {
-        "standard_deviation": [float(np.std(x)) for x in features],
-        "largest": [float(np.abs(x).max()) for x in features],
-        "gradient": [float(tf.norm(x)) for x in gradients],
+        name: [float(x) if np.isfinite(x) else None for x in numbers]
+        for name, numbers in found.items()
     }
 
 

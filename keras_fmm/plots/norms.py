@@ -1,5 +1,7 @@
 """How large the numbers inside networks are, block by block."""
 
+import numpy as np
+
 from keras_fmm import checks
 
 
@@ -8,7 +10,7 @@ def norms_by_depth(series, limits=None):
 
     Args:
         series: dict by the networks' names of lists, one item a run, of dicts by quantity of
-            lists, a positive number a block. What is not finite or not positive is left out.
+            lists, a positive number a block. None and what is not positive and finite is left out.
         limits: dict by name of numbers, drawn as lines across every panel, or None.
 
     Returns:
@@ -34,9 +36,11 @@ def norms_by_depth(series, limits=None):
     for axes, quantity in zip(panels, quantities, strict=True):
         for number, (name, runs) in enumerate(series.items()):
             for index, run in enumerate(runs):
-                blocks = range(1, len(run[quantity]) + 1)
+                numbers = np.array(run[quantity], "float64")
+                drawn = np.where((numbers > 0) & np.isfinite(numbers), numbers, np.nan)
                 label = name if index == 0 else None
-                axes.plot(blocks, run[quantity], color=f"C{number}", label=label, linewidth=1.2)
+                blocks = range(1, len(drawn) + 1)
+                axes.plot(blocks, drawn, color=f"C{number}", label=label, linewidth=1.2)
         for name, limit in (limits or {}).items():
             axes.axhline(limit, color="grey", linestyle=":", label=name)
         axes.set_yscale("log")
