@@ -55,7 +55,9 @@ def _plain(inputs, kernel, gain, strides, padding, dilation_rate):
         data_format="channels_last",
         dilation_rate=dilation_rate,
     )
-    return at_least_float32(outputs * gain[:, 0])
+    # Not an index, which LiteRT's fast operators do not take from a tensor of rank 5.
+    gain = ops.reshape(gain, (-1 if gain.shape[0] is None else gain.shape[0], 1, 1, gain.shape[4]))
+    return at_least_float32(outputs * gain)
 
 
 def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_fmm.ops.statistics import spatial_mean
 from keras_fmm.ops.sums import at_least_float32
 
 
@@ -12,7 +13,7 @@ def adaptive_average_pool(inputs, output_size):
     exclusive (PyTorch's rule): bins overlap where `n` does not divide `s`, and repeat entries
     where `n` exceeds `s`.
 
-    It is one product with a small matrix of averaging weights. Keras' own
+    It is one product with a small matrix of averaging weights, or the mean for one bin. Keras' own
     `AdaptiveAveragePooling2D` gives the same numbers, but needs a known height and width and
     reads the map several times.
 
@@ -36,6 +37,9 @@ def adaptive_average_pool(inputs, output_size):
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
     rows, columns = output_size
+    if (rows, columns) == (1, 1):
+        x = spatial_mean(at_least_float32(inputs))
+        return ops.cast(ops.reshape(x, (batch, 1, 1, channels)), dtype)
     x = ops.reshape(at_least_float32(inputs), (batch, height * width, channels))
     weights = ops.expand_dims(_averaging_weights(height, rows, x.dtype), (1, 3)) * ops.expand_dims(
         _averaging_weights(width, columns, x.dtype), (0, 2)

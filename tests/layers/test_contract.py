@@ -21,6 +21,8 @@ NOT_IN_TABLE = {
     "twice_sigmoid",
 }
 
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
 every_row = pytest.mark.parametrize("row", ROWS, ids=label)
 
 
@@ -121,7 +123,8 @@ def test_samples_do_not_meet_at_inference(row):
         np.testing.assert_allclose(np.asarray(alone)[0], whole[n], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+# On JAX, without it, every operation is compiled by itself: the same, at ten times the price.
+@pytest.mark.parametrize("jit_compile", [False, True] if ON_TENSORFLOW else [True])
 @every_row
 def test_one_step_of_fit_moves_every_weight(row, jit_compile):
     layer = row.make()
@@ -154,10 +157,12 @@ def test_mixed_precision(row, policy, atol):
     np.testing.assert_allclose(
         np.asarray(keras.ops.cast(outputs, "float32")), expected, atol=atol * scale
     )
-    model = as_model(row, mixed)
-    model.compile(keras.optimizers.SGD(0.01), "mse")
-    loss = model.fit(inputs, expected, verbose=0).history["loss"][0]
-    assert np.isfinite(loss)
+    if policy == "mixed_float16":
+        # Whose loss is scaled, beside all that the other has.
+        model = as_model(row, mixed)
+        model.compile(keras.optimizers.SGD(0.01), "mse")
+        loss = model.fit(inputs, expected, verbose=0).history["loss"][0]
+        assert np.isfinite(loss)
 
 
 @every_row
@@ -303,6 +308,8 @@ def test_starts_as_the_identity_and_learns(row, data_format, tmp_path):
     np.testing.assert_array_equal(np.asarray(layer(inputs)), inputs)
     for training in (True, False):
         np.testing.assert_allclose(np.asarray(layer(inputs, training=training)), inputs, atol=1e-6)
+    if data_format == "channels_first":
+        return
     before = [np.asarray(variable) for variable in layer.trainable_variables]
     tensor = keras.Input(inputs.shape[1:])
     model = keras.Model(tensor, layer(tensor))

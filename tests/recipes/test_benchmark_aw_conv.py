@@ -20,16 +20,16 @@ def test_every_candidate_is_measured_in_every_mode_that_can_run_it(tmp_path, cap
     assert output.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     ratios = results["ratios"]
     assert tuple(ratios) == recipe.MODES
-    own = set(recipe.implementations()) | set(recipe.variants())
+    every = set(recipe.implementations()) | set(recipe.variants()) | set(recipe.outside("train"))
     missing = {
         "train": set(),
         "train, batch unknown": {"grouped_conv"},
-        "train, XLA": {"vectorized_map", "map_fn"},
+        "train, XLA": {"vectorized_map", "map_fn", *recipe.variants()},
         "inference": set(),
-        "LiteRT, batch 1": {"grouped_conv"},
+        "LiteRT, batch 1": {"grouped_conv", *recipe.variants()},
     }
     for mode, rows in ratios.items():
-        assert set(rows) == (own | {"map_fn", "grouped_conv", "patches"}) - missing[mode]
+        assert set(rows) == every - missing[mode]
         for row in rows.values():
             assert all(math.isfinite(ratio) and ratio > 0 for ratio in row.values())
     assert "inference, factored" in capsys.readouterr().out

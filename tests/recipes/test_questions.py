@@ -10,7 +10,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("analysis runs on TensorFlow", allow_module_level=True)
 
-from recipes import comparison, report, verdicts
+from recipes import comparison, report, trials, verdicts
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -27,16 +27,24 @@ CASES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def trials_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("trials")
+
+
 @pytest.mark.parametrize(("name", "flags"), CASES, ids=lambda case: str(case))
-def test_runs_end_to_end(tmp_path, monkeypatch, capsys, name, flags):
+def test_runs_end_to_end(tmp_path, monkeypatch, capsys, name, flags, trials_folder):
     monkeypatch.chdir(tmp_path)
+    # The recipes share trained networks here as they do in earnest.
+    (tmp_path / trials.SMOKE_FOLDER).parent.mkdir(parents=True)
+    (tmp_path / trials.SMOKE_FOLDER).symlink_to(trials_folder)
     recipe = importlib.import_module(f"recipes.{name}")
     part = recipe.main(recipe.Settings(smoke=True, **flags))
     results = tmp_path / "runs" / "smoke"
     assert list(json.loads((results / f"{name}.json").read_text()).values()) == [part]
     assert part["environments"]
-    for trials in part["trials"].values():
-        assert set(trials) == {"0"}
+    for seeds in part["trials"].values():
+        assert set(seeds) == {"0"}
     assert "|---|" in capsys.readouterr().out
     if name != "sensitivity":
         assert list(results.glob(f"{name}*.png"))
