@@ -1,7 +1,8 @@
 """A recipe's command line, made from its frozen dataclass of settings.
 
 A field is declared as `name: type = setting(default, "what it is", choices=...)`; the types are
-str, int, float and bool, each also `| None`. The default `...` makes the flag required.
+str, int, float and bool, each also `| None`. The default `...` makes the flag required. A field of
+the type `tuple` is no flag: it takes the words beside the flags, at least one.
 """
 
 import argparse
@@ -73,10 +74,13 @@ def parse(settings, description, arguments=None):
     )
     flags = []
     for field in dataclasses.fields(settings):
-        flag = "--" + field.name.replace("_", "-")
-        flags.append(flag)
         kind, optional = _kind(settings, field)
         text = field.metadata["text"]
+        if kind is tuple:
+            parser.add_argument(field.name, nargs="+", metavar=field.name.upper(), help=text)
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        flags.append(flag)
         if field.metadata["choices"] is not None:
             text += f": {_listed(field.metadata['choices'])}"
         required = field.default is dataclasses.MISSING
@@ -100,6 +104,7 @@ def parse(settings, description, arguments=None):
         parser.error(f"unknown: {' '.join(unknown)}. The flags are {' '.join(flags)}.")
     values = vars(values)
     traceback = values.pop("traceback")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return settings(**values), traceback
 
 

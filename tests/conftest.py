@@ -22,7 +22,7 @@ if keras.backend.backend() == "tensorflow":
 # The same examples in every run, so that a failure is the change's and not the draw's; say
 # HYPOTHESIS_PROFILE=search to look for new ones. No deadline: these machines are noisy. Fewer on
 # JAX, which compiles every operation anew for every shape.
-examples = 25 if keras.backend.backend() == "tensorflow" else 8
+examples = 25 if keras.backend.backend() == "tensorflow" else 5
 hypothesis.settings.register_profile(
     "repeat", max_examples=examples, derandomize=True, deadline=None
 )

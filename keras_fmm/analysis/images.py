@@ -7,11 +7,7 @@ import numpy as np
 
 from keras_fmm.analysis.logits import check_model
 from keras_fmm.float32 import as_float32
-
-# Scaled images spread less than this where they were scaled before, and more than that where
-# they never are: an image of 0..1 that is divided by 255 spreads by 0.004 at most.
-_LEAST_SPREAD = 0.02
-_GREATEST_VALUE = 20.0
+from keras_fmm.scaling import scaling_problem
 
 
 def prepared(model, images, name="images"):
@@ -65,7 +61,12 @@ def prepared(model, images, name="images"):
             f"{name}[{bad[0]}]."
         )
     model = as_float32(model)
-    _warn_of_range(model, images, name)
+    problem = scaling_problem(model, images)
+    if problem:
+        warnings.warn(
+            f"`{name}` should be in the range that the model was trained on. Received: {problem}",
+            stacklevel=3,
+        )
     return model, images
 
 
@@ -125,22 +126,3 @@ def over_batches(function, arrays, batch_size=128, verbose=0):
         parts.append(keras.tree.map_structure(np.asarray, result))
         progress.add(min(batch_size, count - start))
     return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *parts)
-
-
-def _warn_of_range(model, images, name):
-    for layer in model._flatten_layers():
-        if not isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
-            continue
-        if not any(node.input_tensors[0] is model.inputs[0] for node in layer._inbound_nodes):
-            continue
-        scaled = np.asarray(layer(images[:100]))
-        spread, greatest = float(np.std(scaled)), float(np.abs(scaled).max())
-        too_flat = images.std() > 0 and spread < _LEAST_SPREAD
-        if too_flat or greatest > _GREATEST_VALUE:
-            warnings.warn(
-                f"`{name}` should be in the range that the model was trained on. Received: {name} "
-                f"from {images.min():.3g} to {images.max():.3g}, which the model's layer "
-                f"{layer.name!r} scales to a spread of {spread:.2g} and values up to "
-                f"{greatest:.2g}. Give images as they are stored (0 to 255 for most), not scaled.",
-                stacklevel=4,
-            )

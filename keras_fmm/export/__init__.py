@@ -1,18 +1,25 @@
 """Writing models for elsewhere (.keras, SavedModel, TFLite) and checking what was written."""
 
 from keras_fmm.export.compare import Agreement, Report, compare
+from keras_fmm.export.inspection import Inspection, Operator, Tensor, inspect
 from keras_fmm.export.keras_file import save_model
 from keras_fmm.export.manifest import add_to_manifest, check_manifest, manifest_entry
+from keras_fmm.export.metadata import read_metadata
 from keras_fmm.export.saved_model import run_saved_model, to_saved_model
 from keras_fmm.export.tflite import run_tflite, to_tflite
 
 __all__ = [
     "Agreement",
+    "Inspection",
+    "Operator",
     "Report",
+    "Tensor",
     "add_to_manifest",
     "check_manifest",
     "compare",
+    "inspect",
     "manifest_entry",
+    "read_metadata",
     "run_saved_model",
     "run_tflite",
     "save_model",

@@ -6,37 +6,73 @@ import re
 import numpy as np
 
 from keras_fmm import checks, files, float32
-from keras_fmm.export import requirements
+from keras_fmm.export import metadata, ranges, requirements
+from keras_fmm.export import quantization as quantizing
 
 # What the trial run puts where the file leaves a size open: networks for ImageNet accept 96.
 _TRIAL_SIZE = 96
 _TRIAL_BATCH = 2
 _DYNAMIC_BATCH = 32
+# Of the images that ranges are measured on; and how far outputs may be from those of Keras, in
+# parts of their spread. What is merely coarse stays far below, what is broken far above.
+_CHECKED_IMAGES = 16
+_GREATEST_ERROR = 0.5
 
 
-def to_tflite(model, path, batch_size=1):
-    """Writes a float32 TFLite file of builtin operators, whole or not at all.
+def to_tflite(
+    model,
+    path,
+    batch_size=1,
+    quantization=None,
+    representative_data=None,
+    io_dtype="float32",
+    class_names=None,
+    input_range=None,
+):
+    """Writes a TFLite file of builtin operators, quantized on request, whole or not at all.
 
     The file is run once with LiteRT before it counts as written: one that converts without an
     error can still be refused when it is loaded. A model of half or mixed precision is rebuilt
     under float32 first. Unknown height and width stay unknown (`Interpreter.resize_tensor_input`
     sets them; the trial run takes 96), which is slow: LiteRT's fast kernels need known sizes.
 
+    | `quantization` | weights | between the layers | size | LiteRT's fast kernels |
+    |---|---|---|---|---|
+    | None | float32 | float32 | 1 | yes |
+    | "float16" | float16 | float32 | 1/2 | yes |
+    | "dynamic" | int8 | float32, int8 in products | 1/4 | for most operators |
+    | "int8" | int8 | int8 | 1/4 | yes |
+    | "int16x8" | int8 | int16 | 1/4 | no |
+
     Args:
         model: a built `keras.Model`, on the TensorFlow backend; several inputs are taken if it is
-            functional.
+            functional and needs no `representative_data`.
         path: str or `os.PathLike` that ends in ".tflite". A file that is there is replaced.
         batch_size: int, the batch that the file takes, or None for any (slower).
+        quantization: see above.
+        representative_data: for "int8" and "int16x8", some hundred images as the model is fed in
+            training, on which the range of every value is measured: an array, a tf.data pipeline
+            of batches, with or without labels, an iterable of batches, or a function that returns
+            one. The first 500 images are taken. Not looked at otherwise.
+        io_dtype: "float32", or for "int8" also "int8" and "uint8", for "int16x8" "int16": of the
+            file's input and output, whose scale and zero point `inspect` tells. Images of 0 to 255
+            are themselves in "uint8".
+        class_names: sequence of str, of the model's classes in order; kept in the file.
+        input_range: pair of numbers, what the images' darkest and lightest values are for the
+            model, such as (0, 255); kept in the file. See `read_metadata`.
 
     Returns:
         `pathlib.Path`, the file.
 
     Raises:
         ImportError: LiteRT is not installed.
-        TypeError: `model` is not a `keras.Model`, or `batch_size` is no integer.
+        TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
         ValueError: the model needs operators that TFLite lacks (they are named), LiteRT cannot run
-            what came out, `model` is not built, cannot be rebuilt under float32, or `path` ends
-            otherwise, or Keras does not run on TensorFlow.
+            what came out, or it says something else; `model` is not built or cannot be rebuilt
+            under float32; `path` ends otherwise; Keras does not run on TensorFlow; an argument is
+            none of the above; `representative_data` is missing, empty, of another shape, not
+            finite, or scaled otherwise than the model needs (as far as its first layer that
+            scales or its first batch norm tell).
         OSError: the file cannot be written.
 
         Whatever is raised, what was at `path` before is still there.
@@ -55,34 +91,46 @@ def to_tflite(model, path, batch_size=1):
     path = requirements.file_path(path, ".tflite")
     if batch_size is not None:
         batch_size = checks.positive_integer("batch_size", batch_size)
+    quantization, io_dtype = quantizing.checked(quantization, io_dtype)
+    class_names = metadata.checked_class_names(class_names, model)
+    input_range = metadata.checked_input_range(input_range)
     _interpreter_class()
     model = float32.as_float32(model)
+    images = quantizing.calibration_images(model, quantization, representative_data)
+    arguments = quantizing.converter_arguments(quantization, io_dtype, images, batch_size)
     with files.replacing(path) as temporary, requirements.tensorflow_files():
-        _convert(model, temporary, batch_size)
+        with quantizing.integer_forms(model, quantization):
+            _convert(model, temporary, batch_size, arguments)
+        if quantization == "int8":
+            temporary.write_bytes(ranges.quantized(temporary.read_bytes(), io_dtype))
         _trial_run(temporary, model)
+        if images is not None:
+            _check_outputs(temporary, model, images[:_CHECKED_IMAGES], quantization)
+        metadata.attach(temporary, quantization, class_names, input_range)
     return path
 
 
 def run_tflite(path, images, num_threads=1):
     """Returns what a TFLite file of one input and one output says of images.
 
-    A file of a fixed batch is fed in batches of that size; the last one is filled up with copies
-    of the last image, whose outputs are dropped.
+    A file whose input is quantized is given what its integers can say of the images, and of
+    quantized outputs what they stand for is returned. A file of a fixed batch is fed in batches of
+    that size; the last one is filled up with copies of the last image, whose outputs are dropped.
 
     Args:
         path: str or `os.PathLike`, the file.
-        images: array of numbers, shape (n, height, width, channels); fed as the input's dtype.
+        images: array of numbers, shape (n, height, width, channels).
         num_threads: int, the CPU threads that LiteRT uses.
 
     Returns:
-        array of n outputs, e.g. (n, classes), of the file's output dtype.
+        array of n outputs, e.g. (n, classes), of the file's output dtype or float32.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
         ImportError: LiteRT is not installed.
         TypeError: `images` does not hold numbers, or `num_threads` is no integer.
-        ValueError: the file is no TFLite file, is cut short, needs operators that LiteRT lacks, is
-            quantized at its input or output, or has several of them, or `images` does not fit.
+        ValueError: the file is no TFLite file, is damaged, needs operators that LiteRT lacks or
+            has several inputs or outputs, or `images` does not fit.
 
     Example: see `to_tflite`.
     """
@@ -90,13 +138,17 @@ def run_tflite(path, images, num_threads=1):
     path = pathlib.Path(path)
     interpreter = _open(path, num_threads)
     details = interpreter.get_input_details() + interpreter.get_output_details()
-    if len(details) != 2 or any(detail["quantization"][0] for detail in details):
+    if len(details) != 2:
         raise ValueError(
-            "`path` must be a TFLite file of one input and one output, neither quantized. "
+            "`path` must be a TFLite file of one input and one output. "
             f"Received: path={str(path)!r} with {[detail['name'] for detail in details]}"
         )
-    shape = details[0]["shape_signature"]
-    images = requirements.fitting_images(images, shape, details[0]["dtype"], f"the file {path}")
+    taken, given = details
+    shape = taken["shape_signature"]
+    dtype = "float32" if quantizing.is_quantized(taken) else taken["dtype"]
+    images = requirements.fitting_images(images, shape, dtype, f"the file {path}")
+    if quantizing.is_quantized(taken):
+        images = quantizing.quantize(images, taken)
     batch = _DYNAMIC_BATCH if shape[0] == -1 else int(shape[0])
     outputs = []
     for start in range(0, len(images), batch):
@@ -105,19 +157,18 @@ def run_tflite(path, images, num_threads=1):
         filled = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
         (output,) = _invoke(interpreter, [filled], path)
         outputs.append(output[: len(chunk)])
-    return np.concatenate(outputs)
+    outputs = np.concatenate(outputs)
+    return quantizing.dequantize(outputs, given) if quantizing.is_quantized(given) else outputs
 
 
-def _convert(model, path, batch_size):
-    import tensorflow as tf
-
+def _convert(model, path, batch_size, arguments):
     try:
         model.export(
             path,
             format="litert",
             input_signature=[requirements.input_specs(model, batch_size)],
             verbose=False,
-            target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS]},
+            **arguments,
         )
     except Exception as error:
         # The converter's error class is not public; its text names operators and their places.
@@ -139,18 +190,37 @@ def _convert(model, path, batch_size):
 def _trial_run(path, model):
     try:
         interpreter = _open(path, num_threads=1)
-        arrays = []
-        for detail in interpreter.get_input_details():
-            batch, *sizes = detail["shape_signature"]
-            shape = [_TRIAL_BATCH if batch == -1 else batch]
-            shape += [_TRIAL_SIZE if size == -1 else size for size in sizes]
-            arrays.append(np.zeros(shape, detail["dtype"]))
-        _invoke(interpreter, arrays, path)
+        _invoke(interpreter, _trial_inputs(interpreter), path)
     except ValueError as error:
         raise ValueError(
             "A TFLite file must run in LiteRT to count as written. "
             f"Received: model={model!r}, whose file does not ({error.__cause__})"
         ) from error
+
+
+def _trial_inputs(interpreter):
+    """Returns an array of zeros for each input, of a size that most networks take."""
+    arrays = []
+    for detail in interpreter.get_input_details():
+        batch, *sizes = detail["shape_signature"]
+        shape = [_TRIAL_BATCH if batch == -1 else batch]
+        shape += [_TRIAL_SIZE if size == -1 else size for size in sizes]
+        arrays.append(np.zeros(shape, detail["dtype"]))
+    return arrays
+
+
+def _check_outputs(path, model, images, quantization):
+    if len(model.outputs) != 1:
+        return
+    expected = np.asarray(model(images, training=False), "float64")
+    error = np.sqrt(np.mean((run_tflite(path, images) - expected) ** 2))
+    if error > _GREATEST_ERROR * expected.std() > 0:
+        raise ValueError(
+            "A quantized file must say about what the model says. Received: model="
+            f"{model!r}, whose {quantization} outputs are off by {error:.3g} where those of Keras "
+            f'spread by {expected.std():.3g}. Take quantization="dynamic", or find with '
+            "`inspect` what cannot be quantized."
+        )
 
 
 def _interpreter_class():
@@ -163,11 +233,19 @@ def _open(path, num_threads):
     interpreter_class = _interpreter_class()
     content = path.read_bytes()
     try:
+        content, _ = metadata.split(content)
         if content[4:8] != b"TFL3":
             raise ValueError("it does not have TFL3 in bytes 4 to 7")
         return interpreter_class(model_content=content, num_threads=num_threads)
     except (ValueError, RuntimeError) as error:
-        raise _unusable(path, error) from error
+        raise metadata.damaged(path, error) from error
+
+
+def invoked(path):
+    """Returns a LiteRT interpreter of the file at `path` that ran once, on zeros, on one thread."""
+    interpreter = _open(path, num_threads=1)
+    _invoke(interpreter, _trial_inputs(interpreter), path)
+    return interpreter
 
 
 def _invoke(interpreter, arrays, path):
@@ -182,12 +260,5 @@ def _invoke(interpreter, arrays, path):
             interpreter.set_tensor(detail["index"], array)
         interpreter.invoke()
     except (ValueError, RuntimeError) as error:
-        raise _unusable(path, error) from error
+        raise metadata.damaged(path, error) from error
     return [interpreter.get_tensor(detail["index"]) for detail in interpreter.get_output_details()]
-
-
-def _unusable(path, error):
-    return ValueError(
-        f"`path` must be a whole TFLite file that LiteRT can run. Received: path={str(path)!r}, "
-        f"which it cannot ({str(error).strip()}). Export the model again."
-    )

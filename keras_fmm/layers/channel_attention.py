@@ -1,9 +1,12 @@
 """CBAM's attention over channels."""
 
+import contextlib
+
 import keras
+from keras import ops
 
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
-from keras_fmm.ops import spatial_max
+from keras_fmm.ops import spatial_max, spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -39,8 +42,29 @@ class ChannelAttention(SqueezeExcite):
     def __init__(self, reduction=16, use_max_pool=True, **kwargs):
         super().__init__(reduction=reduction, **kwargs)
         self.use_max_pool = use_max_pool
+        self._calls_once = False
+
+    @contextlib.contextmanager
+    def for_integers(self, bits):
+        """Lets calls in its block compute in the form that loses least when made integers.
+
+        TensorFlow's converter to int16x8 takes the bias of a product that is used twice in the
+        first one's scale; so mean and max are then multiplied together. Exports ask every layer
+        that has this method.
+
+        Args:
+            bits: int, 8 or 16, of what is between the layers.
+        """
+        self._calls_once = bits == 16
+        try:
+            yield
+        finally:
+            self._calls_once = False
 
     def excitation(self, inputs):
+        if self.use_max_pool and self._calls_once:
+            both = ops.stack([spatial_mean(inputs), spatial_max(inputs)], axis=1)
+            return ops.sum(self.excite(self.squeeze(both)), axis=1)
         excitation = super().excitation(inputs)
         if self.use_max_pool:
             excitation = excitation + self.excite(self.squeeze(spatial_max(inputs)))

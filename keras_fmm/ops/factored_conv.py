@@ -6,7 +6,9 @@ from keras_fmm.ops import windows
 from keras_fmm.ops.sums import at_least_float32, total
 
 
-def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
+def factored_conv(
+    inputs, kernel, gain, strides, padding, dilation_rate, bias=None, *, one_sum=False
+):
     """Takes the gain out of the sum over the input channels of a group.
 
     A gain that does not depend on the input channel commutes with the sum over them:
@@ -20,7 +22,10 @@ def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=No
     Holds, beside inputs and outputs, a row of taps' windows of the inputs and their products at a
     time; for the gradient, those of all taps and groups.
 
-    Args and Returns: see `keras_fmm.ops.per_sample_conv`.
+    Args and Returns: see `keras_fmm.ops.per_sample_conv`; and `one_sum`, whether the taps of a
+    group are summed in one operator, a depthwise convolution of ones. In an int8 TFLite file that
+    sum is taken in int32 and rounded once, and a bias, a batch norm and a ReLU that follow go
+    into it, where sums of pairs would be rounded one by one; in floats it is slower.
 
     Example:
 
@@ -33,7 +38,9 @@ def factored_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=No
     """
     inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
     # A gain for all taps of a group meets the group's outputs.
-    convolve = _plain if tuple(gain.shape[1:3]) == (1, 1) else _by_taps
+    convolve = _plain
+    if tuple(gain.shape[1:3]) != (1, 1):
+        convolve = _by_taps_summed_once if one_sum else _by_taps
     groups = gain.shape[3]
     of_groups = [(inputs, kernel, gain)]
     if groups > 1:
@@ -80,6 +87,28 @@ def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
             products.append(_padded(product, (0, 0), columns_beside))
         found.append(_padded(total(products), rows_beside, (0, 0)))
     return total(found)
+
+
+def _by_taps_summed_once(inputs, kernel, gain, strides, padding, dilation_rate):
+    """Does what `_by_taps` does with one operator for all sums."""
+    rows, columns, channels, filters = kernel.shape
+    taps = rows * columns
+    axes = windows.axes(ops.shape(inputs), (rows, columns), strides, padding, dilation_rate)
+    # With its zeros, so that all windows have the outputs' size.
+    inputs, *axes = windows.pad(inputs, *axes)
+    sizes = [axis.outputs for axis in axes]
+    kernels = ops.unstack(ops.reshape(kernel, (taps, channels, filters)), taps)
+    gain = ops.reshape(gain, (-1, taps, 1, filters))
+    products = []
+    for _, entries in windows.taps(inputs, *axes):
+        for tap, window, _ in entries:
+            product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
+            product = ops.reshape(product, (-1, 1, sizes[0] * sizes[1], filters))
+            products.append(product * gain[:, tap : tap + 1])
+    products = at_least_float32(ops.concatenate(products, axis=1))
+    ones = ops.ones((taps, 1, filters, 1), products.dtype)
+    summed = ops.depthwise_conv(products, ones, padding="valid", data_format="channels_last")
+    return ops.reshape(summed, (-1, *sizes, filters))
 
 
 def _padded(product, rows, columns):

@@ -39,6 +39,63 @@ def test_it_serves_in_a_process_without_keras_and_this_package(written, tmp_path
     np.testing.assert_allclose(np.load(tmp_path / "outputs.npy"), model(toys.images()), atol=1e-5)
 
 
+NAMES = ["cat", "dog", "horse", "zebra"]
+
+
+def test_images_and_class_names_are_served_without_keras_and_this_package(tmp_path):
+    model = toys.cnn(activation="softmax")
+    scaling = keras.layers.Rescaling(1 / 255)
+    path = export.to_saved_model(model, tmp_path / "toy", NAMES, scaling)
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), "uint8")
+    np.save(tmp_path / "images.npy", images)
+    code = (
+        "import sys, numpy as np, tensorflow as tf\n"
+        "sys.modules['keras_fmm'] = sys.modules['keras'] = None\n"
+        "serve = tf.saved_model.load(sys.argv[1]).signatures['classify']\n"
+        "images = np.load(sys.argv[2] + '/images.npy')\n"
+        "for n in (1, 5):\n"
+        "    found = serve(images=tf.constant(images[:n]))\n"
+        "    assert found['scores'].shape == found['class_names'].shape == (n, 4)\n"
+        "np.savez(sys.argv[2] + '/outputs.npz', **{k: v.numpy() for k, v in found.items()})\n"
+    )
+    subprocess.run([sys.executable, "-c", code, path, tmp_path], check=True, timeout=120)
+    found = np.load(tmp_path / "outputs.npz", allow_pickle=True)
+    expected = np.asarray(model(images / np.float32(255)))
+    np.testing.assert_allclose(found["scores"], -np.sort(-expected), atol=1e-5)
+    order = np.argsort(-expected, axis=-1)
+    assert found["class_names"].tolist() == [[NAMES[i].encode() for i in row] for row in order]
+    # What it was before is still there.
+    outputs = export.run_saved_model(path, toys.images())
+    np.testing.assert_allclose(outputs, model(toys.images()), atol=1e-5)
+
+
+def test_a_preprocessing_may_take_images_of_another_size(tmp_path):
+    import tensorflow as tf
+
+    layers = keras.layers
+    resizing = keras.Sequential([keras.Input((None, None, 3)), layers.Resizing(8, 8)])
+    path = export.to_saved_model(toys.cnn(), tmp_path / "toy", NAMES, resizing)
+    loaded = tf.saved_model.load(str(path))
+    images = np.random.default_rng(0).integers(0, 256, (2, 11, 9, 3), "uint8")
+    assert loaded.signatures["classify"](images=tf.constant(images))["scores"].shape == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("names", "preprocessing", "kind", "message"),
+    [
+        (NAMES[:3], None, ValueError, "must name each class"),
+        ("cats", None, TypeError, "must be a sequence of str"),
+        (None, keras.layers.Rescaling(2), ValueError, "which needs `class_names`"),
+        (NAMES, abs, TypeError, "must be a keras.layers.Layer"),
+        (NAMES, keras.layers.Resizing(9, 9), ValueError, r"must give what the model takes, \(None"),
+    ],
+)
+def test_a_classifier_that_is_refused(tmp_path, names, preprocessing, kind, message):
+    with pytest.raises(kind, match=message):
+        export.to_saved_model(toys.cnn(), tmp_path / "toy", names, preprocessing)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_prints_nothing_and_replaces_an_older_one_or_an_empty_folder(tmp_path, capfd):
     (tmp_path / "toy").mkdir()
     export.to_saved_model(toys.cnn(), tmp_path / "toy")

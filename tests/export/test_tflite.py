@@ -147,24 +147,6 @@ def test_a_file_of_unknown_operators_is_refused(tmp_path):
         export.run_tflite(path, toys.images())
 
 
-def test_a_quantized_file_is_refused(tmp_path):
-    import tensorflow as tf
-
-    path = tmp_path / "toy.tflite"
-    toys.cnn().export(
-        path,
-        format="litert",
-        verbose=False,
-        optimizations=[tf.lite.Optimize.DEFAULT],
-        representative_dataset=lambda: ([image[None]] for image in toys.images()),
-        target_spec={"supported_ops": [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]},
-        inference_input_type=tf.int8,
-        inference_output_type=tf.int8,
-    )
-    with pytest.raises(ValueError, match="neither quantized"):
-        export.run_tflite(path, toys.images())
-
-
 def test_refused_arguments(written, tmp_path):
     model, path = written
     with pytest.raises(FileNotFoundError):

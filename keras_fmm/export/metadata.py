@@ -1,0 +1,155 @@
+"""What a TFLite file says of itself: what its classes and inputs mean, and that it is whole."""
+
+import hashlib
+import io
+import json
+import pathlib
+import zipfile
+
+import numpy as np
+
+from keras_fmm import version
+
+# Behind the model, in a zip archive that LiteRT does not look at: where TensorFlow Lite's own
+# metadata has its associated files, so that `unzip` and Android's libraries find the labels.
+_LABELS = "labels.txt"
+_METADATA = "keras_fmm.json"
+
+
+def attach(path, quantization=None, class_names=None, input_range=None):
+    """Puts the metadata behind a TFLite file's model.
+
+    Args:
+        path: `pathlib.Path`, the file.
+        quantization: str or None, how it was quantized.
+        class_names: list of str or None.
+        input_range: pair of float or None.
+    """
+    content = {
+        "keras_fmm": version.__version__,
+        "quantization": quantization,
+        "class_names": class_names,
+        "input_range": input_range,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(_METADATA, json.dumps(content, indent=1))
+        if class_names is not None:
+            archive.writestr(_LABELS, "\n".join(class_names) + "\n")
+
+
+def split(content):
+    """Returns a file's model and its metadata, `bytes` and dict.
+
+    Args:
+        content: bytes, the file's; without metadata of this package the dict is empty, and nothing
+            says whether the file is whole.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    if _METADATA.encode() not in content:
+        return content, {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            metadata = json.loads(archive.read(_METADATA))
+            model = content[: min(member.header_offset for member in archive.infolist())]
+        if metadata.pop("sha256") == hashlib.sha256(model).hexdigest():
+            return model, metadata
+    except (
+        zipfile.BadZipFile,
+        LookupError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
+        raise ValueError(f"its metadata is damaged: {error}") from error
+    raise ValueError("its model is not the one that was written: the checksums differ")
+
+
+def checked_class_names(class_names, model):
+    """Returns the names as a list, one for each entry of the model's last axis, or None.
+
+    Raises:
+        TypeError: they are not a sequence of str.
+        ValueError: they are not as many as the model's outputs, or a name has a line's end.
+    """
+    if class_names is None:
+        return None
+    names = list(class_names) if not isinstance(class_names, str) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(
+            f"`class_names` must be a sequence of str. Received: class_names={class_names!r}"
+        )
+    outputs = getattr(model, "outputs", None) or [None]
+    classes = None if outputs[0] is None else outputs[0].shape[-1]
+    if len(outputs) != 1 or classes not in (None, len(names)):
+        raise ValueError(
+            "`class_names` must name each class of a model of one output. Received: "
+            f"{len(names)} names for outputs of shape {[x.shape for x in outputs if x is not None]}"
+        )
+    if any(name.splitlines() != [name] for name in names):
+        raise ValueError(
+            f"`class_names` must be names of one line each. Received: class_names={names}"
+        )
+    return names
+
+
+def checked_input_range(input_range):
+    """Returns the range as a list of two floats, or None.
+
+    Raises:
+        ValueError: it is no pair of finite numbers, the smaller first.
+    """
+    if input_range is None:
+        return None
+    found = np.asarray(input_range)
+    if found.shape != (2,) or found.dtype.kind not in "iuf" or not found[0] < found[1]:
+        raise ValueError(
+            "`input_range` must be a pair of numbers, the smaller first. "
+            f"Received: input_range={input_range!r}"
+        )
+    return found.astype(float).tolist()
+
+
+def read_metadata(path):
+    """Returns what a TFLite file of this package says of itself.
+
+    It lies in a zip archive behind the model (LiteRT does not look at it), so that
+    `unzip -p model.tflite labels.txt` prints the class names, and Android's libraries find them
+    where TensorFlow Lite's own metadata puts them.
+
+    Args:
+        path: str or `os.PathLike`, the file.
+
+    Returns:
+        dict: "keras_fmm" (the version that wrote it), "quantization", "class_names" and
+        "input_range" as `to_tflite` was given them; empty for a file of another origin.
+
+    Raises:
+        FileNotFoundError: there is no file at `path`.
+        ValueError: the file is damaged: its model or its metadata is not as it was written.
+
+    Example:
+
+    >>> import tempfile, keras
+    >>> from keras_fmm import export
+    >>> model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten()])
+    >>> path = tempfile.mkdtemp() + "/toy.tflite"
+    >>> _ = export.to_tflite(model, path, input_range=(0, 255))
+    >>> export.read_metadata(path)["input_range"]
+    [0.0, 255.0]
+    """
+    path = pathlib.Path(path)
+    try:
+        return split(path.read_bytes())[1]
+    except ValueError as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path, error):
+    """Returns the ValueError that says that a file cannot be used, and why."""
+    return ValueError(
+        f"`path` must be a whole TFLite file that LiteRT can run. Received: path={str(path)!r}, "
+        f"which it cannot ({str(error).strip()}). Export the model again."
+    )

@@ -1,0 +1,88 @@
+"""The ranges that int8 is cut from: measured by TensorFlow's converter, mended, then used."""
+
+import numpy as np
+
+# XNNPACK refuses a whole file where one operator would multiply its integers by 256 or more to
+# get its output's: where what comes out is far smaller than what goes in. We stay below half.
+_GREATEST_FACTOR = 128
+# And, in a sum, where it would divide one of them by more than 1024.
+_LEAST_FACTOR = 1 / 512
+_PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "MUL")
+_SUMS = ("ADD", "SUB")
+
+
+def quantized(content, io_dtype):
+    """Returns the int8 file that follows from a float one with ranges, the ranges mended.
+
+    A hidden unit of a gate that is off for all images has the range 0 to 0. The converter takes
+    1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
+    they need, which changes nothing: all that was measured is still in it.
+
+    Args:
+        content: bytes, what the converter wrote when told to measure ranges alone.
+        io_dtype: str, "float32", "int8" or "uint8".
+
+    Returns:
+        bytes.
+    """
+    import tensorflow as tf
+    from ai_edge_litert import schema_py_generated as schema
+    from tensorflow.lite.python.convert import mlir_quantize
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
+    for graph in model.subgraphs:
+        _mend(graph, model, names)
+    dtype = tf.as_dtype(io_dtype)
+    return mlir_quantize(
+        bytes(flatbuffer_utils.convert_object_to_bytearray(model)),
+        input_data_type=dtype,
+        output_data_type=dtype,
+    )
+
+
+def _mend(graph, model, names):
+    """Widens the ranges of one graph's tensors in place, in the order they are computed."""
+    nodes = [
+        (names.get(model.operatorCodes[op.opcodeIndex].builtinCode), op) for op in graph.operators
+    ]
+    for name, op in nodes:
+        # Of two: a bias, the third input, is in the steps of the product.
+        steps = [_step(graph.tensors[index], model) for index in op.inputs[:2] if index >= 0]
+        steps = [step for step in steps if step]
+        if not steps:
+            continue
+        largest = float(np.prod(steps)) if name in _PRODUCTS else max(steps)
+        for index in op.outputs:
+            _widen(graph.tensors[index], 255 * largest / _GREATEST_FACTOR)
+    for name, op in nodes:
+        if name in _SUMS:
+            step = _step(graph.tensors[op.outputs[0]], model)
+            for index in op.inputs:
+                _widen(graph.tensors[index], 255 * (step or 0) * _LEAST_FACTOR)
+
+
+def _step(tensor, model):
+    """Returns what one integer of a tensor will stand for; of a constant, in its largest channel.
+
+    None for what is neither measured nor a float constant, such as a shape.
+    """
+    measured = tensor.quantization
+    if measured is not None and measured.min is not None and len(measured.min) == 1:
+        return float(max(measured.max[0], 0) - min(measured.min[0], 0)) / 255
+    data = model.buffers[tensor.buffer].data
+    if tensor.type != 0 or data is None or not len(data):
+        return None
+    return float(np.abs(np.frombuffer(bytes(data), "float32")).max()) / 127
+
+
+def _widen(tensor, width):
+    """Makes a measured range at least this wide; it always has 0 in it."""
+    measured = tensor.quantization
+    if measured is None or measured.min is None or len(measured.min) != 1:
+        return
+    low, high = min(float(measured.min[0]), 0.0), max(float(measured.max[0]), 0.0)
+    if high - low < width:
+        measured.min = np.array([low], "float32")
+        measured.max = np.array([low + width], "float32")

@@ -1,0 +1,99 @@
+"""Make a TFLite file of a trained model, quantized or not, and measure what that costs.
+
+Question: how large is the file, which of its operators run fast, and does it still say what the
+model says?
+Data: the dataset that the model was trained on: 500 images of train to measure ranges on, and the
+whole test split to compare on. The model is to take images as they are stored (0 to 255), as those
+of recipes.train do.
+Command:
+
+    python -m recipes.export_model --checkpoint runs/digits_se/best.keras --quantization int8
+
+The file goes beside the checkpoint unless `--output` says where. It holds the class names; so
+`python -m recipes.classify` can name what it sees.
+Cost: seconds to a minute.
+"""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+from keras_fmm import data, export
+from recipes.settings import setting, start
+
+QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is written, and what it is compared on."""
+
+    checkpoint: str = setting(..., "a .keras file")
+    quantization: str | None = setting(None, "how numbers are stored", choices=QUANTIZATIONS)
+    io_dtype: str = setting(
+        "float32", "of input and output", choices=("float32", "int8", "uint8", "int16")
+    )
+    batch_size: int = setting(1, "images that the file takes at once", minimum=1)
+    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    output: str | None = setting(None, "the .tflite file; none: CHECKPOINT_QUANTIZATION.tflite")
+
+
+def main(settings):
+    """Writes, compares and prints; returns the file's path and what was measured, a dict."""
+    checkpoint = pathlib.Path(settings.checkpoint)
+    if not checkpoint.is_file():
+        raise FileNotFoundError(f"There is no checkpoint at {checkpoint}.")
+    model = keras.models.load_model(checkpoint)
+    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    height, width, channels = model.input_shape[1:]
+    if channels != dataset.input_shape[2] or model.output_shape[-1] != dataset.classes:
+        raise ValueError(
+            "`dataset` must be the one that the model was trained on. Received: "
+            f"{settings.dataset}, of {dataset.input_shape[2]} channels and {dataset.classes} "
+            f"classes, for a model of inputs {model.input_shape} and outputs {model.output_shape}"
+        )
+    size = (height, width) if (height, width) != dataset.input_shape[:2] else None
+    name = f"{checkpoint.stem}_{settings.quantization or 'float32'}.tflite"
+    path = export.to_tflite(
+        model,
+        settings.output or checkpoint.with_name(name),
+        batch_size=settings.batch_size,
+        quantization=settings.quantization,
+        representative_data=sample(dataset, size),
+        io_dtype=settings.io_dtype,
+        class_names=dataset.class_names,
+        input_range=(0, 255),
+    )
+    print(export.inspect(path))
+    images, labels = dataset.arrays("test", image_size=size)
+    found = compared(model, path, images, labels)
+    print(
+        f"test accuracy {found['accuracy']:.2%}, of the model {found['accuracy_of_keras']:.2%}; "
+        f"same class for {found['same_class']:.2%} of {len(images)} images"
+    )
+    print(f"It is in {path}.")
+    return path, found
+
+
+def sample(dataset, size=None, images=500):
+    """Returns images of train, of all classes, to measure ranges on."""
+    arrays, _ = dataset.arrays("train", image_size=size)
+    return arrays[np.random.default_rng(0).permutation(len(arrays))[:images]]
+
+
+def compared(model, path, images, labels):
+    """Returns the accuracy of a model and of a file, and where they agree, a dict of shares."""
+    keras_says = model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
+    file_says = export.run_tflite(path, images, num_threads=2).argmax(axis=-1)
+    return {
+        "accuracy": float(np.mean(file_says == labels)),
+        "accuracy_of_keras": float(np.mean(keras_says == labels)),
+        "same_class": float(np.mean(file_says == keras_says)),
+    }
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

@@ -1,0 +1,32 @@
+"""ONNX by Keras' own exporter: every layer here goes through it and says the same."""
+
+import numpy as np
+import onnxruntime
+
+from tests.layers.test_contract import as_model, every_row
+from tests.models.families import small
+from tests.support import weights
+
+
+def assert_same(model, inputs, path):
+    arrays = inputs if isinstance(inputs, list) else [inputs]
+    expected = np.asarray(model(inputs))
+    model.export(path, format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(path)
+    fed = {node.name: array for node, array in zip(session.get_inputs(), arrays, strict=True)}
+    (outputs,) = session.run(None, fed)
+    np.testing.assert_allclose(outputs, expected, atol=1e-5)
+
+
+@every_row
+def test_every_layer(row, tmp_path):
+    layer = row.make()
+    model = as_model(row, layer, unknown_sizes=False)
+    weights.randomise(layer)
+    assert_same(model, row.example(), tmp_path / "layer.onnx")
+
+
+def test_a_backbone(tmp_path):
+    model = small("fmmnet", attention="cbam")
+    images = np.random.default_rng(0).uniform(size=(3, *model.input_shape[1:]))
+    assert_same(model, images.astype("float32"), tmp_path / "model.onnx")

@@ -1,0 +1,248 @@
+"""Quantized TFLite files: what they say, what they are given to measure on, what is refused."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from keras_fmm import export
+from keras_fmm.layers import CBAM, AWConv2D, EfficientChannelAttention, SqueezeExcite
+from tests.export import toys
+from tests.support import weights
+
+IMAGES = toys.images(40)
+
+
+def convolved(layer, dead=True):
+    """A convolution, the layer, and pooling, as a network has it.
+
+    The hidden units of the layer's attention are off for all images, or all on.
+    """
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(64, 3, padding="same", activation="relu")(inputs)
+    x = layers.ReLU()(layers.BatchNormalization()(layer(x)))
+    x = layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    weights.randomise(layer)
+    for inner in layer._flatten_layers(include_self=False):
+        if inner.name in ("squeeze", "batch_norm1"):
+            offset = inner.bias if inner.name == "squeeze" else inner.beta
+            offset.assign(np.full(offset.shape, -100 if dead else 1))
+    return model
+
+
+def error(model, path):
+    """The largest difference, as a part of the outputs' range."""
+    expected = np.asarray(model(IMAGES))
+    return np.abs(export.run_tflite(path, IMAGES) - expected).max() / np.ptp(expected)
+
+
+LAYERS = {
+    "SqueezeExcite": lambda: SqueezeExcite(16),
+    "ECA": EfficientChannelAttention,
+    "CBAM": lambda: CBAM(16),
+    "AWConv2D": lambda: AWConv2D(32, 3, padding="same"),
+    "AWConv2D 1x1": lambda: AWConv2D(32, 1),
+    "AWConv2D strides": lambda: AWConv2D(32, (2, 3), strides=2),
+    "AWConv2D r_C1": lambda: AWConv2D(8, 3, padding="same", input_reduction=16),
+}
+# In parts of the outputs' range: int8 has 255 steps for each tensor, of which rounding takes
+# half a one each time; the other two round to 8 and 10 bits of the weights alone.
+BOUNDS = {"float16": 1e-3, "dynamic": 0.02, "int8": 0.04, "int16x8": 0.01}
+# Of a range that is 0 to 0, int8 files are such that LiteRT refuses them, unless it is mended.
+CASES = [
+    *((name, "int8", dead) for name in LAYERS for dead in (False, True)),
+    *((name, other, False) for name in ("CBAM", "AWConv2D") for other in BOUNDS if other != "int8"),
+]
+
+
+@pytest.mark.parametrize(("name", "quantization", "dead"), CASES)
+def test_says_what_keras_says(tmp_path, name, quantization, dead):
+    model = convolved(LAYERS[name](), dead)
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
+    )
+    assert error(model, path) < BOUNDS[quantization]
+    found = export.inspect(path)
+    stored = {"float16": "float16", "dynamic": "int8", "int8": "int8", "int16x8": "int8"}
+    assert stored[quantization] in found.weight_bytes
+    assert found.metadata["quantization"] == quantization
+    if quantization == "int8":
+        between = {operator.dtype for operator in found.operators} - {"int8"}
+        # The last operator gives floats again.
+        assert between == {"float32"}
+        assert found.outputs[0].dtype == "float32"
+
+
+def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path):
+    layer = AWConv2D(8, 3, padding="same", reduction=4, implementation="factored")
+    model = convolved(layer)
+    for quantization, count in ((None, 0), ("int8", 1)):
+        path = export.to_tflite(
+            model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
+        )
+        names = [operator.name for operator in export.inspect(path).operators]
+        assert names.count("DEPTHWISE_CONV_2D") == count
+        # Where the fast kernels take a product with constant weights, which a batch product is not.
+        assert "BATCH_MATMUL" not in names
+    assert not layer._is_for_integers
+
+
+def test_the_size_falls(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(256, 3)(inputs)
+    model = keras.Model(inputs, layers.Conv2D(64, 3)(x))
+    sizes = {}
+    for quantization in (None, "float16", "dynamic", "int8"):
+        path = export.to_tflite(
+            model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
+        )
+        sizes[quantization] = path.stat().st_size
+    assert sizes["float16"] < 0.52 * sizes[None]
+    assert max(sizes["dynamic"], sizes["int8"]) < 0.3 * sizes[None]
+
+
+@pytest.mark.parametrize("io_dtype", ["int8", "uint8"])
+def test_integers_at_both_ends(tmp_path, io_dtype):
+    model = toys.cnn()
+    path = export.to_tflite(
+        model,
+        tmp_path / "toy.tflite",
+        quantization="int8",
+        representative_data=IMAGES,
+        io_dtype=io_dtype,
+    )
+    found = export.inspect(path)
+    assert [tensor.dtype for tensor in (*found.inputs, *found.outputs)] == [io_dtype] * 2
+    assert error(model, path) < BOUNDS["int8"]
+    # What is beyond the range that was measured counts as its end.
+    taken = found.inputs[0]
+    bounds = np.iinfo(io_dtype)
+    ends = (np.array([bounds.min, bounds.max]) - taken.zero_point) * taken.scale
+    beyond = 10 * IMAGES
+    np.testing.assert_array_equal(
+        export.run_tflite(path, beyond), export.run_tflite(path, np.clip(beyond, *ends))
+    )
+
+
+def pipeline(*arrays):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(arrays if len(arrays) > 1 else arrays[0]).batch(7)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda: pipeline(IMAGES),
+        lambda: pipeline(IMAGES, np.zeros(len(IMAGES))),
+        lambda: (IMAGES[start : start + 9] for start in range(0, len(IMAGES), 9)),
+        lambda: lambda: ([image[None]] for image in IMAGES),
+        lambda: [IMAGES[:30], IMAGES[30:]],
+    ],
+    ids=["pipeline", "labels", "generator", "function", "list"],
+)
+def test_the_same_images_in_any_form_give_the_same_file(tmp_path, data):
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(2, 3, activation="relu")])
+    contents = []
+    for given in (IMAGES, data()):
+        path = export.to_tflite(
+            model, tmp_path / "toy.tflite", quantization="int8", representative_data=given
+        )
+        contents.append(export.run_tflite(path, IMAGES))
+    np.testing.assert_array_equal(*contents)
+
+
+def endless():
+    while True:
+        yield IMAGES
+
+
+def test_an_endless_generator_ends(tmp_path):
+    export.to_tflite(
+        toys.cnn(), tmp_path / "toy.tflite", quantization="int8", representative_data=endless()
+    )
+
+
+def first(layer, size=8):
+    """A model that begins with a layer."""
+    inputs = keras.Input((size, size, 3))
+    return keras.Model(inputs, layers.Conv2D(2, 3)(layer(inputs)))
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), "uint8")
+RESCALED = first(layers.Rescaling(1 / 255))
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "kind", "message"),
+    [
+        (toys.cnn(), None, ValueError, "`representative_data` must be given with quantization='i"),
+        (toys.cnn(), [], ValueError, "must hold at least one image. Received: none"),
+        (toys.cnn(), IMAGES[:0], ValueError, "must hold at least one image"),
+        (toys.cnn(), 3, TypeError, "must be an array of images, a tf.data pipeline"),
+        (toys.cnn(), IMAGES[0], ValueError, r"batches of what the model takes, \(None, 8, 8, 3\)"),
+        (toys.cnn(), toys.images(size=9), ValueError, r"Received: a batch of shape \(5, 9, 9, 3\)"),
+        (toys.cnn(), np.array([["cat"]]), TypeError, "must hold numbers"),
+        (toys.cnn(), [{"image": IMAGES}], TypeError, "must hold numbers. Received: a batch of d"),
+        (toys.cnn(), IMAGES * np.nan, ValueError, "must be finite"),
+        (toys.cnn(), PIXELS, ValueError, "images of dtype uint8, as they are stored"),
+        (RESCALED, PIXELS / 255, ValueError, "Give images as they are stored"),
+        (first(layers.Normalization(mean=100, variance=80**2)), PIXELS / 255, ValueError, "spread"),
+        (toys.cnn(), 255 * IMAGES, ValueError, "the variance that the layer .* met in training"),
+        (toys.cnn(size=None), IMAGES, ValueError, "height and width must be known for int8"),
+    ],
+)
+def test_representative_data_that_is_refused(tmp_path, model, data, kind, message):
+    path = tmp_path / "toy.tflite"
+    path.write_bytes(b"the old file")
+    with pytest.raises(kind, match=message):
+        export.to_tflite(model, path, quantization="int8", representative_data=data)
+    assert path.read_bytes() == b"the old file"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pixels_are_taken_by_a_model_that_scales_them(tmp_path):
+    path = export.to_tflite(
+        RESCALED, tmp_path / "toy.tflite", quantization="int8", representative_data=PIXELS
+    )
+    # Images of 0 to 255 are themselves as uint8.
+    np.testing.assert_allclose(
+        export.run_tflite(path, PIXELS), RESCALED(PIXELS.astype("float32")), atol=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"quantization": "int4"}, "`quantization` must be one of None, 'float16', 'dynamic'"),
+        ({"io_dtype": "int8"}, "must be one of 'float32' with quantization=None"),
+        ({"quantization": "int8", "io_dtype": "int16"}, "'float32', 'int8', 'uint8' with"),
+        ({"class_names": ["a", "b"]}, "must name each class .* 2 names for outputs of"),
+        ({"class_names": ["a", "b", "c", "d\ne"]}, "names of one line each"),
+        ({"input_range": (1, 0)}, "pair of numbers, the smaller first"),
+        ({"input_range": 255}, "pair of numbers, the smaller first"),
+    ],
+)
+def test_refused_arguments(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        export.to_tflite(toys.cnn(), tmp_path / "toy.tflite", **arguments)
+    with pytest.raises(TypeError, match="`class_names` must be a sequence of str"):
+        export.to_tflite(toys.cnn(), tmp_path / "toy.tflite", class_names="abcd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_inputs_and_subclasses_cannot_be_measured(tmp_path):
+    inputs = [keras.Input((3,)) for _ in range(2)]
+    model = keras.Model(inputs, layers.Subtract()(inputs))
+    with pytest.raises(ValueError, match="Only a functional or Sequential model of one input"):
+        export.to_tflite(
+            model, tmp_path / "toy.tflite", quantization="int8", representative_data=np.ones((9, 3))
+        )
+
+
+def test_it_prints_nothing(tmp_path, capfd):
+    export.to_tflite(
+        toys.cnn(), tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    assert capfd.readouterr().out == ""
