@@ -87,8 +87,9 @@ def measured(settings, fixed, candidates, measure, variant=None):
 def _part(path, name, fixed):
     """Returns the file's content and one part of it, a new one where it is not there."""
     content = read(path)
+    fixed = json.loads(json.dumps(fixed))
     part = content.setdefault(name, {"fixed": fixed, "environments": [], "trials": {}})
-    if part["fixed"] != json.loads(json.dumps(fixed)):
+    if part["fixed"] != fixed:
         raise ValueError(
             f"{path} must have been measured under the same settings to be continued. "
             f"Received: {fixed}, where its part {name!r} has {part['fixed']}. "

@@ -1,0 +1,216 @@
+"""How fast, how small and how large in memory are the networks on a phone's runtime?
+
+Question: latency in LiteRT (one image, one and two threads), file size and peak memory of MobileNet
+with SE, AW and both, in each quantization, beside keras.applications' MobileNet and
+MobileNetV3Small exported in the same way. And of the small networks that recipes.quantization has
+trained: their accuracy against their latency.
+Data: random images of 224x224; untrained weights, which cost what trained ones cost.
+Command (with the machine to itself):
+
+    python -m recipes.benchmark_mobile
+
+Each round runs every file once, in random order in the same process; ratios are those of the
+shortest times, since what else a shared machine does can only add to a time. Memory is what a fresh
+process needs more at its peak for loading a file and running it once.
+Fixed before the first run: AW-SE-MobileNet takes at most 1.15 of SE-MobileNet's time, which takes
+at most 1.15 of MobileNet's; int8 takes at most 0.5 of float32's time, and 0.30 of its size where
+float32 has more than 4 MB.
+Cost: ten minutes on 2 cores.
+Measured: recipes/results/benchmark_mobile.json and .png, on a server's CPU: no phone was at hand.
+"""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+
+from keras_fmm import checks, export, models, plots
+from recipes import comparison, interleaved, quantization
+from recipes.settings import output_path, setting, start
+
+QUANTIZATIONS = (None, "float16", "dynamic", "int8")
+APPLICATIONS = {
+    "keras.applications MobileNet": keras.applications.MobileNet,
+    "keras.applications MobileNetV3Small": lambda **arguments: keras.applications.MobileNetV3Small(
+        include_preprocessing=False, **arguments
+    ),
+}
+
+# Nothing but LiteRT, and the peak begun anew: importing TensorFlow has a higher one.
+RISE_OF_PEAK = """
+import re, sys
+from ai_edge_litert.interpreter import Interpreter
+
+def peak():
+    return int(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read()).group(1))
+
+open("/proc/self/clear_refs", "w").write("5")
+before = peak()
+interpreter = Interpreter(sys.argv[1], num_threads=1)
+interpreter.allocate_tensors()
+interpreter.invoke()
+print(peak() - before)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured and how often."""
+
+    presets: str = setting(
+        "mobilenet,se_mobilenet,eca_mobilenet,cbam_mobilenet,aw_mobilenet,aw_se_mobilenet",
+        "which, with commas between",
+    )
+    image_size: int = setting(224, "the side of an image", minimum=32)
+    rounds: int = setting(41, "how often each file is timed", minimum=1)
+    trained: str = setting("recipes/results/quantization.json", "results of recipes.quantization")
+    output: str = setting("recipes/results/benchmark_mobile.json", "where the results go")
+    smoke: bool = setting(False, "one network, small images, one round, nothing trained")
+
+
+def main(settings):
+    """Measures, prints, draws and saves; returns the results, a dict."""
+    if settings.smoke:
+        settings = dataclasses.replace(
+            settings, presets="mobilenet", image_size=32, rounds=1, trained="none"
+        )
+    presets = settings.presets.split(",")
+    unknown = sorted(set(presets) - set(models.PRESETS))
+    if unknown:
+        raise ValueError(f"`presets` must be names of presets. Received: {', '.join(unknown)}")
+    folder = pathlib.Path("runs/smoke" if settings.smoke else "runs") / "benchmark_mobile"
+    names = presets if settings.smoke else [*presets, *APPLICATIONS]
+    kinds = (None, "int8") if settings.smoke else QUANTIZATIONS
+    paths = {
+        f"{name}, {quantization or 'float32'}": written(name, quantization, settings, folder)
+        for name in names
+        for quantization in kinds
+    }
+    found = {"untrained": measured(paths, settings)}
+    if pathlib.Path(settings.trained).is_file():
+        found["trained"] = trained(settings)
+    results = interleaved.write(output_path(settings), settings, found)
+    if "trained" in found:
+        plots.save_figure(picture(found["trained"]), output_path(settings).with_suffix(".png"))
+    print(markdown(found["untrained"]))
+    missed = misses(found["untrained"])
+    print("All are as required." if not missed else "Not as required: " + "; ".join(missed))
+    return results
+
+
+def written(name, quantization, settings, folder):
+    """Returns the path of a network's TFLite file, which is written."""
+    shape = (settings.image_size, settings.image_size, 3)
+    keras.utils.set_random_seed(0)
+    if name in APPLICATIONS:
+        model = APPLICATIONS[name](weights=None, input_shape=shape)
+    else:
+        model = models.from_preset(name, input_shape=shape)
+    images = np.random.default_rng(0).uniform(size=(8, *shape)).astype("float32")
+    path = folder / f"{name.replace(' ', '_')}_{quantization or 'float32'}.tflite"
+    return export.to_tflite(model, path, quantization=quantization, representative_data=images)
+
+
+def measured(paths, settings):
+    """Returns what each file takes: "milliseconds" by threads, "bytes", "kilobytes" of memory."""
+    found = {}
+    for threads in (1, 2):
+        steps = {name: step(path, threads) for name, path in paths.items()}
+        seconds = interleaved.seconds(steps, settings.rounds)
+        for name, times in seconds.items():
+            row = found.setdefault(name, {"milliseconds": {}})
+            row["milliseconds"][str(threads)] = round(1000 * min(times), 3)
+    for name, path in paths.items():
+        found[name]["bytes"] = path.stat().st_size
+        found[name]["kilobytes"] = memory(path)
+    return found
+
+
+def step(path, threads):
+    """Returns a function that runs a file on one image."""
+    interpreters = checks.package("ai_edge_litert.interpreter", "Timing LiteRT", "mobile")
+    interpreter = interpreters.Interpreter(str(path), num_threads=threads)
+    interpreter.allocate_tensors()
+    return interpreter.invoke
+
+
+def memory(path):
+    """Returns the kilobytes that a fresh process needs for a file at its peak."""
+    command = [sys.executable, "-c", RISE_OF_PEAK, str(path)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def trained(settings):
+    """Returns latency and accuracy of each file of recipes.quantization that is at hand."""
+    paths, accuracies = {}, {}
+    for part in comparison.read(settings.trained).values():
+        for name, seed, kind, file in quantization.rows(part):
+            path = quantization.FOLDER / f"{name}_seed{seed}_{kind}.tflite"
+            if path.is_file():
+                paths[f"{name}, {kind}"] = path
+                accuracies[f"{name}, {kind}"] = file["accuracy"]
+    found = measured(paths, settings)
+    return {name: {**row, "accuracy": accuracies[name]} for name, row in found.items()}
+
+
+def picture(found):
+    """Returns the figure of what was trained: a panel a backbone, a colour a quantization."""
+    panels = {}
+    for name, row in found.items():
+        network, _, kind = name.rpartition(", ")
+        backbone = next(each for each in quantization.BACKBONES if network.endswith(each))
+        attention = network.removesuffix(backbone).strip("_") or "plain"
+        series = panels.setdefault(backbone, {}).setdefault(kind, {})
+        series[attention] = (row["milliseconds"]["1"], row["accuracy"])
+    return plots.accuracy_by_latency(panels)
+
+
+def ratio(found, name, other, key="milliseconds"):
+    """Returns what a file takes as a ratio to another, of times on one thread."""
+    one, two = found[name][key], found[other][key]
+    return one["1"] / two["1"] if key == "milliseconds" else one / two
+
+
+def misses(found):
+    """Returns what is not as required, a list of str."""
+    limits = []
+    for name, other in (("se_mobilenet", "mobilenet"), ("aw_se_mobilenet", "se_mobilenet")):
+        limits.append((f"{name}, float32", f"{other}, float32", "milliseconds", 1.15))
+    for name in found:
+        plain = f"{name.rpartition(', ')[0]}, float32"
+        if name.endswith(", int8"):
+            limits.append((name, plain, "milliseconds", 0.5))
+            if found[plain]["bytes"] > 4e6:
+                limits.append((name, plain, "bytes", 0.3))
+    missed = []
+    for name, other, key, limit in limits:
+        if name in found and other in found and ratio(found, name, other, key) > limit:
+            value = ratio(found, name, other, key)
+            missed.append(f"{name}: {key} {value:.2f} of {other}'s, at most {limit}")
+    return missed
+
+
+def markdown(found):
+    """Returns README's table: a row a network; of each file time, size and memory."""
+    kinds = list(dict.fromkeys(name.rpartition(", ")[2] for name in found))
+    lines = [
+        "| | " + " | ".join(f"{kind}: ms (2 threads), MB, MB of memory" for kind in kinds) + " |",
+        "|---|" + "---|" * len(kinds),
+    ]
+    for name in dict.fromkeys(name.rpartition(", ")[0] for name in found):
+        cells = []
+        for kind in kinds:
+            row = found[f"{name}, {kind}"]
+            one, two = row["milliseconds"]["1"], row["milliseconds"]["2"]
+            cells.append(
+                f"{one:.1f} ({two:.1f}), {row['bytes'] / 1e6:.1f}, {row['kilobytes'] / 1e3:.0f}"
+            )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

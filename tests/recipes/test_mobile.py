@@ -1,0 +1,95 @@
+"""The recipes about quantization and about speed on a phone's runtime, on small networks."""
+
+import json
+
+import keras
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("exports", allow_module_level=True)
+
+from recipes import benchmark_mobile, quantization
+
+
+def test_quantization_measures_every_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    part = quantization.main(quantization.Settings(smoke=True))
+    assert set(part["trials"]) == {"se_toy_cnn"}
+    for trial in part["trials"].values():
+        assert set(trial["0"]["files"]) == {"float32", *quantization.REQUIRED}
+        assert trial["0"]["files"]["float32"]["same_class"] > 0.99
+    for name, seed, kind, file in quantization.rows(part):
+        path = tmp_path / quantization.SMOKE_FOLDER / f"{name}_seed{seed}_{kind}.tflite"
+        assert path.stat().st_size == file["bytes"]
+    assert "| se_toy_cnn | " in capsys.readouterr().out
+    with pytest.raises(ValueError, match="`backbones` must be among toy_cnn, mobilenet"):
+        quantization.main(quantization.Settings(backbones="vgg", smoke=True))
+
+
+def file(same_class=1.0, accuracy=0.9):
+    return {"same_class": same_class, "accuracy": accuracy, "accuracy_of_keras": 0.9, "bytes": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "found", "missed"),
+    [
+        ("int8", file(0.981, 0.891), 0),
+        ("int8", file(0.979, 0.9), 1),
+        ("int8", file(0.979, 0.889), 2),
+        ("float16", file(0.999, 0.8985), 1),
+        ("dynamic", file(0.996, 0.8985), 0),
+        ("dynamic", file(0.994, 0.95), 1),
+    ],
+)
+def test_what_is_required_of_a_file(kind, found, missed):
+    part = {"trials": {"toy_cnn": {"0": {"files": {kind: found}}}}}
+    assert len(quantization.misses(part)) == missed
+
+
+def test_mobile_measures_every_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    results = benchmark_mobile.main(benchmark_mobile.Settings(smoke=True))
+    written = json.loads((tmp_path / "runs/smoke/benchmark_mobile.json").read_text())
+    assert written["untrained"] == results["untrained"]
+    rows = results["untrained"]
+    assert set(rows) == {"mobilenet, float32", "mobilenet, int8"}
+    for row in rows.values():
+        assert row["milliseconds"]["1"] > 0
+        assert row["milliseconds"]["2"] > 0
+        # It holds the weights at least, in whatever form.
+        assert row["kilobytes"] > row["bytes"] / 2000
+    assert rows["mobilenet, int8"]["bytes"] < 0.35 * rows["mobilenet, float32"]["bytes"]
+    assert "| mobilenet | " in capsys.readouterr().out
+
+
+def times(**rows):
+    return {
+        name.replace("_at_", ", "): {"milliseconds": {"1": time}, "bytes": size}
+        for name, (time, size) in rows.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "missed"),
+    [
+        (times(mobilenet_at_float32=(10, 1), se_mobilenet_at_float32=(11.4, 1)), []),
+        (times(mobilenet_at_float32=(10, 1), se_mobilenet_at_float32=(11.6, 1)), ["1.16"]),
+        (times(a_at_float32=(10, 5e6), a_at_int8=(5.1, 2e6)), ["0.51", "0.40"]),
+        (times(a_at_float32=(10, 3e6), a_at_int8=(4.9, 2e6)), []),
+    ],
+)
+def test_what_is_required_of_times_and_sizes(found, missed):
+    missed_here = benchmark_mobile.misses(found)
+    assert len(missed_here) == len(missed)
+    for text, number in zip(missed_here, missed, strict=True):
+        assert number in text
+
+
+def test_the_picture_has_a_panel_a_backbone():
+    found = {
+        f"{name}, {kind}": {"milliseconds": {"1": 1.0}, "accuracy": 0.9}
+        for name in ("toy_cnn", "aw_se_mobilenet")
+        for kind in ("float32", "int8")
+    }
+    figure = benchmark_mobile.picture(found)
+    assert [axes.get_title() for axes in figure.axes] == ["toy_cnn", "mobilenet"]
