@@ -33,7 +33,7 @@ def test_examples_of_docstrings(name):
 def test_readmes_examples(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     examples = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
-    first, second, third, fourth = examples
+    first, second, third, shipping, measuring = examples
     monkeypatch.chdir(tmp_path)
     exec(compile(first, "README.md", "exec"), {})
     assert (tmp_path / "model.tflite").exists()
@@ -46,7 +46,14 @@ def test_readmes_examples(tmp_path, monkeypatch, capsys):
     stages, same, upgraded = capsys.readouterr().out.splitlines()
     assert stages == "[(32, 32, 16), (16, 16, 32), (8, 8, 64)]"
     assert (same, upgraded.split()[0]) == ("True", "True")
-    exec(compile(fourth, "README.md", "exec"), {})
+    exec(compile(shipping, "README.md", "exec"), {})
+    shown = capsys.readouterr().out
+    assert "input  uint8 (1, 28, 28, 1)" in shown
+    row = shown.splitlines()[-1].split()
+    assert row[:2] == ["tflite", "100"]
+    assert float(row[2]) < 0.05
+    assert (tmp_path / "served" / "saved_model.pb").exists()
+    exec(compile(measuring, "README.md", "exec"), {})
     agreement, heat_maps, sensitivities = capsys.readouterr().out.splitlines()
     assert -1 <= float(agreement) <= 1
     assert heat_maps == "(16, 14, 14)"
