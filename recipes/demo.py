@@ -16,7 +16,7 @@ import pathlib
 import shutil
 import statistics
 
-from keras_fmm import plots
+from keras_fmm import export, plots
 from recipes import train
 from recipes.settings import setting, start
 
@@ -55,6 +55,7 @@ def main(settings):
     _, model, test, _ = results[better]
     report = train.export_all(model, test, folder)
     print(f"The better on validation, {better}, is exported to {folder}.\n\n{report}\n")
+    print(f"In model.tflite:\n{export.inspect(folder / 'model.tflite')}\n")
     check_agreement(report)
     print("The exported files agree with Keras.")
 

@@ -10,7 +10,7 @@ import pytest
 
 from keras_fmm import layers
 from tests.support import weights
-from tests.support.layer_table import ROWS, label
+from tests.support.layer_table import FIRST_ROWS, ROWS, label
 
 # The base class of the gates does nothing by itself; the others are no layers.
 NOT_IN_TABLE = {
@@ -25,6 +25,7 @@ NOT_IN_TABLE = {
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
 every_row = pytest.mark.parametrize("row", ROWS, ids=label)
+every_layer = pytest.mark.parametrize("row", FIRST_ROWS, ids=label)
 
 
 def as_model(row, layer, unknown_sizes=True):
@@ -161,7 +162,7 @@ POLICIES = {"mixed_float16": 4e-3, "mixed_bfloat16": 4e-2}
 
 
 @pytest.mark.parametrize("policy", POLICIES if ON_TENSORFLOW else ["mixed_float16"])
-@every_row
+@every_layer
 def test_mixed_precision(row, policy):
     plain, mixed = row.make(), row.make(dtype=policy)
     inputs = row.example()

@@ -4,8 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tests.layers.test_contract import as_model, each, every_row
+from tests.layers.test_contract import as_model, each, every_layer
 from tests.support import weights
+from tests.support.layer_table import FIRST_ROWS, ROWS, label
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("exports and tf.distribute need TensorFlow", allow_module_level=True)
@@ -13,8 +14,11 @@ if keras.backend.backend() != "tensorflow":
 from keras_fmm import export, training
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@every_row
+@pytest.mark.parametrize(
+    ("row", "policy"),
+    [*((row, "float32") for row in ROWS), *((row, "mixed_float16") for row in FIRST_ROWS)],
+    ids=lambda value: value if isinstance(value, str) else label(value),
+)
 def test_tflite_says_what_keras_says(row, policy, tmp_path):
     # The model takes one input, so a layer of two gets it twice, doubled.
     inputs = keras.Input(row.input_shape[1:])
@@ -32,7 +36,7 @@ def test_tflite_says_what_keras_says(row, policy, tmp_path):
     assert report["tflite"].max_difference < tolerance * scale
 
 
-@every_row
+@every_layer
 def test_tflite_of_unknown_batch_height_and_width(row, tmp_path):
     if row.inputs > 1:
         pytest.skip("run_tflite takes models of one input")
@@ -44,7 +48,7 @@ def test_tflite_of_unknown_batch_height_and_width(row, tmp_path):
     )
 
 
-@every_row
+@every_layer
 def test_saved_model_serves_any_batch_and_size(row, tmp_path):
     if row.inputs > 1:
         pytest.skip("run_saved_model takes models of one input")
@@ -61,7 +65,7 @@ def test_saved_model_serves_any_batch_and_size(row, tmp_path):
         )
 
 
-@every_row
+@every_layer
 def test_two_replicas_train_like_one(row):
     """Each replica sees the same two samples, so that batch norm's statistics are those of one."""
 
