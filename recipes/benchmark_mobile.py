@@ -93,7 +93,7 @@ def main(settings):
     if pathlib.Path(settings.trained).is_file():
         found["trained"] = trained(settings)
     results = interleaved.write(output_path(settings), settings, found)
-    if "trained" in found:
+    if found.get("trained"):
         plots.save_figure(picture(found["trained"]), output_path(settings).with_suffix(".png"))
     print(markdown(found["untrained"]))
     missed = misses(found["untrained"])
@@ -148,8 +148,10 @@ def trained(settings):
     paths, accuracies = {}, {}
     for part in comparison.read(settings.trained).values():
         for name, seed, kind, file in quantization.rows(part):
-            path = quantization.FOLDER / f"{name}_seed{seed}_{kind}.tflite"
-            if path.is_file():
+            path = quantization.FOLDER / file["file"]
+            if not path.is_file():
+                print(f"{path} is not here: remove its trial from {settings.trained} to remake it.")
+            elif seed == "0":
                 paths[f"{name}, {kind}"] = path
                 accuracies[f"{name}, {kind}"] = file["accuracy"]
     found = measured(paths, settings)

@@ -36,6 +36,11 @@ def main(settings):
     if len(inspection.inputs) != 1 or len(inspection.outputs) != 1:
         raise ValueError(f"`model` must have one input and output. Received: {settings.model}")
     shape = inspection.inputs[0].shape
+    if len(shape) != 4 or len(inspection.outputs[0].shape) != 2:
+        raise ValueError(
+            "`model` must take images and give a score for each class. Received: "
+            f"{settings.model}, of inputs {shape} and outputs {inspection.outputs[0].shape}"
+        )
     low, high = inspection.metadata.get("input_range") or (0, 255)
     # All images are read before anything is printed.
     images = [read(path, shape[1:], settings.resize) for path in settings.images]
@@ -46,13 +51,15 @@ def main(settings):
         scores = export.run_tflite(settings.model, scaled)[0]
         best = np.argsort(-scores, kind="stable")[: settings.top]
         found.append([(names[i] if names else str(i), float(scores[i])) for i in best])
-        print(f"{path}: " + ", ".join(f"{name} {score:.1%}" for name, score in found[-1]))
+        form = ".1%" if scores.min() >= 0 and scores.max() <= 1 else ".3g"
+        print(f"{path}: " + ", ".join(f"{name} {score:{form}}" for name, score in found[-1]))
     return found
 
 
 def read(path, shape, resize):
     """Returns an image file as a float32 array `(height, width, channels)` of 0 to 255."""
     library = checks.package("PIL.Image", "Reading image files", "mobile")
+    operations = checks.package("PIL.ImageOps", "Reading image files", "mobile")
     height, width, channels = shape
     if channels not in (1, 3):
         raise ValueError(
@@ -63,7 +70,8 @@ def read(path, shape, resize):
         raise FileNotFoundError(f"There is no image at {path}.")
     try:
         with library.open(path) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
+            # Phones keep a photograph as it lay in the camera, and say how to turn it.
+            image = operations.exif_transpose(file).convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, library.DecompressionBombError) as error:
         raise ValueError(
             f"`images` must be image files. Received: {path}, which cannot be read ({error})."

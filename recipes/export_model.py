@@ -55,7 +55,9 @@ def main(settings):
             f"{settings.dataset}, of {dataset.input_shape[2]} channels and {dataset.classes} "
             f"classes, for a model of inputs {model.input_shape} and outputs {model.output_shape}"
         )
-    size = (height, width) if (height, width) != dataset.input_shape[:2] else None
+    size = (height, width)
+    if None in size or size == dataset.input_shape[:2]:
+        size = None
     name = f"{checkpoint.stem}_{settings.quantization or 'float32'}.tflite"
     path = export.to_tflite(
         model,

@@ -74,9 +74,10 @@ def main(settings):
         model = deployed(model)
         files = {}
         for quantization in (None, *REQUIRED):
+            parts = (name, dataset.name, f"{settings.epochs}epochs", f"seed{seed}")
             path = export.to_tflite(
                 model,
-                folder / f"{name}_seed{seed}_{quantization or 'float32'}.tflite",
+                folder / f"{'_'.join((*parts, quantization or 'float32'))}.tflite",
                 quantization=quantization,
                 representative_data=samples,
                 class_names=dataset.class_names,
@@ -86,6 +87,7 @@ def main(settings):
             files[quantization or "float32"] = {
                 **{key: round(value, 5) for key, value in agreement.items()},
                 "bytes": path.stat().st_size,
+                "file": path.name,
             }
         return {**found, "files": files}
 

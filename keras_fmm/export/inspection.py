@@ -56,7 +56,8 @@ class Inspection:
         inputs, outputs: tuples of `Tensor`.
         file_bytes: int, the file's size.
         weight_bytes: dict of str to int, the constants' size in bytes by dtype.
-        activation_bytes: int, the size of the largest operator's output.
+        activation_bytes: int, the size of the largest operator's output; None where the file
+            leaves sizes open.
         parts: int, how many parts XNNPACK takes; between two of them LiteRT runs the operators
             that it does not take.
         metadata: dict, see `read_metadata`.
@@ -67,7 +68,7 @@ class Inspection:
     outputs: tuple[Tensor, ...]
     file_bytes: int
     weight_bytes: dict
-    activation_bytes: int
+    activation_bytes: int | None
     parts: int
     metadata: dict
 
@@ -159,13 +160,15 @@ def inspect(path):
     for index in used - made:
         if index in tensors:
             weights[np.dtype(tensors[index]["dtype"]).name] += _size(tensors[index])
+    sizes = [_size(tensors[index]) for index in maker if index in tensors]
+    is_open = any(-1 in detail["shape_signature"] for detail in inputs)
     return Inspection(
         operators=tuple(operators),
         inputs=tuple(map(_tensor, inputs)),
         outputs=tuple(map(_tensor, interpreter.get_output_details())),
         file_bytes=len(content),
         weight_bytes=dict(weights.most_common()),
-        activation_bytes=max((_size(tensors[i]) for i in maker if i in tensors), default=0),
+        activation_bytes=None if is_open else max(sizes, default=0),
         parts=len(parts),
         metadata=metadata.split(content)[1],
     )

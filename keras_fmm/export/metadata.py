@@ -11,7 +11,7 @@ import numpy as np
 from keras_fmm import version
 
 # Behind the model, in a zip archive that LiteRT does not look at: where TensorFlow Lite's own
-# metadata has its associated files, so that `unzip` and Android's libraries find the labels.
+# metadata has its associated files.
 _LABELS = "labels.txt"
 _METADATA = "keras_fmm.json"
 
@@ -88,11 +88,20 @@ def checked_class_names(class_names, model):
             "`class_names` must name each class of a model of one output. Received: "
             f"{len(names)} names for outputs of shape {[x.shape for x in outputs if x is not None]}"
         )
-    if any(name.splitlines() != [name] for name in names):
+    if any(name.splitlines() != [name] or not _is_text(name) for name in names):
         raise ValueError(
-            f"`class_names` must be names of one line each. Received: class_names={names}"
+            "`class_names` must be names of one line each, that UTF-8 can hold. "
+            f"Received: class_names={names!r}"
         )
     return names
+
+
+def _is_text(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def checked_input_range(input_range):
@@ -104,9 +113,10 @@ def checked_input_range(input_range):
     if input_range is None:
         return None
     found = np.asarray(input_range)
-    if found.shape != (2,) or found.dtype.kind not in "iuf" or not found[0] < found[1]:
+    is_pair = found.shape == (2,) and found.dtype.kind in "iuf" and np.isfinite(found).all()
+    if not is_pair or not found[0] < found[1]:
         raise ValueError(
-            "`input_range` must be a pair of numbers, the smaller first. "
+            "`input_range` must be a pair of finite numbers, the smaller first. "
             f"Received: input_range={input_range!r}"
         )
     return found.astype(float).tolist()
@@ -116,19 +126,21 @@ def read_metadata(path):
     """Returns what a TFLite file of this package says of itself.
 
     It lies in a zip archive behind the model (LiteRT does not look at it), so that
-    `unzip -p model.tflite labels.txt` prints the class names, and Android's libraries find them
-    where TensorFlow Lite's own metadata puts them.
+    `unzip -p model.tflite labels.txt` prints the class names. TensorFlow Lite's own metadata, which
+    some libraries for Android read, is not written.
 
     Args:
         path: str or `os.PathLike`, the file.
 
     Returns:
         dict: "keras_fmm" (the version that wrote it), "quantization", "class_names" and
-        "input_range" as `to_tflite` was given them; empty for a file of another origin.
+        "input_range" as `to_tflite` was given them; empty for a file of another origin, and for
+        one that was cut before its metadata, which LiteRT then refuses to run.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
-        ValueError: the file is damaged: its model or its metadata is not as it was written.
+        ValueError: it is no TFLite file, or it is damaged: its model or its metadata is not as it
+            was written.
 
     Example:
 
@@ -142,7 +154,10 @@ def read_metadata(path):
     """
     path = pathlib.Path(path)
     try:
-        return split(path.read_bytes())[1]
+        content, found = split(path.read_bytes())
+        if content[4:8] != b"TFL3":
+            raise ValueError("it does not have TFL3 in bytes 4 to 7")
+        return found
     except ValueError as error:
         raise damaged(path, error) from error
 

@@ -159,7 +159,7 @@ def calibration_images(model, quantization, data):
 def _each_batch(data):
     """Yields the batches of images of an array, a pipeline, a generator or a function of one."""
     if hasattr(data, "shape"):
-        yield data
+        yield data[:_MOST_IMAGES]
         return
     try:
         batches = iter(data() if callable(data) else data)
@@ -174,8 +174,12 @@ def _each_batch(data):
 
 
 def _scaling_problem(model, images):
-    problem = scaling_problem(model, images.astype("float32"))
-    if problem:
+    floats = images[:100].astype("float32")
+    problem = scaling_problem(model, floats)
+    # Dark images look as if they were scaled before, and few pixels with a small variance as if
+    # never: only what would be right after one more scaling, or one fewer, is refused.
+    is_scaled = images.dtype.kind == "f" and scaling_problem(model, 255 * floats) is None
+    if problem and (is_scaled or scaling_problem(model, floats / 255) is None):
         return problem
     if scaling_layer(model) is None and images.dtype.kind in "iu":
         return (
@@ -183,7 +187,7 @@ def _scaling_problem(model, images):
             "with a Rescaling or Normalization layer. Scale them as for training; if it was "
             "trained on them as they are, give them as float32."
         )
-    return _batch_norm_problem(model, images.astype("float32"))
+    return _batch_norm_problem(model, floats)
 
 
 def _batch_norm_problem(model, images):
@@ -192,8 +196,12 @@ def _batch_norm_problem(model, images):
     norm = next((x for x in model.layers if isinstance(x, layers.BatchNormalization)), None)
     if norm is None:
         return None
-    inputs = norm._inbound_nodes[0].input_tensors[0]
-    features = np.asarray(keras.Model(model.inputs[0], inputs)(images[:100]))
+    try:
+        before = keras.Model(model.inputs[0], norm._inbound_nodes[0].input_tensors[0])
+        features = keras.ops.convert_to_numpy(before(images))
+    except ValueError:
+        # The layer is another model's too, or the model takes another number of images.
+        return None
     axes = tuple(axis for axis in range(features.ndim) if axis != norm.axis % features.ndim)
     seen = np.asarray(norm.moving_variance) + norm.epsilon
     moments = np.square(features - np.expand_dims(np.asarray(norm.moving_mean), axes)).mean(axes)

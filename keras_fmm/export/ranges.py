@@ -7,8 +7,29 @@ import numpy as np
 _GREATEST_FACTOR = 128
 # And, in a sum, where it would divide one of them by more than 1024.
 _LEAST_FACTOR = 1 / 512
+_EMPTY = 1e-30
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "MUL")
 _SUMS = ("ADD", "SUB")
+# What comes out is in the units of what goes in. Of other operators (a root, a quotient) nothing is
+# known, and only an empty range is widened.
+_KEEPING = (
+    *_SUMS,
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "LEAKY_RELU",
+    "MAXIMUM",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MINIMUM",
+    "PAD",
+    "REDUCE_MAX",
+    "RELU",
+    "RELU6",
+    "RESHAPE",
+    "SLICE",
+    "STRIDED_SLICE",
+    "TRANSPOSE",
+)
 
 
 def quantized(content, io_dtype):
@@ -16,7 +37,7 @@ def quantized(content, io_dtype):
 
     A hidden unit of a gate that is off for all images has the range 0 to 0. The converter takes
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
-    they need, which changes nothing: all that was measured is still in it.
+    they need; all that was measured is still in it.
 
     Args:
         content: bytes, what the converter wrote when told to measure ranges alone.
@@ -55,7 +76,9 @@ def _mend(graph, model, names):
             continue
         largest = float(np.prod(steps)) if name in _PRODUCTS else max(steps)
         for index in op.outputs:
-            _widen(graph.tensors[index], 255 * largest / _GREATEST_FACTOR)
+            step = _step(graph.tensors[index], model)
+            if name in (*_PRODUCTS, *_KEEPING) or (step is not None and step < _EMPTY):
+                _widen(graph.tensors[index], 255 * largest / _GREATEST_FACTOR)
     for name, op in nodes:
         if name in _SUMS:
             step = _step(graph.tensors[op.outputs[0]], model)

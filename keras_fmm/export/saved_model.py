@@ -58,6 +58,13 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             "whose files would be lost. Choose another name."
         )
     class_names = metadata.checked_class_names(class_names, model)
+    if class_names is not None:
+        shapes = [len(x.shape) for x in getattr(model, "outputs", None) or []]
+        if len(getattr(model, "inputs", None) or []) != 1 or shapes != [2]:
+            raise ValueError(
+                "`class_names` need a functional or Sequential model of one input and of outputs "
+                f"(batch, classes). Received: model={model!r}"
+            )
     if preprocessing is not None and class_names is None:
         raise ValueError(
             "`preprocessing` is for the signature `classify`, which needs `class_names`. Received: "
@@ -100,7 +107,7 @@ def _write_classifier(model, path, class_names, preprocessing):
     def classify(images):
         x = tf.cast(images, "float32")
         if preprocessing is not None:
-            x = preprocessing(x)
+            x = preprocessing(x, training=False)
         x = keras.tree.pack_sequence_as(specs, [tf.cast(x, inputs.dtype)])
         scores = tf.cast(model(x, training=False), "float32")
         order = tf.argsort(scores, axis=-1, direction="DESCENDING", stable=True)

@@ -25,7 +25,8 @@ def factored_conv(
     Args and Returns: see `keras_fmm.ops.per_sample_conv`; and `one_sum`, whether the taps of a
     group are summed in one operator, a depthwise convolution of ones. In an int8 TFLite file that
     sum is taken in int32 and rounded once, and a bias, a batch norm and a ReLU that follow go
-    into it, where sums of pairs would be rounded one by one; in floats it is slower.
+    into it, where sums of pairs would be rounded one by one; in floats it is slower, and it holds
+    the products of all taps at a time.
 
     Example:
 

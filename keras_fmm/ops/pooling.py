@@ -14,7 +14,7 @@ def adaptive_average_pool(inputs, output_size):
     where `n` exceeds `s`.
 
     It is one product with a small matrix of averaging weights; for one bin the mean, and for a
-    batch of one known when traced, which is how TFLite files are made, a mean for each bin. Keras'
+    batch that is known to be one, as it is where TFLite files are made, a mean for each bin. Keras'
     own `AdaptiveAveragePooling2D` gives the same numbers, but needs a known height and width and
     reads the map several times.
 

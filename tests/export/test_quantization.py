@@ -82,10 +82,94 @@ def test_a_file_that_says_something_else_is_refused(tmp_path):
     x = layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, product(x) + product(x / 100))
     arguments = {"representative_data": IMAGES, "path": tmp_path / "toy.tflite"}
-    with pytest.raises(ValueError, match="must say about what the model says"):
+    with pytest.raises(ValueError, match="outputs are off by"):
         export.to_tflite(model, quantization="int16x8", **arguments)
     assert list(tmp_path.iterdir()) == []
     assert error(model, export.to_tflite(model, quantization="int8", **arguments)) < BOUNDS["int8"]
+
+
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_probabilities_of_other_classes_are_refused(tmp_path, classes):
+    inputs = keras.Input((8, 8, 3))
+    biases = keras.initializers.RandomNormal(stddev=2, seed=0)
+    product = layers.Dense(classes, bias_initializer=biases)
+    x = layers.GlobalAveragePooling2D()(inputs)
+    model = keras.Model(inputs, layers.Softmax()(product(10 * x) + product(x / 100)))
+    with pytest.raises(ValueError, match="must say about what the model says"):
+        export.to_tflite(
+            model, tmp_path / "toy.tflite", quantization="int16x8", representative_data=IMAGES
+        )
+
+
+def test_roots_and_quotients_keep_their_ranges(tmp_path):
+    # Their outputs are not in the units of their inputs.
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, kernel_initializer=keras.initializers.RandomNormal(stddev=10))(inputs)
+    model = keras.Model(inputs, layers.LayerNormalization()(x))
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    expected = np.asarray(model(IMAGES))
+    assert np.sqrt(np.mean((export.run_tflite(path, IMAGES) - expected) ** 2)) < 0.03
+
+
+@pytest.mark.parametrize("batch_size", [3, None])
+@pytest.mark.parametrize("quantization", ["int8", "int16x8"])
+def test_any_batch(tmp_path, batch_size, quantization):
+    model = convolved(AWConv2D(8, 3, padding="same"), dead=False)
+    path = export.to_tflite(
+        model,
+        tmp_path / "toy.tflite",
+        batch_size,
+        quantization=quantization,
+        representative_data=IMAGES,
+    )
+    assert error(model, path) < BOUNDS[quantization]
+
+
+def test_a_model_of_one_batch_size_and_one_that_is_named(tmp_path):
+    inputs = keras.Input(batch_shape=(2, 4, 4, 1))
+    flat = layers.Dense(3)(keras.ops.reshape(inputs, (2, -1)))
+    model = keras.Model(inputs, {"scores": flat})
+    images = np.random.default_rng(0).normal(size=(9, 4, 4, 1)).astype("float32")
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", 2, quantization="int8", representative_data=images
+    )
+    expected = np.asarray(model(images[:2])["scores"])
+    np.testing.assert_allclose(export.run_tflite(path, images[:2]), expected, atol=0.1)
+
+
+def test_one_image_that_gives_one_number(tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(1)])
+    export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES[:1]
+    )
+
+
+DARK = np.random.default_rng(0).integers(0, 14, (9, 8, 8, 3), "uint8")
+PEAKS = np.zeros((9, 8, 8, 3))
+PEAKS[:, 0, 0, 0] = 3
+
+
+@pytest.mark.parametrize(
+    ("scaling", "images"),
+    [(layers.Rescaling(1 / 255), DARK), (layers.Normalization(mean=0.1, variance=0.01), PEAKS)],
+    ids=["dark", "peaks"],
+)
+def test_unusual_images_are_taken(tmp_path, scaling, images):
+    export.to_tflite(
+        first(scaling), tmp_path / "toy.tflite", quantization="int8", representative_data=images
+    )
+
+
+def test_a_layer_of_another_model_too(tmp_path):
+    layer = layers.BatchNormalization()
+    for _ in range(2):
+        inputs = keras.Input((8, 8, 3))
+        model = keras.Model(inputs, layers.Dense(2)(layer(inputs)))
+    export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
 
 
 def test_untrained_scores_are_no_reason_to_refuse(tmp_path):
@@ -126,13 +210,13 @@ def test_the_size_falls(tmp_path):
     assert max(sizes["dynamic"], sizes["int8"]) < 0.3 * sizes[None]
 
 
-@pytest.mark.parametrize("io_dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("io_dtype", ["int8", "uint8", "int16"])
 def test_integers_at_both_ends(tmp_path, io_dtype):
     model = toys.cnn()
     path = export.to_tflite(
         model,
         tmp_path / "toy.tflite",
-        quantization="int8",
+        quantization="int16x8" if io_dtype == "int16" else "int8",
         representative_data=IMAGES,
         io_dtype=io_dtype,
     )
@@ -244,8 +328,10 @@ def test_pixels_are_taken_by_a_model_that_scales_them(tmp_path):
         ({"quantization": "int8", "io_dtype": "int16"}, "'float32', 'int8', 'uint8' with"),
         ({"class_names": ["a", "b"]}, "must name each class .* 2 names for outputs of"),
         ({"class_names": ["a", "b", "c", "d\ne"]}, "names of one line each"),
-        ({"input_range": (1, 0)}, "pair of numbers, the smaller first"),
-        ({"input_range": 255}, "pair of numbers, the smaller first"),
+        ({"class_names": ["a", "b", "c", "\ud800"]}, "that UTF-8 can hold"),
+        ({"input_range": (0, np.inf)}, "pair of finite numbers"),
+        ({"input_range": (1, 0)}, "pair of finite numbers, the smaller"),
+        ({"input_range": 255}, "pair of finite numbers, the smaller"),
     ],
 )
 def test_refused_arguments(tmp_path, arguments, message):
@@ -256,7 +342,7 @@ def test_refused_arguments(tmp_path, arguments, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_several_inputs_and_subclasses_cannot_be_measured(tmp_path):
+def test_several_inputs_cannot_be_measured(tmp_path):
     inputs = [keras.Input((3,)) for _ in range(2)]
     model = keras.Model(inputs, layers.Subtract()(inputs))
     with pytest.raises(ValueError, match="Only a functional or Sequential model of one input"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import export
+from keras_fmm.layers import AWConv2D, SqueezeExcite
 from tests.export import toys
 
 
@@ -67,6 +68,26 @@ def test_images_and_class_names_are_served_without_keras_and_this_package(tmp_pa
     # What it was before is still there.
     outputs = export.run_saved_model(path, toys.images())
     np.testing.assert_allclose(outputs, model(toys.images()), atol=1e-5)
+
+
+def test_class_names_need_a_score_for_each_class_of_an_image(tmp_path):
+    inputs = [keras.Input((3,)) for _ in range(2)]
+    for model in (
+        keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Subtract()(inputs))),
+        keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 1)]),
+    ):
+        with pytest.raises(ValueError, match="one input and of outputs \\(batch, classes\\)"):
+            export.to_saved_model(model, tmp_path / "toy", NAMES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_precision_stays_so(tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    model = keras.Sequential([keras.Input((8, 8, 3)), SqueezeExcite(2), AWConv2D(4, 3)])
+    path = export.to_saved_model(model, tmp_path / "toy")
+    outputs = export.run_saved_model(path, toys.images())
+    assert outputs.dtype == "float16"
+    np.testing.assert_allclose(outputs, model(toys.images()), atol=1e-2)
 
 
 def test_a_preprocessing_may_take_images_of_another_size(tmp_path):

@@ -19,7 +19,8 @@ def test_quantization_measures_every_file(tmp_path, monkeypatch, capsys):
         assert set(trial["0"]["files"]) == {"float32", *quantization.REQUIRED}
         assert trial["0"]["files"]["float32"]["same_class"] > 0.99
     for name, seed, kind, file in quantization.rows(part):
-        path = tmp_path / quantization.SMOKE_FOLDER / f"{name}_seed{seed}_{kind}.tflite"
+        path = tmp_path / quantization.SMOKE_FOLDER / file["file"]
+        assert path.name == f"{name}_digits_1epochs_seed{seed}_{kind}.tflite"
         assert path.stat().st_size == file["bytes"]
     assert "| se_toy_cnn | " in capsys.readouterr().out
     with pytest.raises(ValueError, match="`backbones` must be among toy_cnn, mobilenet"):
