@@ -112,7 +112,7 @@ def test_one_gain_for_the_whole_kernel_reaches_it_as_one():
             seen.append(tuple(gain.shape))
             return super()._convolve(inputs, gain)
 
-    x = keras.Input((5, 5, 4), batch_size=2)
+    x = np.ones((2, 5, 5, 4), "float32")
     Seeing(6, 3, kernel_reduction=3)(x)
     Seeing(6, 3)(x)
     Seeing(6, (3, 6), kernel_reduction=3, padding="same")(x)
