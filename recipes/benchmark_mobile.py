@@ -16,7 +16,7 @@ Fixed before the first run: AW-SE-MobileNet takes at most 1.15 of SE-MobileNet's
 at most 1.15 of MobileNet's; int8 takes at most 0.5 of float32's time, and 0.30 of its size where
 float32 has more than 4 MB.
 Cost: ten minutes on 2 cores.
-Measured: recipes/results/benchmark_mobile.json and .png, on a server's CPU: no phone was at hand.
+Measured: recipes/results/benchmark_mobile.json and README, on a server's CPU: no phone was at hand.
 """
 
 import dataclasses

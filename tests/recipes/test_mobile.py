@@ -1,6 +1,7 @@
 """The recipes about quantization and about speed on a phone's runtime, on small networks."""
 
 import json
+import pathlib
 
 import keras
 import pytest
@@ -94,3 +95,11 @@ def test_the_picture_has_a_panel_a_backbone():
     }
     figure = benchmark_mobile.picture(found)
     assert [axes.get_title() for axes in figure.axes] == ["toy_cnn", "mobilenet"]
+
+
+def test_readme_has_the_committed_results():
+    root = pathlib.Path(__file__).parents[2]
+    results = json.loads((root / "recipes/results/benchmark_mobile.json").read_text())
+    assert benchmark_mobile.markdown(results["untrained"]) in (root / "README.md").read_text(), (
+        "Put into README what recipes.benchmark_mobile.markdown gives of the new results."
+    )
