@@ -23,15 +23,13 @@ import numpy as np
 from keras_fmm import data, export
 from recipes.settings import setting, start
 
-QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What is written, and what it is compared on."""
 
     checkpoint: str = setting(..., "a .keras file")
-    quantization: str | None = setting(None, "how numbers are stored", choices=QUANTIZATIONS)
+    quantization: str | None = setting(None, "how numbers are stored", choices=export.QUANTIZATIONS)
     io_dtype: str = setting(
         "float32", "of input and output", choices=("float32", "int8", "uint8", "int16")
     )

@@ -271,12 +271,11 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         """Convolves with each sample's kernel times its gain, adds the bias; channels last."""
         how = (self.strides, self.padding, self.dilation_rate)
         name = self.implementation
+        bias = self.bias if self.use_bias else None
         if self._is_for_integers and gain.shape[3] == 1:
-            bias = self.bias if self.use_bias else None
             return factored_conv(inputs, self.kernel, gain, *how, bias, one_sum=True)
         if name == "auto":
             name = fastest(inputs.shape, self.kernel.shape, gain.shape, *how)
-        bias = self.bias if self.use_bias else None
         return IMPLEMENTATIONS[name](inputs, self.kernel, gain, *how, bias)
 
     def start_as_convolution(self, kernel, bias=None):

@@ -43,7 +43,8 @@ def adaptive_average_pool(inputs, output_size):
         return ops.cast(ops.reshape(x, (batch, 1, 1, channels)), dtype)
     x = at_least_float32(inputs)
     if inputs.shape[0] == 1 and None not in inputs.shape:
-        # Twice as fast in LiteRT as the product, and ten times in int8; its gradient is slower.
+        # LiteRT's fast operators take it in int8 too, where they leave the product; its gradient
+        # would be slower.
         return ops.cast(_means_of_bins(x, output_size), dtype)
     x = ops.reshape(x, (batch, height * width, channels))
     weights = ops.expand_dims(_averaging_weights(height, rows, x.dtype), (1, 3)) * ops.expand_dims(
