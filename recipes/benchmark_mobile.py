@@ -4,7 +4,9 @@ Question: latency in LiteRT (one image, one and two threads), file size and peak
 with SE, AW and both, in each quantization, beside keras.applications' MobileNet and
 MobileNetV3Small exported in the same way. And of the small networks that recipes.quantization has
 trained: their accuracy against their latency.
-Data: random images of 224x224; untrained weights, which cost what trained ones cost.
+Data: random images of 224x224; untrained weights, but random offsets of the batch norms: an
+addition of zero would be left out of the file, and one of anything else costs what it costs in a
+trained network.
 Command (with the machine to itself):
 
     python -m recipes.benchmark_mobile
@@ -109,7 +111,11 @@ def written(name, quantization, settings, folder):
         model = APPLICATIONS[name](weights=None, input_shape=shape)
     else:
         model = models.from_preset(name, input_shape=shape)
-    images = np.random.default_rng(0).uniform(size=(8, *shape)).astype("float32")
+    rng = np.random.default_rng(0)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.beta.assign(rng.normal(0, 0.1, layer.beta.shape))
+    images = rng.uniform(size=(8, *shape)).astype("float32")
     path = folder / f"{name.replace(' ', '_')}_{quantization or 'float32'}.tflite"
     return export.to_tflite(model, path, quantization=quantization, representative_data=images)
 

@@ -23,10 +23,10 @@ def factored_conv(
     time; for the gradient, those of all taps and groups.
 
     Args and Returns: see `keras_fmm.ops.per_sample_conv`; and `one_sum`, whether the taps of a
-    group are summed in one operator, a depthwise convolution of ones. In an int8 TFLite file that
-    sum is taken in int32 and rounded once, and a bias, a batch norm and a ReLU that follow go
-    into it, where sums of pairs would be rounded one by one; in floats it is slower, and it holds
-    the products of all taps at a time.
+    group are summed in one operator, a depthwise convolution of ones, also if there is but one. In
+    an int8 TFLite file that sum is taken in int32 and rounded once, and a bias, a batch norm and a
+    ReLU that follow go into it, where sums of pairs would be rounded one by one; in floats it is
+    slower, and it holds the products of all taps at a time.
 
     Example:
 
@@ -38,9 +38,10 @@ def factored_conv(
     [[[[3.0, 1.5]]]]
     """
     inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
-    # A gain for all taps of a group meets the group's outputs.
-    convolve = _plain
-    if tuple(gain.shape[1:3]) != (1, 1):
+    if tuple(gain.shape[1:3]) == (1, 1):
+        # A gain for all taps of a group meets the group's outputs.
+        convolve = _plain_and_summed if one_sum else _plain
+    else:
         convolve = _by_taps_summed_once if one_sum else _by_taps
     groups = gain.shape[3]
     of_groups = [(inputs, kernel, gain)]
@@ -66,6 +67,13 @@ def _plain(inputs, kernel, gain, strides, padding, dilation_rate):
     # Not an index, which LiteRT's fast operators do not take from a tensor of rank 5.
     gain = ops.reshape(gain, (-1 if gain.shape[0] is None else gain.shape[0], 1, 1, gain.shape[4]))
     return at_least_float32(outputs * gain)
+
+
+def _plain_and_summed(*args):
+    """Does what `_plain` does, with a depthwise convolution of one tap, see `one_sum`."""
+    outputs = _plain(*args)
+    ones = ops.ones((1, 1, outputs.shape[-1], 1), outputs.dtype)
+    return ops.depthwise_conv(outputs, ones, padding="valid", data_format="channels_last")
 
 
 def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):

@@ -182,17 +182,24 @@ def test_untrained_scores_are_no_reason_to_refuse(tmp_path):
     )
 
 
-def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path):
-    layer = AWConv2D(8, 3, padding="same", reduction=4, implementation="factored")
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path, kernel_size):
+    layer = AWConv2D(8, kernel_size, padding="same", reduction=4, implementation="factored")
     model = convolved(layer)
+    weights.enliven(model)
     for quantization, count in ((None, 0), ("int8", 1)):
         path = export.to_tflite(
             model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
         )
-        names = [operator.name for operator in export.inspect(path).operators]
+        operators = export.inspect(path).operators
+        names = [operator.name for operator in operators]
         assert names.count("DEPTHWISE_CONV_2D") == count
         # Where the fast kernels take a product with constant weights, which a batch product is not.
         assert "BATCH_MATMUL" not in names
+    # The batch norm and the ReLU that follow are in that operator too.
+    of_the_map = [each.name for each in operators if np.prod(each.shape) == 8 * 8 * 8]
+    assert of_the_map.count("MUL") == kernel_size**2
+    assert "ADD" not in of_the_map
     assert not layer._is_for_integers
 
 
