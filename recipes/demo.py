@@ -41,9 +41,8 @@ def main(settings):
         name = attention or "plain"
         print(f"Training ToyCNN on digits, {name}", flush=True)
         workdir = str(folder / name)
-        results[name] = train.train(
-            train.Settings(attention=attention, workdir=workdir, smoke=settings.smoke)
-        )
+        given = train.Settings(attention=attention, workdir=workdir, smoke=settings.smoke)
+        results[name] = train.train(given)
         run, *_, metrics = results[name]
         run.finish(metrics)
     print_table(results)
@@ -52,8 +51,8 @@ def main(settings):
     curves = plots.save_figure(plots.training_curves(histories), folder / "curves.png")
     print(f"\nThe course of training is drawn in {curves}.")
     better = better_on_validation(histories)
-    _, model, test, _ = results[better]
-    report = train.export_all(model, test, folder)
+    _, model, dataset, _ = results[better]
+    report = train.export_all(model, dataset, given, folder)
     print(f"The better on validation, {better}, is exported to {folder}.\n\n{report}\n")
     print(f"In model.tflite:\n{export.inspect(folder / 'model.tflite')}\n")
     check_agreement(report)

@@ -72,7 +72,7 @@ def main(settings):
     found = compared(model, path, images, labels)
     print(
         f"test accuracy {found['accuracy']:.2%}, of the model {found['accuracy_of_keras']:.2%}; "
-        f"same class for {found['same_class']:.2%} of {len(images)} images"
+        f"same class for {found['same_class']:.2%} of {found['images']} images"
     )
     print(f"It is in {path}.")
     return path, found
@@ -85,13 +85,14 @@ def sample(dataset, size=None, images=500):
 
 
 def compared(model, path, images, labels):
-    """Returns the accuracy of a model and of a file, and where they agree, a dict of shares."""
+    """Returns the accuracy of a model and of a file, and where they agree, a dict."""
     keras_says = model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
     file_says = export.run_tflite(path, images, num_threads=2).argmax(axis=-1)
     return {
         "accuracy": float(np.mean(file_says == labels)),
         "accuracy_of_keras": float(np.mean(keras_says == labels)),
         "same_class": float(np.mean(file_says == keras_says)),
+        "images": len(images),
     }
 
 

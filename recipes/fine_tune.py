@@ -101,8 +101,8 @@ def main(settings):
     set_trainable(model, old, old_layers=True)
     run, batch_size = fit(model, settings, dataset, strategy, workdir / "all_layers")
     best = keras.models.load_model(run.workdir / "best.keras")
-    test, metrics = train.score(best, dataset, settings, batch_size)
-    return train.conclude(run, best, test, metrics, workdir / "export")
+    metrics = train.score(best, dataset, settings, batch_size)
+    return train.conclude(run, best, dataset, settings, metrics, workdir / "export")
 
 
 def default_workdir(settings):

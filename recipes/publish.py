@@ -1,7 +1,7 @@
 """Put a finished run's TFLite file into saved_models/, with where it comes from and its score.
 
-The score is measured here, from the file itself, on the whole test split. saved_models/README.md
-is written by hand: add a row.
+The file is made from the run's best model, quantized on request; the score is measured here, from
+the file itself, on the whole test split. saved_models/README.md is written by hand: add a row.
 Data: that of the run; the same TFDS_DATA_DIR.
 Command:
 
@@ -15,11 +15,9 @@ import json
 import pathlib
 import re
 import shlex
-import shutil
 
-import numpy as np
-
-from keras_fmm import data, export, files
+from keras_fmm import export
+from recipes import export_model, train
 from recipes.settings import setting, start
 
 
@@ -29,13 +27,14 @@ class Settings:
 
     run: str = setting(..., "folder of a finished run of recipes.train")
     name: str = setting(..., "of the artefact: small letters, digits and underscores")
+    quantization: str | None = setting(None, "how numbers are stored", choices=export.QUANTIZATIONS)
     replace: bool = setting(False, "put it in the place of another of this name")
     folder: str = setting("saved_models", "where artefacts and their manifest lie")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
 
 
 def main(settings):
-    """Measures a run's file, copies it, lists and prints it; returns the entry, a dict."""
+    """Exports a run's best model, measures, lists and prints it; returns the entry, a dict."""
     run = pathlib.Path(settings.run)
     record = finished(run)
     if not re.fullmatch("[a-z0-9_]+", settings.name):
@@ -50,23 +49,25 @@ def main(settings):
             "Choose another, or give --replace."
         )
     config = record["config"]
-    dataset = data.load(
-        config["dataset"], config["validation_fraction"], config["seed"], settings.data_dir
+    path, found = export_model.main(
+        export_model.Settings(
+            checkpoint=str(run / "best.keras"),
+            quantization=settings.quantization,
+            dataset=config["dataset"],
+            data_dir=settings.data_dir,
+            output=str(target),
+        )
     )
-    size = config["image_size"] and (config["image_size"],) * 2
-    images, labels = dataset.arrays("test", image_size=size)
-    source = run / "export" / "model.tflite"
-    classes = export.run_tflite(source, images).argmax(axis=-1)
-    accuracy = round(float(np.mean(classes == labels)), 6)
-
-    with files.replacing(target) as temporary:
-        shutil.copyfile(source, temporary)
     entry = export.manifest_entry(
         name=settings.name,
-        files=[target.name],
-        command=command(config),
+        files=[path.name],
+        command=command(config, settings),
         dataset=config["dataset"],
-        score={"test_accuracy": accuracy, "test_images": len(images)},
+        score={
+            "test_accuracy": round(found["accuracy"], 6),
+            "test_accuracy_of_keras": round(found["accuracy_of_keras"], 6),
+            "test_images": found["images"],
+        },
         versions=record["environment"]["versions"],
         folder=target.parent,
         date=record["end"],
@@ -91,8 +92,8 @@ def finished(run):
     return record
 
 
-def command(config):
-    """Returns the command that makes such a run, with every setting: defaults may change."""
+def command(config, settings):
+    """Returns the commands that make such an artefact, every setting named: defaults may change."""
     words = ["python", "-m", "recipes.train"]
     for name, value in config.items():
         flag = name.replace("_", "-")
@@ -100,7 +101,11 @@ def command(config):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words += [f"--{flag}", "none" if value is None else str(value)]
-    return shlex.join(words)
+    run = train.default_workdir(train.Settings(**config))
+    published = f"python -m recipes.publish --run {run} --name {settings.name}"
+    if settings.quantization:
+        published += f" --quantization {settings.quantization}"
+    return f"{shlex.join(words)} && {published}"
 
 
 if __name__ == "__main__":

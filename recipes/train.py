@@ -34,6 +34,7 @@ MODELS = {
     "resnet34": models.ResNet34,
     "resnet50": models.ResNet50,
     "mobilenet": models.MobileNet,
+    "mobilenet_0.25": functools.partial(models.MobileNet, alpha=0.25),
     "wide_resnet16_4": functools.partial(models.WideResNet, 16, 4),
     "wide_resnet28_10": functools.partial(models.WideResNet, 28, 10),
     "fmmnet16_4": functools.partial(models.WideResNet, 16, 4, residual="multiply"),
@@ -79,15 +80,15 @@ NOT_IDENTITY = ("data_dir", "workdir", "tensorboard")
 
 def main(settings):
     """Trains, scores, draws, exports, compares and prints; returns the run's record, a dict."""
-    run, best, test, metrics = train(settings)
+    run, best, dataset, metrics = train(settings)
     figure = plots.training_curves({run.record["name"]: run.record["history"]})
     plots.save_figure(figure, run.workdir / "curves.png")
-    return conclude(run, best, test, metrics, run.workdir / "export")
+    return conclude(run, best, dataset, settings, metrics, run.workdir / "export")
 
 
-def conclude(run, best, test, metrics, folder):
+def conclude(run, best, dataset, settings, metrics, folder):
     """Exports and compares the best model, completes the run's record, prints and returns it."""
-    report = export_all(best, test, folder)
+    report = export_all(best, dataset, settings, folder)
     run.finish({**metrics, "exports": {row.name: dataclasses.asdict(row) for row in report}})
     print_results(run)
     return run.record
@@ -97,8 +98,8 @@ def train(settings):
     """Trains one model, or goes on doing so.
 
     Returns:
-        The `training.Run`; the best model by validation accuracy; the test split, a pipeline; and
-        what the best model costs and scores there, a dict.
+        The `training.Run`; the best model by validation accuracy; the `data.ImageDataset`; and what
+        the best model costs and scores on its test split, a dict.
     """
     if settings.smoke:
         settings = dataclasses.replace(settings, epochs=1)
@@ -116,8 +117,7 @@ def train(settings):
     run = new_run(settings, settings.workdir or default_workdir(settings))
     fit(model, run, dataset, settings, plan.global_batch_size)
     best = keras.models.load_model(run.workdir / "best.keras")
-    test, metrics = score(best, dataset, settings, plan.global_batch_size)
-    return run, best, test, metrics
+    return run, best, dataset, score(best, dataset, settings, plan.global_batch_size)
 
 
 def new_run(settings, workdir):
@@ -131,16 +131,15 @@ def new_run(settings, workdir):
 
 
 def score(model, dataset, settings, batch_size):
-    """Returns the test split, a pipeline, and what the model costs and scores there, a dict."""
+    """Returns what the model costs and scores on the test split, a dict."""
     test = pipeline(dataset, "test", settings, batch_size, shuffle=False)
     loss, accuracy = model.evaluate(test, verbose=0)
-    metrics = {
+    return {
         "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
         "multiply_adds": analysis.flops(model),
         "test_loss": loss,
         "test_accuracy": accuracy,
     }
-    return test, metrics
 
 
 def default_workdir(settings):
@@ -216,20 +215,23 @@ def pipeline(dataset, split, settings, batch_size, **arguments):
     return dataset.pipeline(split, batch_size, image_size=size, **arguments)
 
 
-def export_all(model, test, folder):
+def export_all(model, dataset, settings, folder):
     """Writes the model in all three formats and returns how far they agree with it.
 
-    They are compared on the first batches of `test`, about 1,000 images at the most.
+    They are compared on the first batches of the test split, about 1,000 images at the most.
     """
     images = []
-    for batch, _ in test.as_numpy_iterator():
+    for batch, _ in pipeline(dataset, "test", settings, 200, shuffle=False).as_numpy_iterator():
         images.extend(batch)
         if len(images) >= 1000:
             break
     images = np.stack(images)
     export.save_model(model, folder / "model.keras")
-    saved_model = export.to_saved_model(model, folder / "saved_model")
-    tflite = export.to_tflite(model, folder / "model.tflite")
+    names = dataset.class_names
+    saved_model = export.to_saved_model(model, folder / "saved_model", class_names=names)
+    tflite = export.to_tflite(
+        model, folder / "model.tflite", class_names=names, input_range=(0, 255)
+    )
     return export.compare(model, images, saved_model=saved_model, tflite=tflite)
 
 

@@ -71,7 +71,7 @@ def converter_arguments(quantization, io_dtype, images, batch_size):
     if quantization == "float16":
         arguments["target_spec"]["supported_types"] = [tf.float16]
     if quantization in _CALIBRATED:
-        arguments["representative_dataset"] = lambda: _batches(images, batch_size or 1)
+        arguments["representative_dataset"] = lambda: batches(images, batch_size or 1)
         # The ranges alone, which `ranges.quantized` mends and uses.
         arguments["_experimental_calibrate_only"] = quantization == "int8"
         if io_dtype != "float32":
@@ -80,7 +80,8 @@ def converter_arguments(quantization, io_dtype, images, batch_size):
     return arguments
 
 
-def _batches(images, batch_size):
+def batches(images, batch_size):
+    """Yields batches of this size in a list, as the converter takes them; the last is filled up."""
     for start in range(0, len(images), batch_size):
         chunk = images[start : start + batch_size]
         missing = batch_size - len(chunk)

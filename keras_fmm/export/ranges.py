@@ -1,6 +1,10 @@
-"""The ranges that int8 is cut from: measured by TensorFlow's converter, mended, then used."""
+"""The ranges that int8 is cut from: measured with LiteRT, mended, then used."""
+
+import os
 
 import numpy as np
+
+from keras_fmm.export import quantization
 
 # XNNPACK refuses a whole file where one operator would multiply its integers by 256 or more to
 # get its output's: where what comes out is far smaller than what goes in. We stay below half.
@@ -8,6 +12,9 @@ _GREATEST_FACTOR = 128
 # And, in a sum, where it would divide one of them by more than 1024.
 _LEAST_FACTOR = 1 / 512
 _EMPTY = 1e-30
+# Of the range of a feature map; the first is the whole.
+_PARTS = tuple(1 - i / 20 for i in range(14))
+_SAMPLES_OF_AN_IMAGE = 100
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "MUL")
 _SUMS = ("ADD", "SUB")
 # What comes out is in the units of what goes in. Of other operators (a root, a quotient) nothing is
@@ -32,8 +39,14 @@ _KEEPING = (
 )
 
 
-def quantized(content, io_dtype):
+def quantized(content, images, io_dtype):
     """Returns the int8 file that follows from a float one with ranges, the ranges mended.
+
+    They are measured anew: TensorFlow's calibrator looks at an operator's inputs when it has run,
+    and where LiteRT writes the output over them, as in sums and products, it takes the output's
+    range for the input's too, which is twice as wide before a gain of two. And it keeps the
+    extremes, so that one large value makes the steps for all others wide: a feature map is cut
+    where the square of its error is least.
 
     A hidden unit of a gate that is off for all images has the range 0 to 0. The converter takes
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
@@ -41,6 +54,7 @@ def quantized(content, io_dtype):
 
     Args:
         content: bytes, what the converter wrote when told to measure ranges alone.
+        images: float32 array `(n, height, width, channels)`, to measure on.
         io_dtype: str, "float32", "int8" or "uint8".
 
     Returns:
@@ -52,6 +66,7 @@ def quantized(content, io_dtype):
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
+    _measure(model.subgraphs[0], content, images)
     names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
     for graph in model.subgraphs:
         _mend(graph, model, names)
@@ -61,6 +76,59 @@ def quantized(content, io_dtype):
         input_data_type=dtype,
         output_data_type=dtype,
     )
+
+
+def _measure(graph, content, images):
+    """Puts what is found on the images in the place of each range of the converter."""
+    from ai_edge_litert import interpreter as litert
+
+    interpreter = litert.Interpreter(
+        model_content=content,
+        # Fast kernels keep nothing that is between them.
+        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+        num_threads=os.cpu_count(),
+    )
+    interpreter.allocate_tensors()
+    (taken,) = interpreter.get_input_details()
+    computed = {int(index) for op in graph.operators for index in op.outputs}
+    computed |= {taken["index"]}
+    low, high, samples = {}, {}, {}
+    for i in computed:
+        if _has_range(graph.tensors[i]):
+            low[i], high[i], samples[i] = 0.0, 0.0, []
+    rng = np.random.default_rng(0)
+    for batch in quantization.batches(images, int(taken["shape"][0])):
+        interpreter.set_tensor(taken["index"], batch[0])
+        interpreter.invoke()
+        for i in samples:
+            values = interpreter.get_tensor(i).ravel()
+            low[i], high[i] = min(low[i], values.min()), max(high[i], values.max())
+            samples[i].append(values[rng.integers(values.size, size=_SAMPLES_OF_AN_IMAGE)])
+    for i in samples:
+        tensor = graph.tensors[i]
+        part = 1.0
+        # Scores, gates and images keep their extremes.
+        if i != taken["index"] and len(tensor.shape) == 4:
+            part = _best_part(low[i], high[i], np.concatenate(samples[i]))
+        tensor.quantization.min = np.array([part * low[i]], "float32")
+        tensor.quantization.max = np.array([part * high[i]], "float32")
+
+
+def _best_part(low, high, values):
+    """Returns the part of a range with the least mean square error of these values in int8."""
+
+    def error(part):
+        step = max(part * (high - low) / 255, _EMPTY)
+        integers = np.clip(np.round(values / step), part * low / step, part * high / step)
+        return np.mean((np.round(integers) * step - values) ** 2)
+
+    return min(_PARTS, key=error)
+
+
+def _has_range(tensor):
+    measured = tensor.quantization
+    return measured is not None and measured.min is not None and len(measured.min) == 1
 
 
 def _mend(graph, model, names):
@@ -92,7 +160,7 @@ def _step(tensor, model):
     None for what is neither measured nor a float constant, such as a shape.
     """
     measured = tensor.quantization
-    if measured is not None and measured.min is not None and len(measured.min) == 1:
+    if _has_range(tensor):
         return float(max(measured.max[0], 0) - min(measured.min[0], 0)) / 255
     data = model.buffers[tensor.buffer].data
     if tensor.type != 0 or data is None or not len(data):
@@ -102,9 +170,9 @@ def _step(tensor, model):
 
 def _widen(tensor, width):
     """Makes a measured range at least this wide; it always has 0 in it."""
-    measured = tensor.quantization
-    if measured is None or measured.min is None or len(measured.min) != 1:
+    if not _has_range(tensor):
         return
+    measured = tensor.quantization
     low, high = min(float(measured.min[0]), 0.0), max(float(measured.max[0]), 0.0)
     if high - low < width:
         measured.min = np.array([low], "float32")

@@ -107,7 +107,7 @@ def to_tflite(
         with quantizing.integer_forms(model, quantization):
             _convert(model, temporary, batch_size, arguments)
         if quantization == "int8":
-            temporary.write_bytes(ranges.quantized(temporary.read_bytes(), io_dtype))
+            temporary.write_bytes(ranges.quantized(temporary.read_bytes(), images, io_dtype))
         _trial_run(temporary, model)
         if expected is not None:
             _check_outputs(temporary, model, images, expected, quantization)

@@ -155,13 +155,25 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
     expected = record["metrics"]["test_accuracy"]
     assert entry["score"]["test_accuracy"] == pytest.approx(expected, abs=1e-5)
     # The command makes the same run again.
-    again, _ = parse(train.Settings, "", entry["command"].split()[3:])
+    trained, _, published = entry["command"].partition(" && ")
+    again, _ = parse(train.Settings, "", trained.split()[3:])
     assert again == dataclasses.replace(settings, workdir=None)
+    again, _ = parse(publish.Settings, "", published.split()[3:])
+    assert again == publish.Settings(str(train.default_workdir(settings)), "toy")
 
     with pytest.raises(ValueError, match="`name` must be new. Received: name='toy'"):
         publish.main(given)
-    publish.main(dataclasses.replace(given, replace=True))
-    assert export.check_manifest(tmp_path) == [entry]
+    again = publish.main(dataclasses.replace(given, replace=True))
+    assert export.check_manifest(tmp_path) == [again]
+    assert again["score"] == entry["score"]
+
+    small = dataclasses.replace(given, name="toy_int8", quantization="int8")
+    entry = publish.main(small)
+    assert entry["command"].endswith("--name toy_int8 --quantization int8")
+    assert entry["score"]["test_accuracy"] == pytest.approx(expected, abs=0.05)
+    found = export.read_metadata(tmp_path / "toy_int8.tflite")
+    assert found["quantization"] == "int8"
+    assert found["class_names"] == list("0123456789")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +224,7 @@ def test_the_demo_takes_the_better_one_and_sees_a_disagreement():
 def test_every_backbone_can_be_named(name):
     settings = dataclasses.replace(SMOKE, model=name, attention="eca")
     digits = data.load("digits")
-    if name == "mobilenet":
+    if name.startswith("mobilenet"):
         with pytest.raises(ValueError, match="at least 32"):
             train.build(settings, digits, 0.1)
         settings = dataclasses.replace(settings, image_size=32)
