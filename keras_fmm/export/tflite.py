@@ -1,5 +1,6 @@
 """Writing a TFLite file, and running one with LiteRT."""
 
+import bisect
 import pathlib
 import re
 
@@ -199,8 +200,41 @@ def _trial_run(path, model):
     except ValueError as error:
         raise ValueError(
             "A TFLite file must run in LiteRT to count as written. "
-            f"Received: model={model!r}, whose file does not ({error.__cause__})"
+            f"Received: model={model!r}, whose file does not: {_refused(path)} ({error.__cause__})"
         ) from error
+
+
+def _refused(path):
+    """Returns which operator LiteRT refuses, and the name of its output, which tells the layer.
+
+    LiteRT's fast kernels fail as a whole. So the file is cut: the operator is the last one of the
+    shortest beginning that does not run.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    operators = graph.operators
+    # They name the outputs, which are now others.
+    model.signatureDefs = None
+
+    def fails(count):
+        graph.operators = operators[:count]
+        graph.outputs = operators[count - 1].outputs
+        content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+        try:
+            interpreter = _interpreter_class()(model_content=content, num_threads=1)
+            _invoke(interpreter, _trial_inputs(interpreter), path)
+        except (ValueError, RuntimeError):
+            return True
+        return False
+
+    number = bisect.bisect_left(range(1, len(operators)), True, key=fails)
+    kinds = {value: name for name, value in vars(schema.BuiltinOperator).items()}
+    kind = kinds.get(model.operatorCodes[operators[number].opcodeIndex].builtinCode)
+    place = graph.tensors[operators[number].outputs[0]].name.decode()
+    return f"{kind} at {place}"
 
 
 def _trial_inputs(interpreter):
