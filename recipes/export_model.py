@@ -69,7 +69,7 @@ def main(settings):
     )
     print(export.inspect(path))
     images, labels = dataset.arrays("test", image_size=size)
-    found = compared(model, path, images, labels)
+    found = compared(classes(model, images), path, images, labels)
     print(
         f"test accuracy {found['accuracy']:.2%}, of the model {found['accuracy_of_keras']:.2%}; "
         f"same class for {found['same_class']:.2%} of {found['images']} images"
@@ -84,9 +84,13 @@ def sample(dataset, size=None, images=500):
     return arrays[np.random.default_rng(0).permutation(len(arrays))[:images]]
 
 
-def compared(model, path, images, labels):
-    """Returns the accuracy of a model and of a file, and where they agree, a dict."""
-    keras_says = model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
+def classes(model, images):
+    """Returns the class that a model names for each image."""
+    return model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
+
+
+def compared(keras_says, path, images, labels):
+    """Returns the accuracy of a model's classes and of a file's, and where they agree, a dict."""
     file_says = export.run_tflite(path, images, num_threads=2).argmax(axis=-1)
     return {
         "accuracy": float(np.mean(file_says == labels)),

@@ -72,6 +72,7 @@ def main(settings):
     def measure(name, seed):
         model, found = trials.trained(name, builder(*names[name]), dataset, schedule, seed)
         model = deployed(model)
+        keras_says = export_model.classes(model, images)
         files = {}
         for quantization in (None, *REQUIRED):
             parts = (name, dataset.name, f"{settings.epochs}epochs", f"seed{seed}")
@@ -83,7 +84,7 @@ def main(settings):
                 class_names=dataset.class_names,
                 input_range=(0, 255),
             )
-            agreement = export_model.compared(model, path, images, labels)
+            agreement = export_model.compared(keras_says, path, images, labels)
             files[quantization or "float32"] = {
                 **{key: round(value, 5) for key, value in agreement.items()},
                 "bytes": path.stat().st_size,
