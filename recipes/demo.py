@@ -36,13 +36,13 @@ def main(settings):
     """Trains both, prints the table, exports the better one; raises where the exports differ."""
     folder = pathlib.Path(settings.folder)
     shutil.rmtree(folder, ignore_errors=True)
-    results = {}
+    results, given = {}, {}
     for attention in (None, "squeeze_excite"):
         name = attention or "plain"
         print(f"Training ToyCNN on digits, {name}", flush=True)
         workdir = str(folder / name)
-        given = train.Settings(attention=attention, workdir=workdir, smoke=settings.smoke)
-        results[name] = train.train(given)
+        given[name] = train.Settings(attention=attention, workdir=workdir, smoke=settings.smoke)
+        results[name] = train.train(given[name])
         run, *_, metrics = results[name]
         run.finish(metrics)
     print_table(results)
@@ -52,7 +52,7 @@ def main(settings):
     print(f"\nThe course of training is drawn in {curves}.")
     better = better_on_validation(histories)
     _, model, dataset, _ = results[better]
-    report = train.export_all(model, dataset, given, folder)
+    report = train.export_all(model, dataset, given[better], folder)
     print(f"The better on validation, {better}, is exported to {folder}.\n\n{report}\n")
     print(f"In model.tflite:\n{export.inspect(folder / 'model.tflite')}\n")
     check_agreement(report)

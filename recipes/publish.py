@@ -1,7 +1,7 @@
-"""Put a finished run's TFLite file into saved_models/, with where it comes from and its score.
+"""Put a finished run's best model into saved_models/, as a TFLite file with its score.
 
-The file is made from the run's best model, quantized on request; the score is measured here, from
-the file itself, on the whole test split. saved_models/README.md is written by hand: add a row.
+The file is made anew, quantized on request, and the score is measured from the file itself, on the
+whole test split. saved_models/README.md is written by hand: add a row.
 Data: that of the run; the same TFDS_DATA_DIR.
 Command:
 
@@ -15,8 +15,9 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
 
-from keras_fmm import export
+from keras_fmm import export, files, training
 from recipes import export_model, train
 from recipes.settings import setting, start
 
@@ -49,28 +50,29 @@ def main(settings):
             "Choose another, or give --replace."
         )
     config = record["config"]
-    path, found = export_model.main(
+    source, found = export_model.main(
         export_model.Settings(
             checkpoint=str(run / "best.keras"),
             quantization=settings.quantization,
             dataset=config["dataset"],
             data_dir=settings.data_dir,
-            output=str(target),
+            output=str(run / "export" / target.name),
         )
     )
+    with files.replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
     entry = export.manifest_entry(
         name=settings.name,
-        files=[path.name],
-        command=command(config, settings),
+        files=[target.name],
+        command=command(config, run.name, settings),
         dataset=config["dataset"],
         score={
             "test_accuracy": round(found["accuracy"], 6),
             "test_accuracy_of_keras": round(found["accuracy_of_keras"], 6),
             "test_images": found["images"],
         },
-        versions=record["environment"]["versions"],
+        versions=training.environment()["versions"],
         folder=target.parent,
-        date=record["end"],
     )
     export.add_to_manifest(target.parent, entry)
     print(json.dumps(entry, indent=2))
@@ -89,10 +91,16 @@ def finished(run):
             f"`run` must be finished, and no smoke test. Received: {run}, which is {kind}. "
             "Give its command again; it goes on where it was."
         )
+    known = {field.name for field in dataclasses.fields(train.Settings)}
+    if set(record["config"]) | set(train.NOT_IDENTITY) != known:
+        raise ValueError(
+            "`run` must be a run of recipes.train. "
+            f"Received: {run}, whose settings are {sorted(record['config'])}"
+        )
     return record
 
 
-def command(config, settings):
+def command(config, folder, settings):
     """Returns the commands that make such an artefact, every setting named: defaults may change."""
     words = ["python", "-m", "recipes.train"]
     for name, value in config.items():
@@ -101,11 +109,10 @@ def command(config, settings):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words += [f"--{flag}", "none" if value is None else str(value)]
-    run = train.default_workdir(train.Settings(**config))
-    published = f"python -m recipes.publish --run {run} --name {settings.name}"
-    if settings.quantization:
-        published += f" --quantization {settings.quantization}"
-    return f"{shlex.join(words)} && {published}"
+    words += ["--workdir", f"runs/{folder}"]
+    published = ["python", "-m", "recipes.publish", "--run", f"runs/{folder}"]
+    published += ["--name", settings.name, "--quantization", settings.quantization or "none"]
+    return f"{shlex.join(words)} && {shlex.join(published)}"
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def converter_arguments(quantization, io_dtype, images, batch_size):
         arguments["target_spec"]["supported_types"] = [tf.float16]
     if quantization in _CALIBRATED:
         arguments["representative_dataset"] = lambda: batches(images, batch_size or 1)
-        # The ranges alone, which `ranges.quantized` mends and uses.
+        # Where ranges are needed; `ranges.quantized` measures and mends them, and quantizes.
         arguments["_experimental_calibrate_only"] = quantization == "int8"
         if io_dtype != "float32":
             arguments["inference_input_type"] = tf.as_dtype(io_dtype)

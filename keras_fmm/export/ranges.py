@@ -12,9 +12,6 @@ _GREATEST_FACTOR = 128
 # And, in a sum, where it would divide one of them by more than 1024.
 _LEAST_FACTOR = 1 / 512
 _EMPTY = 1e-30
-# Of the range of a feature map; the first is the whole.
-_PARTS = tuple(1 - i / 20 for i in range(14))
-_SAMPLES_OF_AN_IMAGE = 100
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "MUL")
 _SUMS = ("ADD", "SUB")
 # What comes out is in the units of what goes in. Of other operators (a root, a quotient) nothing is
@@ -44,9 +41,7 @@ def quantized(content, images, io_dtype):
 
     They are measured anew: TensorFlow's calibrator looks at an operator's inputs when it has run,
     and where LiteRT writes the output over them, as in sums and products, it takes the output's
-    range for the input's too, which is twice as wide before a gain of two. And it keeps the
-    extremes, so that one large value makes the steps for all others wide: a feature map is cut
-    where the square of its error is least.
+    range for the input's too, which is twice as wide before a gain of two.
 
     A hidden unit of a gate that is off for all images has the range 0 to 0. The converter takes
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
@@ -67,9 +62,8 @@ def quantized(content, images, io_dtype):
 
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     _measure(model.subgraphs[0], content, images)
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items()}
     for graph in model.subgraphs:
-        _mend(graph, model, names)
+        _mend(graph, model)
     dtype = tf.as_dtype(io_dtype)
     return mlir_quantize(
         bytes(flatbuffer_utils.convert_object_to_bytearray(model)),
@@ -91,39 +85,27 @@ def _measure(graph, content, images):
     )
     interpreter.allocate_tensors()
     (taken,) = interpreter.get_input_details()
-    computed = {int(index) for op in graph.operators for index in op.outputs}
+    computed = {int(index) for op in graph.operators for index in op.outputs if index >= 0}
     computed |= {taken["index"]}
-    low, high, samples = {}, {}, {}
-    for i in computed:
-        if _has_range(graph.tensors[i]):
-            low[i], high[i], samples[i] = 0.0, 0.0, []
-    rng = np.random.default_rng(0)
+    indices = [index for index in computed if _has_range(graph.tensors[index])]
+    low, high = dict.fromkeys(indices, np.inf), dict.fromkeys(indices, -np.inf)
     for batch in quantization.batches(images, int(taken["shape"][0])):
         interpreter.set_tensor(taken["index"], batch[0])
         interpreter.invoke()
-        for i in samples:
-            values = interpreter.get_tensor(i).ravel()
-            low[i], high[i] = min(low[i], values.min()), max(high[i], values.max())
-            samples[i].append(values[rng.integers(values.size, size=_SAMPLES_OF_AN_IMAGE)])
-    for i in samples:
-        tensor = graph.tensors[i]
-        part = 1.0
-        # Scores, gates and images keep their extremes.
-        if i != taken["index"] and len(tensor.shape) == 4:
-            part = _best_part(low[i], high[i], np.concatenate(samples[i]))
-        tensor.quantization.min = np.array([part * low[i]], "float32")
-        tensor.quantization.max = np.array([part * high[i]], "float32")
-
-
-def _best_part(low, high, values):
-    """Returns the part of a range with the least mean square error of these values in int8."""
-
-    def error(part):
-        step = max(part * (high - low) / 255, _EMPTY)
-        integers = np.clip(np.round(values / step), part * low / step, part * high / step)
-        return np.mean((np.round(integers) * step - values) ** 2)
-
-    return min(_PARTS, key=error)
+        for index in indices:
+            values = interpreter.get_tensor(index)
+            low[index] = np.minimum(low[index], values.min(initial=np.inf))
+            high[index] = np.maximum(high[index], values.max(initial=-np.inf))
+    for index in indices:
+        tensor = graph.tensors[index]
+        if not np.isfinite([low[index], high[index]]).all():
+            raise ValueError(
+                "All values between the layers must be finite on `representative_data`. Received: "
+                f"{low[index]} to {high[index]} at {tensor.name.decode()}. Mend the model, or take "
+                "other images."
+            )
+        tensor.quantization.min = np.array([low[index]], "float32")
+        tensor.quantization.max = np.array([high[index]], "float32")
 
 
 def _has_range(tensor):
@@ -131,11 +113,17 @@ def _has_range(tensor):
     return measured is not None and measured.min is not None and len(measured.min) == 1
 
 
-def _mend(graph, model, names):
+def operator_name(op, model):
+    """Returns the name of a flatbuffer's operator, e.g. "CONV_2D"."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    code = model.operatorCodes[op.opcodeIndex].builtinCode
+    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+
+
+def _mend(graph, model):
     """Widens the ranges of one graph's tensors in place, in the order they are computed."""
-    nodes = [
-        (names.get(model.operatorCodes[op.opcodeIndex].builtinCode), op) for op in graph.operators
-    ]
+    nodes = [(operator_name(op, model), op) for op in graph.operators]
     for name, op in nodes:
         # Of two: a bias, the third input, is in the steps of the product.
         steps = [_step(graph.tensors[index], model) for index in op.inputs[:2] if index >= 0]

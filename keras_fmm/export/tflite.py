@@ -200,15 +200,16 @@ def _trial_run(path, model):
     except ValueError as error:
         raise ValueError(
             "A TFLite file must run in LiteRT to count as written. "
-            f"Received: model={model!r}, whose file does not: {_refused(path)} ({error.__cause__})"
+            f"Received: model={model!r}, whose file does not{_refused(path)} ({error.__cause__}). "
+            "Write that layer with other operations, or leave it out of the exported model."
         ) from error
 
 
 def _refused(path):
-    """Returns which operator LiteRT refuses, and the name of its output, which tells the layer.
+    """Returns which operator LiteRT refuses, with its output's name, which tells the layer.
 
     LiteRT's fast kernels fail as a whole. So the file is cut: the operator is the last one of the
-    shortest beginning that does not run.
+    shortest beginning that does not run. Empty where no beginning fails.
     """
     from ai_edge_litert import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -219,9 +220,9 @@ def _refused(path):
     # They name the outputs, which are now others.
     model.signatureDefs = None
 
-    def fails(count):
-        graph.operators = operators[:count]
-        graph.outputs = operators[count - 1].outputs
+    def fails(number):
+        graph.operators = operators[: number + 1]
+        graph.outputs = operators[number].outputs
         content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
         try:
             interpreter = _interpreter_class()(model_content=content, num_threads=1)
@@ -230,11 +231,18 @@ def _refused(path):
             return True
         return False
 
-    number = bisect.bisect_left(range(1, len(operators)), True, key=fails)
-    kinds = {value: name for name, value in vars(schema.BuiltinOperator).items()}
-    kind = kinds.get(model.operatorCodes[operators[number].opcodeIndex].builtinCode)
-    place = graph.tensors[operators[number].outputs[0]].name.decode()
-    return f"{kind} at {place}"
+    # A beginning must give something that is computed: a float16 file begins with its weights.
+    ends = [
+        number
+        for number, op in enumerate(operators)
+        if len(op.outputs) and ranges.operator_name(op, model) != "DEQUANTIZE"
+    ]
+    found = bisect.bisect_left(ends, True, key=fails)
+    if found == len(ends):
+        return ""
+    op = operators[ends[found]]
+    place = graph.tensors[op.outputs[0]].name.decode()
+    return f": {ranges.operator_name(op, model)} at {place}"
 
 
 def _trial_inputs(interpreter):

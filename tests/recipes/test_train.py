@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import types
 
 import keras
@@ -157,9 +158,10 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
     # The command makes the same run again.
     trained, _, published = entry["command"].partition(" && ")
     again, _ = parse(train.Settings, "", trained.split()[3:])
-    assert again == dataclasses.replace(settings, workdir=None)
+    workdir = f"runs/{pathlib.Path(settings.workdir).name}"
+    assert again == dataclasses.replace(settings, workdir=workdir)
     again, _ = parse(publish.Settings, "", published.split()[3:])
-    assert again == publish.Settings(str(train.default_workdir(settings)), "toy")
+    assert again == publish.Settings(workdir, "toy")
 
     with pytest.raises(ValueError, match="`name` must be new. Received: name='toy'"):
         publish.main(given)
@@ -182,6 +184,7 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
         (None, "`run` must be the folder of a run"),
         ({"status": "running", "config": {"smoke": False}}, "which is running. Give its command"),
         ({"status": "finished", "config": {"smoke": True}}, "which is a smoke test"),
+        ({"status": "finished", "config": {"smoke": False}}, "must be a run of recipes.train"),
     ],
 )
 def test_publish_refuses_what_is_no_finished_run(record, message, tmp_path):
