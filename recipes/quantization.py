@@ -14,7 +14,7 @@ class for 99.5 % of the test images in float16 and dynamic and 98 % in int8, and
 fall by at most 0.1, 0.2 and 1 points.
 The files lie in runs/quantization. What the results have already is not measured again.
 Cost: 15 to 100 seconds an epoch and network on 2 cores, and half a minute a file.
-Measured: recipes/results/quantization.json.
+Measured: recipes/results/quantization.json and docs/quantization.md.
 """
 
 import dataclasses

@@ -97,9 +97,21 @@ def test_the_picture_has_a_panel_a_backbone():
     assert [axes.get_title() for axes in figure.axes] == ["toy_cnn", "mobilenet"]
 
 
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_the_page_on_quantization_has_the_committed_results():
+    page = (ROOT / "docs/quantization.md").read_text()
+    parts = json.loads((ROOT / "recipes/results/quantization.json").read_text())
+    assert parts
+    for part in parts.values():
+        assert quantization.markdown(part) in page
+        for missed in quantization.misses(part):
+            assert missed in page
+
+
 def test_readme_has_the_committed_results():
-    root = pathlib.Path(__file__).parents[2]
-    results = json.loads((root / "recipes/results/benchmark_mobile.json").read_text())
-    assert benchmark_mobile.markdown(results["untrained"]) in (root / "README.md").read_text(), (
+    results = json.loads((ROOT / "recipes/results/benchmark_mobile.json").read_text())
+    assert benchmark_mobile.markdown(results["untrained"]) in (ROOT / "README.md").read_text(), (
         "Put into README what recipes.benchmark_mobile.markdown gives of the new results."
     )
