@@ -3,7 +3,7 @@
 Data: image files that Pillow reads (PNG, JPEG, ...), made grey or coloured as the file needs them.
 Command:
 
-    python -m recipes.classify --model saved_models/mobilenet_se_fashion_mnist_int8.tflite shoe.png
+    python -m recipes.classify --model saved_models/toy_cnn_se_fashion_mnist_int8.tflite shoe.png
 
 The file tells its class names and the range of its inputs, if `keras_fmm.export.to_tflite` was
 told them; otherwise classes are numbers and images are taken as 0 to 255. Images must have the
