@@ -101,21 +101,24 @@ def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
 def _by_taps_summed_once(inputs, kernel, gain, strides, padding, dilation_rate):
     """Does what `_by_taps` does with one operator for all sums."""
     rows, columns, channels, filters = kernel.shape
-    taps = rows * columns
     axes = windows.axes(ops.shape(inputs), (rows, columns), strides, padding, dilation_rate)
+    # What meets only zeros would have no range, and integers that LiteRT refuses. A kernel with
+    # gaps may meet nothing else.
+    met = windows.met(*axes) or {0}
     # With its zeros, so that all windows have the outputs' size.
     inputs, *axes = windows.pad(inputs, *axes)
     sizes = [axis.outputs for axis in axes]
-    kernels = ops.unstack(ops.reshape(kernel, (taps, channels, filters)), taps)
-    gain = ops.reshape(gain, (-1, taps, 1, filters))
+    kernels = ops.unstack(ops.reshape(kernel, (rows * columns, channels, filters)), rows * columns)
+    gain = ops.reshape(gain, (-1, rows * columns, 1, filters))
     products = []
     for _, entries in windows.taps(inputs, *axes):
         for tap, window, _ in entries:
-            product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
-            product = ops.reshape(product, (-1, 1, sizes[0] * sizes[1], filters))
-            products.append(product * gain[:, tap : tap + 1])
+            if tap in met:
+                product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
+                product = ops.reshape(product, (-1, 1, sizes[0] * sizes[1], filters))
+                products.append(product * gain[:, tap : tap + 1])
     products = at_least_float32(ops.concatenate(products, axis=1))
-    ones = ops.ones((taps, 1, filters, 1), products.dtype)
+    ones = ops.ones((products.shape[1], 1, filters, 1), products.dtype)
     summed = ops.depthwise_conv(products, ones, padding="valid", data_format="channels_last")
     return ops.reshape(summed, (-1, *sizes, filters))
 

@@ -85,6 +85,15 @@ def pad(inputs, height, width):
     return inputs, *padded
 
 
+def met(height, width):
+    """Returns which entries of a kernel meet more than zeros, a set of int, counted row by row."""
+    rows, columns = (
+        [entry for entry in range(axis.kernel) if not _is_empty(*axis.window(entry)[2:])]
+        for axis in (height, width)
+    )
+    return {row * width.kernel + column for row in rows for column in columns}
+
+
 def taps(inputs, height, width):
     """Returns, for each row of the kernel, what of the inputs its entries meet, and where it goes.
 

@@ -203,6 +203,21 @@ def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path, ker
     assert not layer._is_for_integers
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_taps_that_meet_only_zeros_are_left_out(tmp_path, size):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.MaxPooling2D(8 // size)(layers.Conv2D(16, 3, padding="same")(inputs))
+    x = AWConv2D(8, 3, padding="same", strides=2, reduction=4)(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    weights.enliven(model)
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    assert error(model, path) < BOUNDS["int8"]
+    products = [each for each in export.inspect(path).operators if each.name == "MUL"]
+    assert len([each for each in products if np.prod(each.shape) == 8]) == size**2
+
+
 def test_the_size_falls(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(256, 3)(inputs)
