@@ -5,6 +5,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
+# As recipes do: the same kernels on every x86 CPU, with AVX-512 or without.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # Tests compile far more than they compute; XLA's optimisations double their time on JAX.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 

@@ -155,7 +155,8 @@ def test_one_step_of_fit_moves_every_weight(row, jit_compile):
     for old, variable in zip(before, layer.trainable_variables, strict=True):
         new = np.asarray(variable.value)
         assert np.isfinite(new).all(), variable.path
-        assert (new != old).any(), variable.path
+        # More than rounding does where there is no gradient.
+        assert np.abs(new - old).max() > 1e-5, variable.path
 
 
 POLICIES = {"mixed_float16": 4e-3, "mixed_bfloat16": 4e-2}
