@@ -6,7 +6,7 @@ plain network and a small ResNet show it?
 Data: CIFAR-10; images divided by 255; a tenth of train is held out for the curves.
 Command:
 
-    python -m recipes.attentional_weights --network toy_cnn --epochs 20
+    python -m recipes.attentional_weights --network toy_cnn --epochs 5
     python -m recipes.attentional_weights --network resnet --epochs 20
 
 `toy_cnn` is ToyCNN; `resnet` is ResNet of basic blocks, (1, 1, 1, 1) of 16 to 128 filters, with
