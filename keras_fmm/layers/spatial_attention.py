@@ -1,5 +1,7 @@
 """CBAM's attention over space."""
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -66,6 +68,7 @@ class SpatialAttention(FeatureGate):
         self.gate_activation = keras.activations.get(gate_activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
+        self._is_for_integers = False
 
     def build_attention(self, channels):
         self.convolution = keras.layers.Conv2D(
@@ -94,12 +97,36 @@ class SpatialAttention(FeatureGate):
     def _pooled_channels(self):
         return 2 if self.use_max_pool else 1
 
+    @contextlib.contextmanager
+    def for_integers(self, bits):
+        """Lets calls in its block compute in the form that loses least when made integers.
+
+        What is concatenated has one scale in TFLite, and a maximum has that of its inputs. So the
+        whole map would be cut to the range of its maxima, and its mean, far smaller, be cut into
+        few steps. Maximum and mean are then convolved one by one. Exports ask every layer that has
+        this method.
+
+        Args:
+            bits: int, 8 or 16, of what is between the layers.
+        """
+        self._is_for_integers = True
+        try:
+            yield
+        finally:
+            self._is_for_integers = False
+
     def compute_attention_map(self, inputs, training=None):
-        if self.use_max_pool:
-            pooled = ops.concatenate(channel_max_and_mean(inputs), axis=-1)
+        if not self.use_max_pool:
+            gate = self.convolution(ops.mean(inputs, axis=-1, keepdims=True))
+        elif self._is_for_integers:
+            kernels = ops.split(self.convolution.kernel, 2, axis=2)
+            of_max, of_mean = (
+                ops.conv(x, ops.cast(kernel, x.dtype), padding="same", data_format="channels_last")
+                for x, kernel in zip(channel_max_and_mean(inputs), kernels, strict=True)
+            )
+            gate = of_max + of_mean
         else:
-            pooled = ops.mean(inputs, axis=-1, keepdims=True)
-        gate = self.convolution(pooled)
+            gate = self.convolution(ops.concatenate(channel_max_and_mean(inputs), axis=-1))
         if self.use_batch_norm:
             gate = self.batch_norm(gate, training=training)
         return self.gate_activation(gate)

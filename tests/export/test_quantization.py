@@ -6,7 +6,13 @@ import pytest
 from keras import layers
 
 from keras_fmm import export
-from keras_fmm.layers import CBAM, AWConv2D, EfficientChannelAttention, SqueezeExcite
+from keras_fmm.layers import (
+    CBAM,
+    AWConv2D,
+    EfficientChannelAttention,
+    SpatialAttention,
+    SqueezeExcite,
+)
 from tests.export import toys
 from tests.support import weights
 
@@ -216,6 +222,42 @@ def test_taps_that_meet_only_zeros_are_left_out(tmp_path, size):
     assert error(model, path) < BOUNDS["int8"]
     products = [each for each in export.inspect(path).operators if each.name == "MUL"]
     assert len([each for each in products if np.prod(each.shape) == 8]) == size**2
+
+
+def test_maps_below_zero_are_not_cut_to_the_range_of_their_maxima(tmp_path):
+    # What is concatenated has one scale in TFLite, and a maximum has that of its inputs.
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(16, 3, padding="same")(inputs)
+    x = SpatialAttention(3)(x)
+    model = keras.Model(inputs, layers.Conv2D(2, 1)(x))
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    assert error(model, path) < BOUNDS["int8"]
+    assert "CONCATENATION" not in [each.name for each in export.inspect(path).operators]
+
+
+@pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
+def test_two_scores_that_are_close_are_told_apart_where_others_are_far(tmp_path, activation):
+    inputs = keras.Input((8, 8, 3))
+    product = layers.Dense(3, activation=activation)
+    model = keras.Model(inputs, product(layers.GlobalAveragePooling2D()(inputs)))
+    # A step of eight bits would be 0.4, and the first two differ by less for most images.
+    product.kernel.assign([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    product.bias.assign([0, 0, -100])
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    expected = np.asarray(model(IMAGES)).argmax(axis=-1)
+    assert set(expected) == {0, 1}
+    assert np.mean(export.run_tflite(path, IMAGES).argmax(axis=-1) == expected) > 0.9
+    found = export.inspect(path)
+    assert [each.dtype for each in found.operators if each.name == "FULLY_CONNECTED"] == ["float32"]
+    assert set(found.weight_bytes) >= {"int8"}
+    path = export.to_tflite(
+        model, path, quantization="int8", representative_data=IMAGES, io_dtype="int8"
+    )
+    assert {operator.dtype for operator in export.inspect(path).operators} == {"int8"}
 
 
 def test_the_size_falls(tmp_path):

@@ -1,0 +1,89 @@
+"""The last product of an int8 file whose outputs are floats gives floats itself."""
+
+import numpy as np
+
+from keras_fmm.export import flatbuffers
+
+# What stands between a classifier's product and its scores; of one input and one output each.
+_BETWEEN = ("LOGISTIC", "RESHAPE", "SOFTMAX")
+_FLOAT32 = 0
+
+
+def in_floats(content):
+    """Returns an int8 file with a last product that gives floats, and what follows too.
+
+    Its weights stay int8. In eight bits the scores of a classifier are cut into steps of a
+    255th of their whole range: of a network whose scores spread widely, the first two are then the
+    same for one image in twenty, and the class that is named is chance. LiteRT has a kernel for
+    floats times int8 weights, as fast as that of integers alone.
+
+    Nothing is changed where the file does not end in a FULLY_CONNECTED operator that nothing else
+    looks at, perhaps followed by a softmax or sigmoid, and a DEQUANTIZE.
+
+    Args:
+        content: bytes, the file.
+    """
+    model = flatbuffers.parsed(content)
+    graph = model.subgraphs[0]
+    ending = _ending(graph, model)
+    if ending is None:
+        return content
+    product, *between, last = ending
+    features = graph.tensors[product.inputs[0]]
+    weights, outputs = graph.tensors[product.inputs[1]], graph.tensors[last.outputs[0]]
+
+    # The DEQUANTIZE of the outputs becomes that of the features.
+    graph.operators.remove(last)
+    output, last.inputs = last.outputs[0], [product.inputs[0]]
+    last.outputs = [_append(graph, outputs, features.name + b"/floats", features.shape)]
+    graph.operators.insert(graph.operators.index(product), last)
+
+    product.inputs = [last.outputs[0], *product.inputs[1:]]
+    # The features have a zero point, as their range need not be symmetric.
+    product.builtinOptions.asymmetricQuantizeInputs = True
+    if len(product.inputs) > 2 and product.inputs[2] >= 0:
+        step = features.quantization.scale[0] * np.asarray(weights.quantization.scale)
+        product.inputs[2] = _float_bias(model, graph, product.inputs[2], step, outputs)
+    for op in (product, *between):
+        tensor = graph.tensors[op.outputs[0]]
+        tensor.type, tensor.quantization = _FLOAT32, None
+    (between or [product])[-1].outputs = [output]
+    return flatbuffers.packed(model)
+
+
+def _ending(graph, model):
+    """Returns the operators from the last product to the DEQUANTIZE of the output, or None."""
+    if len(graph.outputs) != 1:
+        return None
+    writes = {int(index): op for op in graph.operators for index in op.outputs}
+    reads = [int(index) for op in graph.operators for index in op.inputs]
+    found = [writes.get(int(graph.outputs[0]))]
+    while found[0] is not None:
+        name = flatbuffers.operator_name(found[0], model)
+        if name == "FULLY_CONNECTED" and len(found) > 1:
+            return found
+        if name not in (_BETWEEN if len(found) > 1 else ("DEQUANTIZE",)):
+            return None
+        before = int(found[0].inputs[0])
+        if reads.count(before) != 1:
+            return None
+        found.insert(0, writes.get(before))
+    return None
+
+
+def _append(graph, like, name, shape, buffer=0):
+    """Adds a float tensor to a graph and returns its index."""
+    tensor = type(like)()
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, _FLOAT32, buffer
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _float_bias(model, graph, index, step, like):
+    """Adds what the integers of a bias stand for, and returns the new tensor's index."""
+    bias = graph.tensors[index]
+    values = np.frombuffer(bytes(model.buffers[bias.buffer].data), "<i4") * step
+    buffer = type(model.buffers[0])()
+    buffer.data = np.frombuffer(values.astype("<f4").tobytes(), "uint8")
+    model.buffers.append(buffer)
+    return _append(graph, like, bias.name + b"/floats", bias.shape, len(model.buffers) - 1)
