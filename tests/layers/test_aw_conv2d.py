@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis.strategies import booleans, sampled_from
 
-from keras_fmm import data, layers, models
+from keras_fmm import data, layers
 from tests.support import gradients, references, strategies, weights
 
 IMPLEMENTATIONS = ["vectorized_map", "factored", "loop"]
@@ -126,9 +126,19 @@ def test_every_implementation_learns_the_same():
     losses = {}
     for implementation in IMPLEMENTATIONS:
         keras.utils.set_random_seed(0)
-        model = models.ToyCNN(
-            input_tensor=data.preprocessing(digits, "scale")(keras.Input(digits.input_shape)),
-            convolution=functools.partial(layers.AWConv2D, implementation=implementation),
+        # Two layers, so that one learns from what the other hands back.
+        convolution = functools.partial(
+            layers.AWConv2D, 16, 3, activation="relu", implementation=implementation
+        )
+        model = keras.Sequential(
+            [
+                keras.Input(digits.input_shape),
+                data.preprocessing(digits, "scale"),
+                convolution(padding="same"),
+                convolution(strides=2),
+                keras.layers.Flatten(),
+                keras.layers.Dense(digits.classes, "softmax"),
+            ]
         )
         model.compile(keras.optimizers.SGD(0.05, 0.9), "sparse_categorical_crossentropy")
         # Or the first step would be traced twice.
