@@ -59,9 +59,14 @@ def _divisors(number):
 
 
 @st.composite
-def cases(draw):
-    """Draws a case whose output is not empty; r_C1, r_C2 and r_hw from 1 to the full size."""
-    kernel_size = draw(st.tuples(*[st.integers(1, 4)] * 2))
+def cases(draw, largest_side=4, channels=(1, 2, 4, 6)):
+    """Draws a case whose output is not empty; r_C1, r_C2 and r_hw from 1 to the full size.
+
+    Args:
+        largest_side: int, of the kernel.
+        channels: sequence of int, of the inputs.
+    """
+    kernel_size = draw(st.tuples(*[st.integers(1, largest_side)] * 2))
     padding = draw(st.sampled_from(["same", "valid"]))
     # Keras has no strides and dilation at once.
     strided = draw(st.booleans())
@@ -71,7 +76,7 @@ def cases(draw):
     spans = [(k - 1) * d + 1 for k, d in zip(kernel_size, dilation_rate, strict=True)]
     least = (1, 1) if padding == "same" else spans
     height, width = (draw(st.integers(size, size + 4)) for size in least)
-    channels, filters = draw(st.sampled_from([1, 2, 4, 6])), draw(st.sampled_from([1, 2, 4]))
+    channels, filters = draw(st.sampled_from(channels)), draw(st.sampled_from([1, 2, 4]))
     return Case(
         shape=(draw(st.integers(1, 3)), height, width, channels),
         filters=filters,
