@@ -11,6 +11,9 @@ from tests.support.weights import enliven
 on_tensorflow = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="large models compile slowly"
 )
+# Where a step's gradient goes is the same in a graph, that takes much longer to trace; JAX would
+# compile each operation by itself.
+AT_ONCE = {"run_eagerly": keras.backend.backend() == "tensorflow"}
 small_gate = functools.partial(layers.SqueezeExcite, reduction=2)
 small_aw = functools.partial(layers.AWConv2D, reduction=2)
 
@@ -172,7 +175,7 @@ def test_a_gate_learns_from_the_first_step_and_all_of_it_from_the_second(gate):
         arguments["use_max_pool"] = False
     chosen = functools.partial(kind, **arguments)
     upgraded = models.upgrade(model, attention=chosen)
-    upgraded.compile(keras.optimizers.SGD(0.1), "mse")
+    upgraded.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
     gate_name = "one_relu_attention/"
     moved = {p.removeprefix(gate_name) for p in fit_a_step(upgraded, x, y) if gate_name in p}
     assert moved == FIRST[gate]
@@ -189,7 +192,7 @@ def test_an_aw_convolution_learns_from_the_first_step_and_all_of_it_from_the_sec
         convolution=functools.partial(layers.AWConv2D, reduction=2),
         convolution_where=["one_conv"],
     )
-    upgraded.compile(keras.optimizers.SGD(0.1), "mse")
+    upgraded.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
     moved = {path for path in fit_a_step(upgraded, x, y) if "one_conv/" in path}
     last = {"one_conv/batch_norm2/gamma", "one_conv/batch_norm2/beta"}
     # The bias stands before a batch norm: its gradient is rounding.
@@ -204,7 +207,7 @@ def test_training_the_copy_leaves_the_original():
     x = example(model, batch=4)
     before = np.asarray(model(x))
     upgraded = models.upgrade(model, attention=small_gate, convolution=small_aw)
-    upgraded.compile("sgd", "mse")
+    upgraded.compile("sgd", "mse", **AT_ONCE)
     upgraded.fit(x, np.ones((4, 3)), verbose=0)
     np.testing.assert_array_equal(model(x), before)
     assert np.abs(upgraded(x) - before).max() > 1e-4
@@ -215,7 +218,7 @@ def test_gradients_of_the_old_weights_are_the_originals():
     upgraded = models.upgrade(model, attention=small_gate)
     x, y = example(model, batch=4), np.ones((4, 3))
     for each in (model, upgraded):
-        each.compile(keras.optimizers.SGD(0.1), "mse")
+        each.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
         each.train_on_batch(x, y)
     trained = {path: layer.get_weights() for path, layer in all_layers(upgraded).items()}
     for path, layer in all_layers(model).items():
@@ -338,7 +341,7 @@ def test_frozen_layers_stay_frozen_and_what_is_new_trains():
     }
     assert trainable == expected
     assert not upgraded.get_layer("nested").get_layer("two_bn").trainable
-    upgraded.compile("sgd", "mse")
+    upgraded.compile("sgd", "mse", **AT_ONCE)
     x = example(model)
     upgraded.fit(x, np.ones((2, 3)), verbose=0)
     for path in ("nested/two_bn",):
