@@ -52,7 +52,7 @@ def main(settings):
 
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)
-        images = trials.examples(dataset, "test")[0]
+        images = trials.examples(dataset, "test")[0][: 50 if settings.smoke else None]
         # A seed of its own, the same whether the trial ran just now or was there.
         keras.utils.set_random_seed(1000 + seed)
         untrained = builder(candidate)(input_shape=dataset.input_shape, classes=dataset.classes)
