@@ -97,19 +97,31 @@ def test_a_model_without_top_takes_one_with_it_and_the_other_way(application):
     np.testing.assert_array_equal(features(IMAGES), headless(IMAGES))
 
 
-@pytest.mark.parametrize("family", WHOLE)
-def test_a_model_of_this_package_loads_with_all_its_attention(family, tmp_path):
-    attention = {"attention": "cbam", "convolution": "aw"}
-    model, other = (small(family, **attention) for _ in range(2))
-    fresh = other.get_weights()
+@pytest.fixture(scope="module", params=WHOLE)
+def saved(request, tmp_path_factory):
+    """A model of random weights, those it had at first, it loaded again, its files' folder."""
+    model = small(request.param, attention="cbam", convolution="aw")
+    fresh = model.get_weights()
     for layer in model.layers:
         randomise(layer)
-    model.save(tmp_path / "model.keras")
-    model.save(tmp_path / "model.h5")
-    model.save_weights(tmp_path / "model.weights.h5")
+    folder = tmp_path_factory.mktemp("saved")
+    model.save(folder / "model.keras")
+    model.save(folder / "model.h5")
+    model.save_weights(folder / "model.weights.h5")
+    return model, fresh, keras.models.load_model(folder / "model.keras"), folder
+
+
+def test_saved_and_loaded_it_predicts_the_same(saved):
+    model, _, loaded, _ = saved
+    images = np.random.default_rng(0).uniform(size=(4, *model.input_shape[1:])).astype("float32")
+    np.testing.assert_array_equal(loaded(images), model(images))
+
+
+def test_a_model_of_this_package_loads_with_all_its_attention(saved):
+    model, fresh, other, folder = saved
     for name in ("model.keras", "model.h5", "model.weights.h5"):
         other.set_weights(fresh)
-        report = models.load_weights(other, tmp_path / name)
+        report = models.load_weights(other, folder / name)
         assert report.initialised == report.skipped == ()
         for value, expected in zip(other.get_weights(), model.get_weights(), strict=True):
             if value.dtype != "uint32":
