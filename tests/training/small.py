@@ -11,8 +11,12 @@ Y = (X.sum(axis=1) > 0).astype("int32")
 SEED = {"seed": 0}
 
 
-def make_model(optimizer="adam", units=4):
-    """Batch norm and dropout: all the state a run has beyond its weights."""
+def make_model(optimizer="adam", units=4, run_eagerly=True):
+    """Batch norm and dropout: all the state a run has beyond its weights.
+
+    Eagerly, as its few steps take far less time than to trace one; `killed_run`, two replicas and
+    NaN in the data are trained in graphs.
+    """
     model = keras.Sequential(
         [
             keras.Input((4,)),
@@ -22,7 +26,12 @@ def make_model(optimizer="adam", units=4):
             keras.layers.Dense(2, dtype="float32", activation="softmax"),
         ]
     )
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizer,
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        run_eagerly=run_eagerly,
+    )
     return model
 
 

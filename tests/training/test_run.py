@@ -96,7 +96,7 @@ def test_two_replicas_resume_to_the_same_bits(tmp_path):
     def fresh():
         keras.utils.set_random_seed(1)
         with strategy.scope():
-            return small.make_model()
+            return small.make_model(run_eagerly=False)
 
     def fit(model, workdir, epochs):
         run = training.Run(workdir, small.SEED, monitor="val_loss")
