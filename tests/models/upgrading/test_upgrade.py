@@ -234,7 +234,7 @@ def test_saves_and_loads(tmp_path, gate):
     upgraded.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     x = example(model)
-    np.testing.assert_array_equal(loaded.predict(x, verbose=0), upgraded.predict(x, verbose=0))
+    np.testing.assert_array_equal(loaded(x), upgraded(x))
     assert new_layers(loaded)["one_relu_attention"].gate_activation is layers.twice_sigmoid
 
 
