@@ -85,11 +85,11 @@ def test_softmax_of_the_logits_is_the_prediction(build):
     model = build()
     # Of half precision there is one, rounded to a part in 2000.
     rounding = 1e-3 if build is cast_of_a_softmax else 1e-5
-    before = model.predict(IMAGES, verbose=0)
-    logits = logits_model(model).predict(IMAGES, verbose=0)
+    before = np.asarray(model(IMAGES))
+    logits = np.asarray(logits_model(model)(IMAGES))
     assert np.abs(logits.sum(-1) - 1).min() > 1e-3, "these are probabilities still"
     np.testing.assert_allclose(softmax(logits), before, rtol=rounding, atol=1e-6)
-    np.testing.assert_array_equal(model.predict(IMAGES, verbose=0), before)
+    np.testing.assert_array_equal(model(IMAGES), before)
     # The model is left as it was: no layer has a second output.
     assert all(layer.output is not None for layer in model.layers)
 
@@ -119,30 +119,26 @@ def test_logits_follow_the_models_weights():
     logits = logits_model(model)
     model.layers[-1].bias.assign([1.0, 2.0, 3.0])
     model.layers[-1].kernel.assign(np.zeros((64, 3)))
-    np.testing.assert_array_equal(logits.predict(IMAGES[:1], verbose=0), [[1, 2, 3]])
+    np.testing.assert_array_equal(logits(IMAGES[:1]), [[1, 2, 3]])
 
 
 def test_a_sigmoid_ends_predictions_too():
     inputs, x = flat()
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
-    logits = logits_model(model).predict(IMAGES, verbose=0)
-    np.testing.assert_allclose(
-        1 / (1 + np.exp(-logits)), model.predict(IMAGES, verbose=0), rtol=1e-5
-    )
+    logits = np.asarray(logits_model(model)(IMAGES))
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), model(IMAGES), rtol=1e-5)
 
 
 def test_a_model_without_activation_gives_its_own_outputs():
     model = models.ToyCNN(input_shape=(8, 8, 1), classifier_activation=None)
-    np.testing.assert_array_equal(
-        logits_model(model).predict(IMAGES, verbose=0), model.predict(IMAGES, verbose=0)
-    )
+    np.testing.assert_array_equal(logits_model(model)(IMAGES), model(IMAGES))
 
 
 def test_a_network_of_keras_applications():
     model = keras.applications.MobileNet(weights=None, input_shape=(32, 32, 3), classes=5)
     images = RNG.normal(size=(2, 32, 32, 3)).astype("float32")
-    logits = logits_model(model).predict(images, verbose=0)
-    np.testing.assert_allclose(softmax(logits), model.predict(images, verbose=0), rtol=1e-4)
+    logits = np.asarray(logits_model(model)(images))
+    np.testing.assert_allclose(softmax(logits), model(images), rtol=1e-4)
 
 
 class Subclassed(keras.Model):
