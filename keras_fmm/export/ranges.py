@@ -8,6 +8,10 @@ from keras_fmm.export import flatbuffers, last_product, quantization
 
 # Of how many of the images each range holds all values; that which serves best is taken.
 _SHARES = (1.0, 0.97, 0.9)
+# By how much less the mean square error must be for images to be cut, and how many there must be
+# for a share of them to say something.
+_CLEARLY = 2
+_FEWEST_IMAGES = 100
 
 # XNNPACK refuses a whole file where one operator would multiply its integers by 256 or more to
 # get its output's: where what comes out is far smaller than what goes in. We stay below half.
@@ -48,7 +52,7 @@ def quantized(content, images, io_dtype):
 
     Where a few images reach several times as far as all others, a range that holds them leaves few
     steps to the rest. So a file is also made with each range as wide as a part of the images need,
-    and the file is taken whose outputs are nearest to the float file's.
+    and taken where its outputs are clearly nearer to the float file's.
 
     A hidden unit of a gate that is off for all images has the range 0 to 0. The converter takes
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
@@ -65,31 +69,36 @@ def quantized(content, images, io_dtype):
         bytes.
     """
     extremes = _measured(content, images)
-    found = [_quantized(content, extremes, share, "float32") for share in _SHARES]
-    best = int(np.argmin(_errors(found, content, images)))
+    shares = _SHARES if len(images) >= _FEWEST_IMAGES else (1.0,)
+    found = [_quantized(content, extremes, share) for share in shares]
+    if io_dtype == "float32":
+        found = [last_product.in_floats(each) for each in found]
+    errors = _errors(found, content, images)
+    # The images that are cut lose by it: the others must gain clearly.
+    best = int(np.argmin(errors * [1, *[_CLEARLY] * (len(found) - 1)]))
     if io_dtype == "float32":
         return found[best]
-    return _quantized(content, extremes, _SHARES[best], io_dtype)
+    return _quantized(content, extremes, shares[best], io_dtype)
 
 
-def _quantized(content, extremes, share, io_dtype):
+def _quantized(content, extremes, share, io_dtype="float32"):
     """Returns the int8 file with ranges that suffice for a share of the images."""
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
     model = flatbuffers.parsed(content)
     main = model.subgraphs[0]
+    # The images, which `io_dtype` may be exactly, and the scores are whole.
+    ends = {*main.inputs, *main.outputs}
     for index, (lows, highs) in extremes.items():
-        # What comes in has the range of the images, which `io_dtype` may be exactly.
-        part = 1.0 if index in main.inputs else share
+        part = 1.0 if index in ends else share
         measured = main.tensors[index].quantization
         measured.min = np.array([np.quantile(lows, 1 - part)], "float32")
         measured.max = np.array([np.quantile(highs, part)], "float32")
     for graph in model.subgraphs:
         _mend(graph, model)
     dtype = tf.as_dtype(io_dtype)
-    found = mlir_quantize(flatbuffers.packed(model), input_data_type=dtype, output_data_type=dtype)
-    return last_product.in_floats(found) if io_dtype == "float32" else found
+    return mlir_quantize(flatbuffers.packed(model), input_data_type=dtype, output_data_type=dtype)
 
 
 def _measured(content, images):
