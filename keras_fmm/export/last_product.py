@@ -13,15 +13,17 @@ def in_floats(content):
     """Returns an int8 file with a last product that gives floats, and what follows too.
 
     Its weights stay int8. In eight bits the scores of a classifier are cut into steps of a
-    255th of their whole range: of a network whose scores spread widely, the first two are then the
-    same for one image in twenty, and the class that is named is chance. LiteRT has a kernel for
-    floats times int8 weights, as fast as that of integers alone.
+    255th of their whole range: where that is wide, the first two are often the same, and the class
+    that is named is chance. LiteRT has a kernel for floats times int8 weights.
 
-    Nothing is changed where the file does not end in a FULLY_CONNECTED operator that nothing else
-    looks at, perhaps followed by a softmax or sigmoid, and a DEQUANTIZE.
+    Nothing is changed where the file does not end in a FULLY_CONNECTED operator with constant
+    weights whose outputs nothing else looks at, perhaps a softmax or sigmoid, and a DEQUANTIZE.
 
     Args:
         content: bytes, the file.
+
+    Returns:
+        bytes.
     """
     model = flatbuffers.parsed(content)
     graph = model.subgraphs[0]
@@ -61,7 +63,8 @@ def _ending(graph, model):
     while found[0] is not None:
         name = flatbuffers.operator_name(found[0], model)
         if name == "FULLY_CONNECTED" and len(found) > 1:
-            return found
+            weights = graph.tensors[found[0].inputs[1]]
+            return found if model.buffers[weights.buffer].data is not None else None
         if name not in (_BETWEEN if len(found) > 1 else ("DEQUANTIZE",)):
             return None
         before = int(found[0].inputs[0])
