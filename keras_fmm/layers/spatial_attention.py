@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
-from keras_fmm.ops import channel_max_and_mean
+from keras_fmm.ops import channel_max_and_mean, one_filter_conv
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -116,20 +116,28 @@ class SpatialAttention(FeatureGate):
             self._is_for_integers = False
 
     def compute_attention_map(self, inputs, training=None):
-        if not self.use_max_pool:
-            gate = self.convolution(ops.mean(inputs, axis=-1, keepdims=True))
-        elif self._is_for_integers:
-            kernels = ops.split(self.convolution.kernel, 2, axis=2)
-            of_max, of_mean = (
-                ops.conv(x, ops.cast(kernel, x.dtype), padding="same", data_format="channels_last")
-                for x, kernel in zip(channel_max_and_mean(inputs), kernels, strict=True)
-            )
-            gate = of_max + of_mean
+        if self.use_batch_norm and training and self.batch_norm.trainable:
+            gate = self.batch_norm(self._convolve(inputs, self.convolution.kernel), training=True)
+        elif self.use_batch_norm:
+            # A factor and an offset: as part of the convolution they are no operators of their
+            # own, and not rounded where all is integers.
+            norm = self.batch_norm
+            factor = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
+            offset = norm.beta - norm.moving_mean * factor
+            gate = self._convolve(inputs, self.convolution.kernel * factor, offset)
         else:
-            gate = self.convolution(ops.concatenate(channel_max_and_mean(inputs), axis=-1))
-        if self.use_batch_norm:
-            gate = self.batch_norm(gate, training=training)
+            gate = self._convolve(inputs, self.convolution.kernel)
         return self.gate_activation(gate)
+
+    def _convolve(self, inputs, kernel, bias=None):
+        if not self.use_max_pool:
+            return one_filter_conv(ops.mean(inputs, axis=-1, keepdims=True), kernel, bias)
+        of_max, of_mean = channel_max_and_mean(inputs)
+        if self._is_for_integers:
+            return one_filter_conv(of_max, kernel[:, :, :1], bias) + one_filter_conv(
+                of_mean, kernel[:, :, 1:]
+            )
+        return one_filter_conv(ops.concatenate([of_max, of_mean], axis=-1), kernel, bias)
 
     def start_as_identity(self):
         self.gate_activation = self._identity_activation()

@@ -3,6 +3,7 @@
 from keras_fmm.ops.factored_conv import factored_conv
 from keras_fmm.ops.layout import from_channels_last, to_channels_last
 from keras_fmm.ops.loop_conv import loop_conv
+from keras_fmm.ops.one_filter_conv import one_filter_conv
 from keras_fmm.ops.per_sample_conv import IMPLEMENTATIONS, fastest, vectorized_map_conv
 from keras_fmm.ops.pooling import adaptive_average_pool
 from keras_fmm.ops.statistics import (
@@ -20,6 +21,7 @@ __all__ = [
     "fastest",
     "from_channels_last",
     "loop_conv",
+    "one_filter_conv",
     "scale_channels",
     "spatial_max",
     "spatial_mean",
