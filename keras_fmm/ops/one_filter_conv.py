@@ -11,7 +11,7 @@ def one_filter_conv(inputs, kernel, bias=None):
     filters over three such positions, each the same numbers one column further on. The result is
     the same; zeros are multiplied too, but there are `g` filters to fill the processor's vectors.
     `g` is from once to twice the filter's side, so that it divides the width, or else the width is
-    filled up with zeros.
+    filled up with zeros; a map narrower than the filter is one position.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
@@ -36,28 +36,29 @@ def one_filter_conv(inputs, kernel, bias=None):
     # An unknown size is None, or an expression where JAX traces one.
     if size == 1 or not (isinstance(height, int) and isinstance(width, int)):
         return ops.conv(inputs, kernel, padding="same", data_format="channels_last") + bias
-    group = next((g for g in range(size, 2 * size) if width % g == 0), size)
+    group = next((g for g in range(size, 2 * size) if width % g == 0), min(size, width))
     missing = -width % group
+    groups = (width + missing) // group
+    banded = _banded(kernel, group, positions=1 if groups == 1 else 3)
     if missing:
         inputs = ops.pad(inputs, ((0, 0), (0, 0), (0, missing), (0, 0)))
-    x = ops.reshape(inputs, (-1, height, (width + missing) // group, group * channels))
-    x = ops.conv(x, _banded(kernel, group), padding="same", data_format="channels_last")
+    x = ops.reshape(inputs, (-1, height, groups, group * channels))
+    x = ops.conv(x, banded, padding="same", data_format="channels_last")
     # One for each filter: a single number would be an operator of its own in TFLite.
     x = x + bias * ops.ones(group, x.dtype)
     x = ops.reshape(x, (-1, height, width + missing, 1))
     return x[:, :, :width] if missing else x
 
 
-def _banded(kernel, group):
-    """Returns the `group` filters over three positions, `(size, 3, group * channels, group)`."""
+def _banded(kernel, group, positions):
+    """Returns a filter for each column of a group, over an odd number of positions around it.
+
+    `(size, positions, group * channels, group)`
+    """
     size, _, channels, _ = kernel.shape
-    kernel = kernel[..., 0]
-    # Zeros before and after the filter of the first column among the columns of three groups.
-    before = group - (size - 1) // 2
-    after = 3 * group - size - before
-    filters = [
-        ops.pad(kernel, ((0, 0), (before + column, after - column), (0, 0)))
-        for column in range(group)
-    ]
-    x = ops.stack(filters, axis=-1)
-    return ops.reshape(x, (size, 3, group * channels, group))
+    columns = positions * group
+    wide = ops.pad(kernel[..., 0], ((0, 0), (2 * group, 2 * group), (0, 0)))
+    # Which tap of the group's first column is at the first of the columns; others see it later.
+    first = 2 * group + (size - 1) // 2 - positions // 2 * group
+    filters = [wide[:, first - column : first - column + columns] for column in range(group)]
+    return ops.reshape(ops.stack(filters, axis=-1), (size, positions, group * channels, group))

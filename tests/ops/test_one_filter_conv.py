@@ -15,7 +15,7 @@ class OneFilter(keras.layers.Layer):
 
 
 # Widths that a group of columns divides, that one does not, and that are smaller than the filter.
-@pytest.mark.parametrize("width", [1, 3, 10, 13, 14])
+@pytest.mark.parametrize("width", [1, 2, 3, 5, 10, 13, 14])
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 7])
 @pytest.mark.parametrize("channels", [1, 2])
 def test_equals_a_loop_over_taps(width, size, channels):
