@@ -40,7 +40,9 @@ def resolved(settings):
 
 
 def schedule(settings, **changes):
-    """Returns the `trials.Schedule` of these settings."""
+    """Returns the `trials.Schedule` of these settings; a smoke test's batches are small."""
+    if settings.smoke:
+        changes["batch_size"] = 32
     return trials.Schedule(
         settings.epochs, learning_rate=settings.learning_rate, smoke=settings.smoke, **changes
     )

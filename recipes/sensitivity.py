@@ -55,7 +55,7 @@ def main(settings):
 
     def measure(candidate, seed):
         model, found = trials.trained(candidate, builder(candidate), dataset, schedule, seed)
-        images = trials.examples(dataset, "test")[0]
+        images = trials.examples(dataset, "test")[0][: 50 if settings.smoke else None]
         return {**found, **sensitivities(model, images)}
 
     fixed = {**dataclasses.asdict(schedule), "noise": NOISE, "draws": DRAWS}

@@ -121,6 +121,9 @@ def trained(name, build, dataset, schedule, seed):
         ),
         "categorical_crossentropy",
         metrics=[keras.metrics.CategoricalAccuracy("accuracy")],
+        # Three steps are not worth a graph, that takes ten times as long to trace and compile; JAX
+        # would compile each operation by itself.
+        run_eagerly=schedule.smoke and keras.backend.backend() == "tensorflow",
     )
     # With all its variables made, the metric's too, a training step is traced once, not twice.
     model.optimizer.build(model.trainable_variables)
