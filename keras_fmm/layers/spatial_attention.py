@@ -8,6 +8,7 @@ from keras import ops
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.ops import channel_max_and_mean, one_filter_conv
+from keras_fmm.ops.sums import is_half
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -116,17 +117,18 @@ class SpatialAttention(FeatureGate):
             self._is_for_integers = False
 
     def compute_attention_map(self, inputs, training=None):
-        if self.use_batch_norm and training and self.batch_norm.trainable:
-            gate = self.batch_norm(self._convolve(inputs, self.convolution.kernel), training=True)
-        elif self.use_batch_norm:
+        kernel, norm = self.convolution.kernel, self.batch_norm
+        if norm is None:
+            gate = self._convolve(inputs, kernel)
+        elif (training and norm.trainable) or is_half(inputs):
+            # In half precision an offset of its own would be rounded, and shift the whole map.
+            gate = norm(self._convolve(inputs, kernel), training=training)
+        else:
             # A factor and an offset: as part of the convolution they are no operators of their
             # own, and not rounded where all is integers.
-            norm = self.batch_norm
             factor = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
             offset = norm.beta - norm.moving_mean * factor
-            gate = self._convolve(inputs, self.convolution.kernel * factor, offset)
-        else:
-            gate = self._convolve(inputs, self.convolution.kernel)
+            gate = self._convolve(inputs, kernel * factor, offset)
         return self.gate_activation(gate)
 
     def _convolve(self, inputs, kernel, bias=None):

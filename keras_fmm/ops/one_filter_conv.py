@@ -9,9 +9,9 @@ def one_filter_conv(inputs, kernel, bias=None):
     Where height and width are known, neighbouring columns are taken as channels: `g` positions of
     `c` channels are one of `g * c`, a reshape that moves nothing, and the filter becomes `g`
     filters over three such positions, each the same numbers one column further on. The result is
-    the same; zeros are multiplied too, but there are `g` filters to fill the processor's vectors.
-    `g` is from half to all of the filter's side, so that it divides the width, or else the width
-    is filled up with zeros; a map as wide as the filter or narrower is one position.
+    the same for finite inputs; zeros are multiplied too, but there are `g` filters to fill the
+    processor's vectors. `g` is half the filter's side, rounded up, to which the width is filled up
+    with zeros; a map as wide as the filter or narrower is one position.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
@@ -36,10 +36,9 @@ def one_filter_conv(inputs, kernel, bias=None):
     # An unknown size is None, or an expression where JAX traces one.
     if size == 1 or not (isinstance(height, int) and isinstance(width, int)):
         return ops.conv(inputs, kernel, padding="same", data_format="channels_last") + bias
-    # More would be no faster in float32, and in TFLite's "dynamic" files a kernel of more than 1024
-    # numbers is rounded to int8.
-    least = size // 2 + 1
-    group = next((g for g in range(least, size + 1) if width % g == 0), min(least, width))
+    # The fewest that reach no further than the next position. More would be no faster in float32,
+    # and TFLite's "dynamic" files round kernels of more than 1024 numbers, as from size 9 on.
+    group = width if width <= size else size // 2 + 1
     missing = -width % group
     groups = (width + missing) // group
     banded = _banded(kernel, group, positions=1 if groups == 1 else 3)

@@ -9,8 +9,12 @@ def at_least_float32(x):
 
     A sum over thousands of float16 entries loses digits and may overflow.
     """
-    is_half = keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
-    return ops.cast(x, "float32") if is_half else x
+    return ops.cast(x, "float32") if is_half(x) else x
+
+
+def is_half(x):
+    """Returns whether a tensor is of half precision."""
+    return keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16")
 
 
 def total(tensors):

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -38,6 +39,27 @@ def test_training_normalises_by_the_batch_and_moves_the_averages():
     np.testing.assert_allclose(
         layer.batch_norm.moving_mean, [0.01 * plain.mean()], rtol=1e-3, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("training", [False, True])
+def test_a_frozen_batch_norm_shifts_no_map(dtype, training):
+    x = np.random.default_rng(3).normal(size=(8, 20, 20, 3)).astype("float32")
+    layer = layers.SpatialAttention(3, gate_activation=None, dtype=dtype)
+    layer.build(x.shape)
+    gamma, beta, mean, variance = 0.875, 0.25, 34.0, 0.5
+    layer.set_weights(
+        [np.ones((3, 3, 2, 1)), *(np.array([each]) for each in (gamma, beta, mean, variance))]
+    )
+    layer.trainable = False
+    logits = layer.attention_map(x, training=training)
+    logits = keras.ops.convert_to_numpy(keras.ops.cast(logits, "float32"))
+    # A kernel of ones sums its window.
+    padded = np.pad(x.max(axis=3) + x.mean(axis=3), ((0, 0), (1, 1), (1, 1)))
+    sums = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2)).sum(axis=(3, 4))
+    expected = gamma * (sums - mean) / np.sqrt(variance + 1e-5) + beta
+    # The weights are exact in half precision; rounding moves positions, but not all together.
+    assert abs(np.mean(logits[..., 0] - expected)) < 0.01
 
 
 def test_looking_at_the_map_leaves_the_averages_alone():
