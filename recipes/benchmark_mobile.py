@@ -3,7 +3,8 @@
 Question: latency in LiteRT (one image, one and two threads), file size and peak memory of MobileNet
 with SE, AW and both, in each quantization, beside keras.applications' MobileNet and
 MobileNetV3Small exported in the same way. And of the small networks that recipes.quantization has
-trained: their accuracy against their latency.
+trained: their accuracy against their latency, where it trained one for several numbers of epochs,
+after the most.
 Data: random images of 224x224; untrained weights, but random offsets of the batch norms: an
 addition of zero would be left out of the file, and one of anything else costs what it costs in a
 trained network.
@@ -151,17 +152,21 @@ def memory(path):
 
 def trained(settings):
     """Returns latency and accuracy of each file of recipes.quantization that is at hand."""
-    paths, accuracies = {}, {}
-    for part in comparison.read(settings.trained).values():
+    paths, scores = {}, {}
+    parts = comparison.read(settings.trained).values()
+    for part in sorted(parts, key=lambda part: part["fixed"]["epochs"]):
         for name, seed, kind, file in quantization.rows(part):
             path = quantization.FOLDER / file["file"]
             if not path.is_file():
                 print(f"{path} is not here: remove its trial from {settings.trained} to remake it.")
             elif seed == "0":
                 paths[f"{name}, {kind}"] = path
-                accuracies[f"{name}, {kind}"] = file["accuracy"]
+                scores[f"{name}, {kind}"] = {
+                    "accuracy": file["accuracy"],
+                    "epochs": part["fixed"]["epochs"],
+                }
     found = measured(paths, settings)
-    return {name: {**row, "accuracy": accuracies[name]} for name, row in found.items()}
+    return {name: {**row, **scores[name]} for name, row in found.items()}
 
 
 def picture(found):
@@ -171,7 +176,8 @@ def picture(found):
         network, _, kind = name.rpartition(", ")
         backbone = next(each for each in quantization.BACKBONES if network.endswith(each))
         attention = network.removesuffix(backbone).strip("_") or "plain"
-        series = panels.setdefault(backbone, {}).setdefault(kind, {})
+        title = f"{backbone}, {row['epochs']} epochs"
+        series = panels.setdefault(title, {}).setdefault(kind, {})
         series[attention] = (row["milliseconds"]["1"], row["accuracy"])
     return plots.accuracy_by_latency(panels)
 

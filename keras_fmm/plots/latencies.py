@@ -45,7 +45,6 @@ def accuracy_by_latency(panels):
                     marker=markers[name],
                     alpha=0.8,
                 )
-        axes.set_xscale("log")
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("milliseconds an image")
         axes.grid(alpha=0.3, which="both")

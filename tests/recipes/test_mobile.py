@@ -87,14 +87,37 @@ def test_what_is_required_of_times_and_sizes(found, missed):
         assert number in text
 
 
+def test_of_several_numbers_of_epochs_the_most_is_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(quantization, "FOLDER", tmp_path)
+    monkeypatch.setattr(
+        benchmark_mobile, "measured", lambda paths, _: {key: {"path": paths[key]} for key in paths}
+    )
+
+    def part(epochs):
+        files = {"int8": {"file": f"{epochs}.tflite", "accuracy": epochs / 10}}
+        return {"fixed": {"epochs": epochs}, "trials": {"toy_cnn": {"0": {"files": files}}}}
+
+    trained = tmp_path / "quantization.json"
+    trained.write_text(json.dumps({"a": part(6), "b": part(3), "c": part(9)}))
+    # The file of nine epochs is not at hand.
+    for epochs in (3, 6):
+        (tmp_path / f"{epochs}.tflite").touch()
+    found = benchmark_mobile.trained(benchmark_mobile.Settings(trained=str(trained)))
+    row = {"path": tmp_path / "6.tflite", "accuracy": 0.6, "epochs": 6}
+    assert found == {"toy_cnn, int8": row}
+
+
 def test_the_picture_has_a_panel_a_backbone():
     found = {
-        f"{name}, {kind}": {"milliseconds": {"1": 1.0}, "accuracy": 0.9}
+        f"{name}, {kind}": {"milliseconds": {"1": 1.0}, "accuracy": 0.9, "epochs": 3}
         for name in ("toy_cnn", "aw_se_mobilenet")
         for kind in ("float32", "int8")
     }
     figure = benchmark_mobile.picture(found)
-    assert [axes.get_title() for axes in figure.axes] == ["toy_cnn", "mobilenet"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "toy_cnn, 3 epochs",
+        "mobilenet, 3 epochs",
+    ]
 
 
 ROOT = pathlib.Path(__file__).parents[2]
