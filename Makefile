@@ -8,12 +8,15 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: demo test test-jax bench report lint format clean
+.PHONY: demo test test-all test-jax bench report lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
 
 test: $(INSTALLED)
+	$(TEST) -m "not slow"
+
+test-all: $(INSTALLED)
 	$(TEST)
 
 test-jax: $(INSTALLED)

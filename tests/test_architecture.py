@@ -86,6 +86,7 @@ def test_no_drawer_for_everything():
         )
 
 
+@pytest.mark.slow
 def test_import_brings_in_no_extra():
     script = (
         "import sys, keras\n"

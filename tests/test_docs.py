@@ -29,6 +29,7 @@ def test_examples_of_docstrings(name):
     assert not failed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
 def test_readmes_examples(tmp_path, monkeypatch, capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

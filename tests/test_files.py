@@ -70,6 +70,7 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "score"
     path.write_text("old")

@@ -72,6 +72,8 @@ class SpatialAttention(FeatureGate):
         self._is_for_integers = False
 
     def build_attention(self, channels):
+        # These two hold the weights; `compute_attention_map` calls the batch norm in training and
+        # in half precision alone, and the convolution never.
         self.convolution = keras.layers.Conv2D(
             1,
             self.kernel_size,

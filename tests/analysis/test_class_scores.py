@@ -117,6 +117,7 @@ np.save(sys.argv[2], np.append(analysis.curve(model, IMAGES), found))
 """
 
 
+@pytest.mark.slow
 def test_on_jax_what_needs_no_gradient_works_and_the_rest_says_so(tmp_path):
     pytest.importorskip("jax")
     model = network()

@@ -127,6 +127,7 @@ def test_absent_packages_name_the_extra(monkeypatch):
         data.load("mnist")
 
 
+@pytest.mark.slow
 def test_another_process_without_tensorflow_gives_the_same():
     # A machine with only JAX: nothing here imports TensorFlow, and the splits are the same.
     code = (

@@ -1,12 +1,14 @@
 """A backbone with attention on a phone."""
 
 import numpy as np
+import pytest
 
 from keras_fmm import export
 from tests.models.families import small
 from tests.support.weights import randomise
 
 
+@pytest.mark.slow
 def test_aw_se_resnet_is_builtin_operators_and_says_what_keras_says(tmp_path):
     model = small("bottleneck_resnet", attention="squeeze_excite", convolution="aw")
     for number, layer in enumerate(model.layers):

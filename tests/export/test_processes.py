@@ -48,6 +48,7 @@ assert sorted(file.name for file in folder.iterdir()) == sorted(writers)
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_the_old_files_and_nothing_else(tmp_path):
     _python(FULL, tmp_path)
 
@@ -81,6 +82,7 @@ print(export.compare(model, toys.images(), tflite=sys.argv[2])["tflite"].max_dif
 """
 
 
+@pytest.mark.slow
 def test_jax_cannot_write_but_compares(tmp_path):
     pytest.importorskip("jax")
     model = toys.cnn()
@@ -104,6 +106,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_an_absent_extra_is_named_and_import_is_light(tmp_path):
     (tmp_path / "toy.tflite").write_bytes(b"")
     _python(ABSENT, tmp_path / "toy.tflite", KERAS_BACKEND="jax")

@@ -23,6 +23,7 @@ def test_any_batch_gives_the_numbers_of_keras(written, n):
     np.testing.assert_allclose(outputs, model(toys.images(n)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_serves_in_a_process_without_keras_and_this_package(written, tmp_path):
     model, path = written
     np.save(tmp_path / "images.npy", toys.images())
@@ -43,6 +44,7 @@ def test_it_serves_in_a_process_without_keras_and_this_package(written, tmp_path
 NAMES = ["cat", "dog", "horse", "zebra"]
 
 
+@pytest.mark.slow
 def test_images_and_class_names_are_served_without_keras_and_this_package(tmp_path):
     model = toys.cnn(activation="softmax")
     scaling = keras.layers.Rescaling(1 / 255)

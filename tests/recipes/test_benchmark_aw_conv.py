@@ -13,6 +13,7 @@ from keras_fmm import layers
 from recipes import benchmark_aw_conv as recipe
 
 
+@pytest.mark.slow
 def test_every_candidate_is_measured_in_every_mode_that_can_run_it(tmp_path, capsys):
     output = tmp_path / "results" / "benchmark.json"
     results = recipe.main(recipe.Settings(smoke=True, output=str(output)))

@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
 from recipes import benchmark_models as recipe
 
 
+@pytest.mark.slow
 def test_measures_every_model_in_every_mode(tmp_path, capsys):
     output = tmp_path / "results.json"
     settings = recipe.Settings(smoke=True, backbone="mobilenet", output=str(output))
@@ -25,6 +26,7 @@ def test_measures_every_model_in_every_mode(tmp_path, capsys):
     assert "| se_mobilenet | " in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_steps_alone():
     ours = np.ones(60_000_000)
     settings = recipe.Settings(backbone="mobilenet", batch_size=16, image_size=96)

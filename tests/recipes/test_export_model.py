@@ -35,6 +35,7 @@ def trained(tmp_path_factory):
     return checkpoint, path, found
 
 
+@pytest.mark.slow
 def test_the_file_is_measured(trained):
     checkpoint, path, found = trained
     assert path == checkpoint.with_name("best_int8.tflite")

@@ -36,6 +36,7 @@ def settings(source, workdir, **changes):
     return recipe.Settings(**{**base, **changes})
 
 
+@pytest.mark.slow
 def test_runs_end_to_end(source, tmp_path):
     chosen = settings(source, tmp_path, convolution="aw", attention="eca")
     record = recipe.main(chosen)
@@ -61,6 +62,7 @@ def test_runs_end_to_end(source, tmp_path):
             np.testing.assert_array_equal(weight, other)
 
 
+@pytest.mark.slow
 def test_goes_on_where_it_was(source, tmp_path, capsys):
     chosen = settings(source, tmp_path, new_epochs=0)
     recipe.main(chosen)

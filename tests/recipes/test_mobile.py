@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
 from recipes import benchmark_mobile, quantization
 
 
+@pytest.mark.slow
 def test_quantization_measures_every_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     part = quantization.main(quantization.Settings(smoke=True))
@@ -48,6 +49,7 @@ def test_what_is_required_of_a_file(kind, found, missed):
     assert len(quantization.misses(part)) == missed
 
 
+@pytest.mark.slow
 def test_mobile_measures_every_file(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     results = benchmark_mobile.main(benchmark_mobile.Settings(smoke=True))

@@ -18,6 +18,7 @@ def test_every_row_names_a_preset_or_says_why_not():
             assert row.preset in models.PRESETS or (row.preset is None and row.remark)
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_recipe_writes(tmp_path):
     # The MobileNets and the rows that are not here yet are built anew; the rest takes long.
     output = tmp_path / "docs" / "page.md"

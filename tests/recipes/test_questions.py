@@ -32,6 +32,7 @@ def trials_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("trials")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "flags"), CASES, ids=lambda case: str(case))
 def test_runs_end_to_end(tmp_path, monkeypatch, capsys, name, flags, trials_folder):
     monkeypatch.chdir(tmp_path)

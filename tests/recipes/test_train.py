@@ -71,6 +71,7 @@ def test_fewer_epochs_than_there_are_change_nothing(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     """The recipe hands the epoch to the data and to fit, and takes the score of the best epoch."""
     settings = dataclasses.replace(
@@ -101,6 +102,7 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     assert metrics["test_accuracy"] == pytest.approx(accuracy)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seed", "precision", "attention", "batch_size"])
 def test_what_a_run_is_made_of_may_not_change(name, finished):
     settings, _ = finished
@@ -115,6 +117,7 @@ def test_the_workdir_is_named_for_the_run_where_none_is_given():
     assert str(train.default_workdir(settings)) == "runs/toy_cnn_plain_imagenette_160px_v2"
 
 
+@pytest.mark.slow
 def test_two_replicas_and_half_precision(tmp_path):
     settings = dataclasses.replace(
         SMOKE,
@@ -147,6 +150,7 @@ def test_an_unknown_dataset_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
     settings, record = finished
     given = publish.Settings(settings.workdir, "toy", folder=str(tmp_path))
@@ -201,6 +205,7 @@ def test_publish_refuses_a_name_that_leads_elsewhere(finished, tmp_path):
         publish.main(publish.Settings(settings.workdir, "../toy", folder=str(tmp_path / "out")))
 
 
+@pytest.mark.slow
 def test_the_demo_exports_the_better_one_and_says_that_it_agrees(tmp_path, capsys):
     demo.main(demo.Settings(folder=str(tmp_path / "demo"), smoke=True))
     shown = capsys.readouterr().out

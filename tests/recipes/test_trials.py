@@ -33,6 +33,7 @@ def weights(model):
     return [np.asarray(weight) for weight in model.weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.4])
 def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
     dataset = data.load("digits")

@@ -5,6 +5,7 @@ import signal
 
 import keras
 import numpy as np
+import pytest
 
 from keras_fmm import training
 from tests.training import killed_run
@@ -27,6 +28,7 @@ def ends_with(process, code):
     assert process.exitcode == code
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     uninterrupted = start(whole, tmp_path / "whole.npz")

@@ -90,6 +90,7 @@ def test_braces_in_the_folder_are_literal(tmp_path):
     assert (tmp_path / "lr{0.1}{epoch}" / "best.keras").exists()
 
 
+@pytest.mark.slow
 def test_two_replicas_resume_to_the_same_bits(tmp_path):
     strategy = training.strategy("mirrored")
 

@@ -248,6 +248,7 @@ APPLICATIONS = {
 }
 
 
+@pytest.mark.slow
 @on_tensorflow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_keras_applications(name):
