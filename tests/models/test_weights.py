@@ -241,6 +241,7 @@ def test_keras_2_files(tmp_path):
         np.testing.assert_array_equal(value, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes long to build")
 def test_which_weights_of_imagenet_a_model_takes(monkeypatch):
     # Stands for the download alone.

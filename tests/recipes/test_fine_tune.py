@@ -88,6 +88,7 @@ def test_the_upgraded_classifier_says_at_first_what_the_plain_one_says(source, t
     assert aw.pointwise_conv1.kernel.trainable
 
 
+@pytest.mark.slow
 def test_models_of_keras_applications_get_their_own_preprocessing(tmp_path):
     digits = data.load("digits")
     chosen = settings("MobileNetV2", tmp_path, weights=None, image_size=32, preprocessing="own")
