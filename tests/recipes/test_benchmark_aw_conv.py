@@ -61,3 +61,13 @@ def test_what_is_outside_computes_the_same(name):
         value.assign(np.random.default_rng(1).uniform(0.5, 1, size=weight.shape))
         weight.assign(value)
     np.testing.assert_allclose(other(x), ours(x), rtol=1e-4, atol=1e-5)
+
+
+def test_readme_has_the_committed_results_of_narrow_layers():
+    root = pathlib.Path(__file__).parents[2]
+    path = root / "recipes/results/benchmark_aw_conv_narrow.json"
+    ratios = json.loads(path.read_text())["ratios"]
+    readme = (root / "README.md").read_text()
+    for stage in ratios["train"]["auto"]:
+        cells = [f"{ratios[mode]['auto'][stage]:.2f}" for mode in recipe.MODES]
+        assert f"| {stage} | {' | '.join(cells)} |" in readme
