@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
-TEST := $(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_FLAGS)
+TEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 .PHONY: demo test test-all test-jax bench report lint format clean
 
@@ -14,13 +14,13 @@ demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
 
 test: $(INSTALLED)
-	$(TEST) -m "not slow"
+	$(TEST) -m "not slow" $(PYTEST_FLAGS)
 
 test-all: $(INSTALLED)
-	$(TEST)
+	$(TEST) $(PYTEST_FLAGS)
 
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models tests/test_docs.py
+	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models tests/test_docs.py $(PYTEST_FLAGS)
 
 # Wants the machine to itself.
 bench: $(INSTALLED)

@@ -148,6 +148,9 @@ def step(path, threads):
     interpreters = checks.package("ai_edge_litert.interpreter", "Timing LiteRT", "mobile")
     interpreter = interpreters.Interpreter(str(path), num_threads=threads)
     interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]
+    values = np.random.default_rng(0).uniform(0, 1, image["shape"])
+    interpreter.set_tensor(image["index"], values.astype(image["dtype"]))
     return interpreter.invoke
 
 
@@ -158,20 +161,21 @@ def memory(path):
 
 
 def trained(settings):
-    """Returns latency and accuracy of each file of recipes.quantization that is at hand."""
-    paths, scores = {}, {}
+    """Returns latency and accuracy of recipes.quantization's networks whose files are at hand."""
+    paths, scores, absent = {}, {}, set()
     parts = comparison.read(settings.trained).values()
     for part in sorted(parts, key=lambda part: part["fixed"]["epochs"]):
-        for name, seed, kind, file in quantization.rows(part):
-            path = quantization.FOLDER / file["file"]
-            if not path.is_file():
-                print(f"{path} is not here: remove its trial from {settings.trained} to remake it.")
-            elif seed == "0":
-                paths[f"{name}, {kind}"] = path
-                scores[f"{name}, {kind}"] = {
-                    "accuracy": file["accuracy"],
-                    "epochs": part["fixed"]["epochs"],
-                }
+        for network, seeds in part["trials"].items():
+            files = seeds["0"]["files"]
+            if not all((quantization.FOLDER / file["file"]).is_file() for file in files.values()):
+                absent.add(network)
+                continue
+            for kind, file in files.items():
+                name = f"{network}, {kind}"
+                paths[name] = quantization.FOLDER / file["file"]
+                scores[name] = {"accuracy": file["accuracy"], "epochs": part["fixed"]["epochs"]}
+    for network in sorted(absent - {name.rpartition(", ")[0] for name in paths}):
+        print(f"{network} is left out, whose files are not in {quantization.FOLDER}.")
     found = measured(paths, settings)
     return {name: {**row, **scores[name]} for name, row in found.items()}
 

@@ -10,7 +10,7 @@ def accuracy_by_latency(panels):
 
     Args:
         panels: dict by title of dicts by series (such as a quantization) of dicts by name of
-            pairs: milliseconds, above 0, and accuracy, 0 to 1. A series has one colour, a name
+            pairs: milliseconds and accuracy, 0 to 1. A series has one colour, a name
             one marker, in all panels.
 
     Returns:
@@ -47,7 +47,7 @@ def accuracy_by_latency(panels):
                 )
         axes.set_title(title, fontsize="medium")
         axes.set_xlabel("milliseconds an image")
-        axes.grid(alpha=0.3, which="both")
+        axes.grid(alpha=0.3)
     axes_of[0].set_ylabel("accuracy on test, %")
     legend = [lines.Line2D([], [], color=c, linewidth=4, label=n) for n, c in colours.items()]
     legend += [

@@ -56,8 +56,10 @@ LAYERS = {
 # half a one each time; the other two round to 8 and 10 bits of the weights alone.
 BOUNDS = {"float16": 1e-3, "dynamic": 0.02, "int8": 0.04, "int16x8": 0.01}
 # Of a range that is 0 to 0, int8 files are such that LiteRT refuses them, unless it is mended.
+MANY_OPERATORS = "AWConv2D r_C1"
 CASES = [
-    *((name, "int8", dead) for name in LAYERS for dead in (False, True)),
+    *((name, "int8", dead) for name in LAYERS if name != MANY_OPERATORS for dead in (False, True)),
+    *(pytest.param(MANY_OPERATORS, "int8", dead, marks=pytest.mark.slow) for dead in (False, True)),
     *((name, other, False) for name in ("CBAM", "AWConv2D") for other in BOUNDS if other != "int8"),
 ]
 

@@ -33,7 +33,9 @@ APPLICATIONS = {
 
 
 # JAX compiles a ResNet-50 for a minute; the way of the weights is the same.
-ON_BACKEND = tuple(APPLICATIONS) if keras.backend.backend() == "tensorflow" else ("MobileNet",)
+ON_BACKEND = ["MobileNet"]
+if keras.backend.backend() == "tensorflow":
+    ON_BACKEND.append(pytest.param("ResNet50", marks=pytest.mark.slow))
 
 
 @pytest.fixture(scope="module", params=ON_BACKEND)
@@ -48,7 +50,6 @@ def application(request, tmp_path_factory):
     return model, folder, ours, {**SHAPE, **arguments}
 
 
-@pytest.mark.slow
 def test_predicts_what_keras_applications_predicts(application):
     theirs, folder, ours, arguments = application
     expected = np.asarray(theirs(IMAGES))
@@ -63,7 +64,6 @@ def test_predicts_what_keras_applications_predicts(application):
             np.testing.assert_array_equal(value, other)
 
 
-@pytest.mark.slow
 def test_new_attention_keeps_its_initial_weights(application):
     theirs, folder, ours, arguments = application
     model = ours(attention="squeeze_excite", convolution="aw", **arguments)
@@ -86,7 +86,6 @@ def place(path):
     return path.rpartition("/")[0]
 
 
-@pytest.mark.slow
 def test_a_model_without_top_takes_one_with_it_and_the_other_way(application):
     theirs, _, ours, arguments = application
     headless = ours(include_top=False, pooling="avg", weights=None, **arguments)

@@ -89,24 +89,33 @@ def test_what_is_required_of_times_and_sizes(found, missed):
         assert number in text
 
 
-def test_of_several_numbers_of_epochs_the_most_is_timed(tmp_path, monkeypatch):
+def test_of_several_numbers_of_epochs_the_most_is_timed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(quantization, "FOLDER", tmp_path)
     monkeypatch.setattr(
         benchmark_mobile, "measured", lambda paths, _: {key: {"path": paths[key]} for key in paths}
     )
 
     def part(epochs):
-        files = {"int8": {"file": f"{epochs}.tflite", "accuracy": epochs / 10}}
-        return {"fixed": {"epochs": epochs}, "trials": {"toy_cnn": {"0": {"files": files}}}}
+        kinds = ("float32", "int8")
+        files = {
+            kind: {"file": f"{epochs}_{kind}.tflite", "accuracy": epochs / 10} for kind in kinds
+        }
+        trials = {"toy_cnn": {"0": {"files": files}}, f"toy_of_{epochs}": {"0": {"files": files}}}
+        return {"fixed": {"epochs": epochs}, "trials": trials}
 
     trained = tmp_path / "quantization.json"
     trained.write_text(json.dumps({"a": part(6), "b": part(3), "c": part(9)}))
-    # The file of nine epochs is not at hand.
-    for epochs in (3, 6):
-        (tmp_path / f"{epochs}.tflite").touch()
+    # Of nine epochs one file is not at hand, so that the other is not taken either.
+    for name in ("3_float32", "3_int8", "6_float32", "6_int8", "9_int8"):
+        (tmp_path / f"{name}.tflite").touch()
     found = benchmark_mobile.trained(benchmark_mobile.Settings(trained=str(trained)))
-    row = {"path": tmp_path / "6.tflite", "accuracy": 0.6, "epochs": 6}
-    assert found == {"toy_cnn, int8": row}
+    for kind in ("float32", "int8"):
+        row = {"path": tmp_path / f"6_{kind}.tflite", "accuracy": 0.6, "epochs": 6}
+        assert found[f"toy_cnn, {kind}"] == row
+    assert {name.rpartition(", ")[0] for name in found} == {"toy_cnn", "toy_of_3", "toy_of_6"}
+    shown = capsys.readouterr().out
+    assert "toy_of_9 is left out" in shown
+    assert "toy_cnn" not in shown
 
 
 def test_the_picture_has_a_panel_a_backbone():

@@ -71,7 +71,6 @@ def test_fewer_epochs_than_there_are_change_nothing(tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     """The recipe hands the epoch to the data and to fit, and takes the score of the best epoch."""
     settings = dataclasses.replace(
@@ -102,7 +101,6 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     assert metrics["test_accuracy"] == pytest.approx(accuracy)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seed", "precision", "attention", "batch_size"])
 def test_what_a_run_is_made_of_may_not_change(name, finished):
     settings, _ = finished

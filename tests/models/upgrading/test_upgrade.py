@@ -248,9 +248,14 @@ APPLICATIONS = {
 }
 
 
-@pytest.mark.slow
 @on_tensorflow
-@pytest.mark.parametrize("name", APPLICATIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "MobileNetV2" else pytest.param(name, marks=pytest.mark.slow)
+        for name in APPLICATIONS
+    ],
+)
 def test_keras_applications(name):
     gate, convolution, count = APPLICATIONS[name]
     model = getattr(keras.applications, name)(
