@@ -13,9 +13,10 @@ Command (with the machine to itself):
     python -m recipes.benchmark_mobile
 
 Each round runs every file once, in random order in the same process; ratios are those of the
-shortest times, since what else a shared machine does can only add to a time. The picture has the
-medians: a tenth of a millisecond is short enough for a core to be faster once, for a moment. Memory
-is what a fresh process needs more at its peak for loading a file and running it once.
+shortest times on one thread, since what else a shared machine does can only add to a time. The
+picture has the medians: a small network that happens to follow itself, last in one round and first
+in the next, finds its weights in the cache, and takes half as long. Memory is what a fresh process
+needs more at its peak for loading a file and running it once.
 Fixed before the first run: AW-SE-MobileNet takes at most 1.15 of SE-MobileNet's time, which takes
 at most 1.15 of MobileNet's; int8 takes at most 0.5 of float32's time, and 0.30 of its size where
 float32 has more than 4 MB.
