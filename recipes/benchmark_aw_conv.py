@@ -15,7 +15,8 @@ every weight, and the moving statistics.
 The ways outside the package are measured in rounds of their own, fewer, since they are slow.
 `KERAS_BACKEND=jax` measures what XLA compiles there.
 Cost: ten minutes on 2 cores.
-Measured: recipes/results/benchmark_aw_conv.json and .png; nothing was measured on a GPU yet.
+Measured: recipes/results/benchmark_aw_conv.json and .png, and benchmark_aw_conv_narrow.json and
+.png, whose flags README has; nothing was measured on a GPU yet.
 """
 
 import dataclasses

@@ -11,11 +11,7 @@ from tests.support import gradients, references, strategies, weights
 
 IMPLEMENTATIONS = ["vectorized_map", "factored", "loop"]
 # The formula as it stands, traced anew for each example.
-ITS_GRADIENT_IS_SLOW = [
-    pytest.param("vectorized_map", marks=pytest.mark.slow),
-    "factored",
-    "loop",
-]
+ITS_GRADIENT_IS_SLOW = [pytest.param("vectorized_map", marks=pytest.mark.slow), "factored", "loop"]
 
 
 def make(case, **arguments):
