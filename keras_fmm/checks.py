@@ -88,7 +88,7 @@ def divides(name, value, size, of):
     return value
 
 
-def feature_map_shape(layer, shape, data_format):
+def channels_of(layer, shape, data_format):
     """Returns the number of channels of a batch of feature maps.
 
     Args:
@@ -118,15 +118,15 @@ def feature_map_shape(layer, shape, data_format):
     return channels
 
 
-def known_feature_map(layer, shape, data_format):
+def sizes_of(layer, shape, data_format):
     """Returns `(height, width, channels)` of a batch of feature maps, all of them known.
 
-    Args and raises: as `feature_map_shape`, and
+    Args and raises: as `channels_of`, and
 
     Raises:
         ValueError: the height or width is not known.
     """
-    channels = feature_map_shape(layer, shape, data_format)
+    channels = channels_of(layer, shape, data_format)
     height, width = shape[1:3] if data_format == "channels_last" else shape[2:4]
     if height is None or width is None:
         raise ValueError(

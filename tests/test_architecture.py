@@ -14,8 +14,8 @@ PACKAGE = ROOT / "keras_fmm"
 ALLOWED = {
     "checks": set(),
     "files": set(),
-    "float32": set(),
-    "scaling": set(),
+    "half_precision": set(),
+    "input_range": set(),
     "version": set(),
     "ops": set(),
     "layers": {"ops"},
@@ -26,10 +26,10 @@ ALLOWED = {
     "analysis": set(),
     "plots": {"analysis", "training", "data", "export"},
 }
-GROUND = {"checks", "files", "float32", "scaling", "version"}
-WITHOUT_TENSORFLOW = ("checks", "files", "float32", "scaling", "ops", "layers", "models")
+GROUND = {"checks", "files", "half_precision", "input_range", "version"}
+WITHOUT_TENSORFLOW = ("checks", "files", "half_precision", "input_range", "ops", "layers", "models")
 # The one file of the mathematics that is written for one backend.
-KERNELS = PACKAGE / "ops" / "kernels.py"
+KERNELS = PACKAGE / "ops" / "tensorflow_gradients.py"
 
 
 def part_of(path):
@@ -49,7 +49,7 @@ def imports(path):
 
 
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE]
-SOURCES += [PACKAGE / f"{name}.py" for name in ("checks", "files", "float32", "scaling")]
+SOURCES += [PACKAGE / f"{name}.py" for name in ("checks", "files", "half_precision", "input_range")]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

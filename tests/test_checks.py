@@ -24,10 +24,10 @@ def test_divides_lists_the_divisors():
 
 
 def test_channels_first_shapes_are_read_and_named_so():
-    assert checks.feature_map_shape("X", (None, 3, 4, 5), "channels_first") == 3
-    assert checks.known_feature_map("X", (None, 3, 4, 5), "channels_first") == (4, 5, 3)
+    assert checks.channels_of("X", (None, 3, 4, 5), "channels_first") == 3
+    assert checks.sizes_of("X", (None, 3, 4, 5), "channels_first") == (4, 5, 3)
     with pytest.raises(ValueError, match=r"\(batch, channels, height, width\)"):
-        checks.feature_map_shape("X", (3, 4, 5), "channels_first")
+        checks.channels_of("X", (3, 4, 5), "channels_first")
 
 
 def test_an_absent_package_names_the_extra():

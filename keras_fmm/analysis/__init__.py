@@ -1,22 +1,25 @@
 """Measurements: models and arrays in, numbers and arrays out."""
 
 from keras_fmm.analysis.attention_maps import attention_maps
-from keras_fmm.analysis.channel_importance import ChannelImportance, channel_importance
-from keras_fmm.analysis.curve import curve
-from keras_fmm.analysis.ellipse import ellipse
 from keras_fmm.analysis.estimate import Estimate
 from keras_fmm.analysis.flops import flops
-from keras_fmm.analysis.full_grad import FullGradient, full_grad
-from keras_fmm.analysis.grad_cam import grad_cam
-from keras_fmm.analysis.integrated_gradients import integrated_gradients
-from keras_fmm.analysis.jacobian import jacobian_norms, jacobian_sensitivity
+from keras_fmm.analysis.full_gradients.channel_importance import (
+    ChannelImportance,
+    channel_importance,
+)
+from keras_fmm.analysis.full_gradients.full_grad import FullGradient, full_grad
+from keras_fmm.analysis.full_gradients.smooth_full_grad import smooth_full_grad
 from keras_fmm.analysis.logits import logits_model
-from keras_fmm.analysis.occlusion_sensitivity import occlusion_sensitivity
-from keras_fmm.analysis.output_sensitivity import output_sensitivity
 from keras_fmm.analysis.rank_agreement import RankAgreement, rank_agreement
-from keras_fmm.analysis.smooth_full_grad import smooth_full_grad
-from keras_fmm.analysis.smooth_grad import smooth_grad
-from keras_fmm.analysis.smoothness import Smoothness, smoothness
+from keras_fmm.analysis.saliency.grad_cam import grad_cam
+from keras_fmm.analysis.saliency.integrated_gradients import integrated_gradients
+from keras_fmm.analysis.saliency.occlusion_sensitivity import occlusion_sensitivity
+from keras_fmm.analysis.saliency.smooth_grad import smooth_grad
+from keras_fmm.analysis.smoothness.curve import curve
+from keras_fmm.analysis.smoothness.ellipse import ellipse
+from keras_fmm.analysis.smoothness.jacobian import jacobian_norms, jacobian_sensitivity
+from keras_fmm.analysis.smoothness.output_sensitivity import output_sensitivity
+from keras_fmm.analysis.smoothness.roughness import Smoothness, smoothness
 
 __all__ = [
     "ChannelImportance",

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from keras_fmm.analysis.logits import check_model
-from keras_fmm.float32 import as_float32
-from keras_fmm.scaling import scaling_problem
+from keras_fmm.half_precision import as_float32
+from keras_fmm.input_range import scaling_problem
 
 
 def prepared(model, images, name="images"):

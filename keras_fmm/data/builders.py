@@ -9,7 +9,7 @@ import urllib.parse
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.data.records import RecordSource, damaged
+from keras_fmm.data.tfrecords import RecordSource, damaged
 
 
 def open_dataset(name, data_dir):

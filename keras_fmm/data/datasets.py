@@ -2,7 +2,7 @@
 
 from keras_fmm import checks
 from keras_fmm.data import arguments, splits
-from keras_fmm.data.records import collect
+from keras_fmm.data.tfrecords import collect
 
 
 class ImageDataset:

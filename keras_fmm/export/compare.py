@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.export import requirements
+from keras_fmm.export import arguments
 from keras_fmm.export.saved_model import run_saved_model
 from keras_fmm.export.tflite import run_tflite
 
@@ -118,11 +118,11 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
 
 
 def _run_keras(model, images, batch_size):
-    requirements.built_model(model)
-    specs = keras.tree.flatten(requirements.input_specs(model))
+    arguments.built_model(model)
+    specs = keras.tree.flatten(arguments.input_specs(model))
     if len(specs) != 1:
         raise ValueError(f"`model` must have one input. Received: model={model!r} with {specs}")
-    images = requirements.fitting_images(
+    images = arguments.fitting_images(
         images, specs[0].shape, keras.backend.standardize_dtype(specs[0].dtype), repr(model)
     )
     outputs = []

@@ -1,7 +1,7 @@
 """Saving a model as a .keras file."""
 
 from keras_fmm import files
-from keras_fmm.export import requirements
+from keras_fmm.export import arguments
 
 
 def save_model(model, path):
@@ -30,8 +30,8 @@ def save_model(model, path):
     >>> keras.models.load_model(path).output_shape
     (None, 192)
     """
-    requirements.built_model(model)
-    path = requirements.file_path(path, ".keras")
+    arguments.built_model(model)
+    path = arguments.file_path(path, ".keras")
     with files.replacing(path) as temporary:
         model.save(temporary)
     return path

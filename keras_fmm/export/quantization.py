@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.scaling import scaling_layer, scaling_problem
+from keras_fmm.input_range import scaling_layer, scaling_problem
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 # These need the range of every value in between, which is measured on images.

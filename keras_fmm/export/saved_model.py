@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks, files
-from keras_fmm.export import metadata, requirements
+from keras_fmm.export import arguments, metadata
 
 
 def to_saved_model(model, path, class_names=None, preprocessing=None):
@@ -49,8 +49,8 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
     >>> export.run_saved_model(path, np.zeros((5, 8, 8, 3))).shape
     (5, 192)
     """
-    requirements.tensorflow_backend()
-    requirements.built_model(model)
+    arguments.tensorflow_backend()
+    arguments.built_model(model)
     path = pathlib.Path(path)
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
         raise ValueError(
@@ -75,7 +75,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             "`preprocessing` must be a keras.layers.Layer. "
             f"Received: preprocessing={preprocessing!r}"
         )
-    with files.replacing(path) as temporary, requirements.tensorflow_files():
+    with files.replacing(path) as temporary, arguments.tensorflow_files():
         if class_names is None:
             model.export(temporary, format="tf_saved_model", verbose=False)
         else:
@@ -86,7 +86,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
 def _write_classifier(model, path, class_names, preprocessing):
     import tensorflow as tf
 
-    specs = requirements.input_specs(model)
+    specs = arguments.input_specs(model)
     (inputs,) = keras.tree.flatten(specs)
     shape = inputs.shape
     if getattr(preprocessing, "inputs", None):
@@ -168,7 +168,7 @@ def run_saved_model(path, images, batch_size=32):
             f" with inputs {sorted(inputs)} and outputs {sorted(serve.structured_outputs)}"
         )
     ((name, spec),) = inputs.items()
-    images = requirements.fitting_images(
+    images = arguments.fitting_images(
         images, tuple(spec.shape), spec.dtype.as_numpy_dtype, f"the SavedModel {path}"
     )
     outputs = []

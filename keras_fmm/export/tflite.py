@@ -7,8 +7,8 @@ import re
 import keras
 import numpy as np
 
-from keras_fmm import checks, files, float32
-from keras_fmm.export import flatbuffers, metadata, ranges, requirements
+from keras_fmm import checks, files, half_precision
+from keras_fmm.export import arguments, flatbuffers, metadata, ranges
 from keras_fmm.export import quantization as quantizing
 
 # What the trial run puts where the file leaves a size open: networks for ImageNet accept 96.
@@ -92,22 +92,22 @@ def to_tflite(
     >>> export.run_tflite(path, np.zeros((5, 8, 8, 3))).shape
     (5, 192)
     """
-    requirements.tensorflow_backend()
-    requirements.built_model(model)
-    path = requirements.file_path(path, ".tflite")
+    arguments.tensorflow_backend()
+    arguments.built_model(model)
+    path = arguments.file_path(path, ".tflite")
     if batch_size is not None:
         batch_size = checks.positive_integer("batch_size", batch_size)
     quantization, io_dtype = quantizing.checked(quantization, io_dtype)
     class_names = metadata.checked_class_names(class_names, model)
     input_range = metadata.checked_input_range(input_range)
     _interpreter_class()
-    model = float32.as_float32(model)
+    model = half_precision.as_float32(model)
     images = quantizing.calibration_images(model, quantization, representative_data)
-    arguments = quantizing.converter_arguments(quantization, io_dtype, images, batch_size)
+    converting = quantizing.converter_arguments(quantization, io_dtype, images, batch_size)
     expected = _first_outputs(model, images)
-    with files.replacing(path) as temporary, requirements.tensorflow_files():
+    with files.replacing(path) as temporary, arguments.tensorflow_files():
         with quantizing.integer_forms(model, quantization):
-            _convert(model, temporary, batch_size, arguments)
+            _convert(model, temporary, batch_size, converting)
         if quantization == "int8":
             temporary.write_bytes(ranges.quantized(temporary.read_bytes(), images, io_dtype))
         _trial_run(temporary, model)
@@ -153,7 +153,7 @@ def run_tflite(path, images, num_threads=1):
     taken, given = details
     shape = taken["shape_signature"]
     dtype = "float32" if quantizing.is_quantized(taken) else taken["dtype"]
-    images = requirements.fitting_images(images, shape, dtype, f"the file {path}")
+    images = arguments.fitting_images(images, shape, dtype, f"the file {path}")
     if quantizing.is_quantized(taken):
         images = quantizing.quantize(images, taken)
     batch = _DYNAMIC_BATCH if shape[0] == -1 else int(shape[0])
@@ -168,14 +168,14 @@ def run_tflite(path, images, num_threads=1):
     return quantizing.dequantize(outputs, given) if quantizing.is_quantized(given) else outputs
 
 
-def _convert(model, path, batch_size, arguments):
+def _convert(model, path, batch_size, converting):
     try:
         model.export(
             path,
             format="litert",
-            input_signature=[requirements.input_specs(model, batch_size)],
+            input_signature=[arguments.input_specs(model, batch_size)],
             verbose=False,
-            **arguments,
+            **converting,
         )
     except Exception as error:
         # The converter's error class is not public; its text names operators and their places.

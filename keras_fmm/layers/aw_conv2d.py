@@ -170,7 +170,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         self._is_for_integers = False
 
     def build(self, input_shape):
-        channels = checks.feature_map_shape("AWConv2D", input_shape, self.data_format)
+        channels = checks.channels_of("AWConv2D", input_shape, self.data_format)
         self._groups = self._attention_groups(channels)
         hidden = max(1, channels // self.reduction)
         entries = self._groups * self.filters // self.output_reduction
@@ -344,7 +344,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         Raises:
             ValueError: height, width or channels are not known.
         """
-        _, _, channels = checks.known_feature_map("AWConv2D", input_shape, self.data_format)
+        _, _, channels = checks.sizes_of("AWConv2D", input_shape, self.data_format)
         output_shape = self.compute_output_shape(input_shape)
         outputs = math.prod(output_shape[1:])
         kernel_entries = math.prod(self.kernel_size) * channels * self.filters

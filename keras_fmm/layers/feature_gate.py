@@ -55,7 +55,7 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         self.data_format = checks.data_format(data_format)
 
     def build(self, input_shape):
-        channels = checks.feature_map_shape(type(self).__name__, input_shape, self.data_format)
+        channels = checks.channels_of(type(self).__name__, input_shape, self.data_format)
         axis = -1 if self.data_format == "channels_last" else 1
         self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
         self.build_attention(channels)
@@ -165,7 +165,7 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         Raises:
             ValueError: height, width or channels are not known.
         """
-        height, width, channels = checks.known_feature_map(
+        height, width, channels = checks.sizes_of(
             type(self).__name__, input_shape, self.data_format
         )
         products = height * width * channels if self.merge == "multiply" else 0

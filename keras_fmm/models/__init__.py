@@ -1,8 +1,8 @@
 """Backbones, functions that return a plain functional `keras.Model`; weights; upgrades."""
 
-from keras_fmm.models.features import feature_model
 from keras_fmm.models.mobilenet import MobileNet
 from keras_fmm.models.presets import PRESETS, from_preset
+from keras_fmm.models.pyramid import feature_model
 from keras_fmm.models.resnet import ResNet, ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from keras_fmm.models.toy_cnn import ToyCNN
 from keras_fmm.models.upgrading import upgrade

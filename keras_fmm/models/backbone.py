@@ -42,7 +42,7 @@ def images(model, input_tensor, input_shape, minimum):
             "Give e.g. `input_shape=(32, 32, 3)`."
         )
     x = keras.Input(tuple(input_shape)) if input_tensor is None else input_tensor
-    checks.feature_map_shape(model, x.shape, keras.config.image_data_format())
+    checks.channels_of(model, x.shape, keras.config.image_data_format())
     check_sides(model, x, minimum)
     return x
 

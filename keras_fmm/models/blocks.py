@@ -13,7 +13,7 @@ RESIDUALS = ("add", "multiply")
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
+class Parts:
     """What a user chooses of a backbone, and what its family fixes.
 
     Args:
@@ -73,25 +73,25 @@ def convolution(x, filters, kernel_size, name, strides=1, padding="same"):
     return layer(x)
 
 
-def bottleneck_block(x, filters, strides, name, choices):
+def bottleneck_block(x, filters, strides, name, parts):
     """ResNet's block of 1x1, 3x3 and 1x1 convolutions, version 1: the stride is in the first."""
     shortcut = _subsampled(x, strides, name)
     y = convolution(shortcut, filters, 1, f"{name}_conv1")
-    y = choices.activation(name=f"{name}_relu1")(choices.batch_norm(y, f"{name}_bn1"))
-    y = choices.chosen_convolution(y, filters, 3, f"{name}_conv2")
-    y = choices.activation(name=f"{name}_relu2")(choices.batch_norm(y, f"{name}_bn2"))
+    y = parts.activation(name=f"{name}_relu1")(parts.batch_norm(y, f"{name}_bn1"))
+    y = parts.chosen_convolution(y, filters, 3, f"{name}_conv2")
+    y = parts.activation(name=f"{name}_relu2")(parts.batch_norm(y, f"{name}_bn2"))
     y = convolution(y, 4 * filters, 1, f"{name}_conv3")
-    y = choices.batch_norm(y, f"{name}_bn3")
-    return _end_of_block(y, shortcut, name, choices)
+    y = parts.batch_norm(y, f"{name}_bn3")
+    return _end_of_block(y, shortcut, name, parts)
 
 
-def basic_block(x, filters, strides, name, choices):
+def basic_block(x, filters, strides, name, parts):
     """ResNet's block of two 3x3 convolutions; the stride is in the first."""
-    y = choices.chosen_convolution(x, filters, 3, f"{name}_conv1", strides)
-    y = choices.activation(name=f"{name}_relu1")(choices.batch_norm(y, f"{name}_bn1"))
-    y = choices.chosen_convolution(y, filters, 3, f"{name}_conv2")
-    y = choices.batch_norm(y, f"{name}_bn2")
-    return _end_of_block(y, _subsampled(x, strides, name), name, choices)
+    y = parts.chosen_convolution(x, filters, 3, f"{name}_conv1", strides)
+    y = parts.activation(name=f"{name}_relu1")(parts.batch_norm(y, f"{name}_bn1"))
+    y = parts.chosen_convolution(y, filters, 3, f"{name}_conv2")
+    y = parts.batch_norm(y, f"{name}_bn2")
+    return _end_of_block(y, _subsampled(x, strides, name), name, parts)
 
 
 def _subsampled(x, strides, name):
@@ -104,33 +104,33 @@ def _subsampled(x, strides, name):
     return keras.layers.MaxPooling2D(1, strides, name=f"{name}_subsample")(x)
 
 
-def _end_of_block(y, shortcut, name, choices):
-    y = choices.gate(y, f"{name}_attention")
+def _end_of_block(y, shortcut, name, parts):
+    y = parts.gate(y, f"{name}_attention")
     if shortcut.shape[channel_axis()] != y.shape[channel_axis()]:
         shortcut = convolution(shortcut, y.shape[channel_axis()], 1, f"{name}_shortcut_conv")
-        shortcut = choices.batch_norm(shortcut, f"{name}_shortcut_bn")
-    y = choices.merge(y, shortcut, name)
-    return choices.activation(name=f"{name}_relu")(y)
+        shortcut = parts.batch_norm(shortcut, f"{name}_shortcut_bn")
+    y = parts.merge(y, shortcut, name)
+    return parts.activation(name=f"{name}_relu")(y)
 
 
-def preactivation_block(x, filters, strides, name, choices):
+def preactivation_block(x, filters, strides, name, parts):
     """Wide ResNet's block: batch norm, ReLU and 3x3 convolution, twice; the stride in the first.
 
     A shortcut of another size is a 1x1 convolution of what the first ReLU gives.
     """
-    y = choices.activation(name=f"{name}_relu1")(choices.batch_norm(x, f"{name}_bn1"))
+    y = parts.activation(name=f"{name}_relu1")(parts.batch_norm(x, f"{name}_bn1"))
     shortcut = x
     if strides != 1 or x.shape[channel_axis()] != filters:
         shortcut = _subsampled(y, strides, name)
         shortcut = convolution(shortcut, filters, 1, f"{name}_shortcut_conv")
-    y = choices.chosen_convolution(y, filters, 3, f"{name}_conv1", strides)
-    y = choices.activation(name=f"{name}_relu2")(choices.batch_norm(y, f"{name}_bn2"))
-    y = choices.chosen_convolution(y, filters, 3, f"{name}_conv2")
-    y = choices.gate(y, f"{name}_attention")
-    return choices.merge(y, shortcut, name)
+    y = parts.chosen_convolution(y, filters, 3, f"{name}_conv1", strides)
+    y = parts.activation(name=f"{name}_relu2")(parts.batch_norm(y, f"{name}_bn2"))
+    y = parts.chosen_convolution(y, filters, 3, f"{name}_conv2")
+    y = parts.gate(y, f"{name}_attention")
+    return parts.merge(y, shortcut, name)
 
 
-def separable_block(x, filters, strides, name, choices, depth_multiplier=1, choose=True):
+def separable_block(x, filters, strides, name, parts, depth_multiplier=1, choose=True):
     """MobileNet's block: a 3x3 depthwise and a pointwise convolution, a gate after each.
 
     `choose` says whether the pointwise convolution is the one that the user chose.
@@ -148,14 +148,14 @@ def separable_block(x, filters, strides, name, choices, depth_multiplier=1, choo
         use_bias=False,
         name=f"{name}_depthwise_conv",
     )
-    x = _end_of_half(depthwise(x), f"{name}_depthwise", choices)
+    x = _end_of_half(depthwise(x), f"{name}_depthwise", parts)
     if choose:
-        x = choices.chosen_convolution(x, filters, 1, f"{name}_pointwise_conv")
+        x = parts.chosen_convolution(x, filters, 1, f"{name}_pointwise_conv")
     else:
         x = convolution(x, filters, 1, f"{name}_pointwise_conv")
-    return _end_of_half(x, f"{name}_pointwise", choices)
+    return _end_of_half(x, f"{name}_pointwise", parts)
 
 
-def _end_of_half(x, name, choices):
-    x = choices.activation(name=f"{name}_relu")(choices.batch_norm(x, f"{name}_bn"))
-    return choices.gate(x, f"{name}_attention")
+def _end_of_half(x, name, parts):
+    x = parts.activation(name=f"{name}_relu")(parts.batch_norm(x, f"{name}_bn"))
+    return parts.gate(x, f"{name}_attention")

@@ -79,7 +79,7 @@ def MobileNet(
     if not 0 <= checks.number("dropout", dropout) < 1:
         raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}")
     classes = backbone.check_head(pooling, classes)
-    choices = blocks.Choices(
+    parts = blocks.Parts(
         attention,
         convolution,
         epsilon=1e-3,
@@ -89,7 +89,7 @@ def MobileNet(
         input_shape = backbone.default_shape(include_top)
     start = backbone.images(name, input_tensor, input_shape, minimum=32)
     x = blocks.convolution(start, _width(32, alpha), 3, "stem_conv", strides=2)
-    x = choices.activation(name="stem_relu")(choices.batch_norm(x, "stem_bn"))
+    x = parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
     number = 0
     for stage, (filters, count) in enumerate(_STAGES, start=1):
         for index in range(1, count + 1):
@@ -99,7 +99,7 @@ def MobileNet(
                 _width(filters, alpha),
                 2 if stage > 1 and index == 1 else 1,
                 f"stage{stage}_block{index}",
-                choices,
+                parts,
                 depth_multiplier,
                 choose=number % 2 == 0,
             )

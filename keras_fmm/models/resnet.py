@@ -94,7 +94,7 @@ def ResNet(
             "ResNet ends in a ReLU, whose zeros a product never leaves: after ten blocks nothing "
             "is left. Use `WideResNet`, whose blocks end in the product."
         )
-    choices = blocks.Choices(attention, convolution, residual, epsilon=1.001e-5)
+    parts = blocks.Parts(attention, convolution, residual, epsilon=1.001e-5)
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top)
     x = start = backbone.images(name, input_tensor, input_shape, min(_SMALLEST_IMAGE.values()))
@@ -103,13 +103,13 @@ def ResNet(
         small = known and max(backbone.sides(x)) <= _LARGEST_SMALL_IMAGE
         stem = "small" if small else "imagenet"
     backbone.check_sides(name, x, _SMALLEST_IMAGE[stem])
-    x = _stem(x, stem, filters, choices)
+    x = _stem(x, stem, filters, parts)
     block = blocks.bottleneck_block if bottleneck else blocks.basic_block
     for stage, count in enumerate(blocks_per_stage, start=1):
         for index in range(1, count + 1):
             strides = 2 if stage > 1 and index == 1 else 1
             width = filters * 2 ** (stage - 1)
-            x = block(x, width, strides, f"stage{stage}_block{index}", choices)
+            x = block(x, width, strides, f"stage{stage}_block{index}", parts)
 
     if include_top:
         x = backbone.classified(x, classes, classifier_activation)
@@ -128,13 +128,13 @@ def _checked_blocks(blocks_per_stage):
     return tuple(checks.positive_integer("blocks_per_stage", count) for count in counts)
 
 
-def _stem(x, stem, filters, choices):
+def _stem(x, stem, filters, parts):
     if stem == "small":
         x = blocks.convolution(x, filters, 3, "stem_conv")
-        return choices.activation(name="stem_relu")(choices.batch_norm(x, "stem_bn"))
+        return parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
     x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
     x = blocks.convolution(x, filters, 7, "stem_conv", strides=2, padding="valid")
-    x = choices.activation(name="stem_relu")(choices.batch_norm(x, "stem_bn"))
+    x = parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
     # Zeros beside what a ReLU gives never win the maximum.
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)

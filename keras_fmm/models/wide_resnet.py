@@ -74,7 +74,7 @@ def WideResNet(
         )
     width = checks.positive_integer("width", width)
     classes = backbone.check_head(pooling, classes)
-    choices = blocks.Choices(attention, convolution, residual)
+    parts = blocks.Parts(attention, convolution, residual)
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top=True, side=32)
     start = backbone.images(name, input_tensor, input_shape, minimum=4)
@@ -83,8 +83,8 @@ def WideResNet(
         for index in range(1, (depth - 4) // 6 + 1):
             strides = 2 if stage > 1 and index == 1 else 1
             place = f"stage{stage}_block{index}"
-            x = blocks.preactivation_block(x, filters, strides, place, choices)
-    x = choices.activation(name="head_relu")(choices.batch_norm(x, "head_bn"))
+            x = blocks.preactivation_block(x, filters, strides, place, parts)
+    x = parts.activation(name="head_relu")(parts.batch_norm(x, "head_bn"))
     if include_top:
         x = backbone.classified(x, classes, classifier_activation)
     else:

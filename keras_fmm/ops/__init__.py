@@ -1,10 +1,11 @@
 """Functions of tensors, without weights: the algorithms that the layers are made of."""
 
-from keras_fmm.ops.factored_conv import factored_conv
 from keras_fmm.ops.layout import from_channels_last, to_channels_last
-from keras_fmm.ops.loop_conv import loop_conv
 from keras_fmm.ops.one_filter_conv import one_filter_conv
-from keras_fmm.ops.per_sample_conv import IMPLEMENTATIONS, fastest, vectorized_map_conv
+from keras_fmm.ops.per_sample_conv.choice import IMPLEMENTATIONS, fastest
+from keras_fmm.ops.per_sample_conv.factored import factored_conv
+from keras_fmm.ops.per_sample_conv.loop import loop_conv
+from keras_fmm.ops.per_sample_conv.reference import vectorized_map_conv
 from keras_fmm.ops.pooling import adaptive_average_pool
 from keras_fmm.ops.statistics import (
     channel_max_and_mean,

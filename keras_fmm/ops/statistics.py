@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_fmm.ops import kernels
+from keras_fmm.ops import tensorflow_gradients
 
 
 def spatial_mean(inputs):
@@ -25,8 +25,8 @@ def spatial_mean(inputs):
     [[2.0, 3.0]]
     """
     inputs = ops.convert_to_tensor(inputs)
-    if kernels.is_native_tensorflow():
-        return kernels.spatial_mean(inputs)
+    if tensorflow_gradients.is_native_tensorflow():
+        return tensorflow_gradients.spatial_mean(inputs)
     return ops.mean(inputs, axis=(1, 2))
 
 
@@ -52,7 +52,7 @@ def spatial_max(inputs):
     """
     inputs = ops.convert_to_tensor(inputs)
     size = inputs.shape[1:3]
-    if None in size or 0 in size or not kernels.is_native_tensorflow():
+    if None in size or 0 in size or not tensorflow_gradients.is_native_tensorflow():
         return ops.max(inputs, axis=(1, 2))
     return ops.reshape(
         ops.max_pool(inputs, size, padding="valid", data_format="channels_last"),
@@ -77,8 +77,8 @@ def channel_max_and_mean(inputs):
     (4.0, 2.5)
     """
     inputs = ops.convert_to_tensor(inputs)
-    if kernels.is_native_tensorflow():
-        return kernels.channel_max_and_mean(inputs)
+    if tensorflow_gradients.is_native_tensorflow():
+        return tensorflow_gradients.channel_max_and_mean(inputs)
     return ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)
 
 
@@ -102,6 +102,6 @@ def scale_channels(inputs, gate):
     inputs, gate = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gate)
     # A matrix product of a GPU may round float32 to fewer digits than a sum does.
     on_cpu = keras.distribution.list_devices()[0].startswith("cpu")
-    if kernels.is_native_tensorflow() and on_cpu:
-        return kernels.scale_channels(inputs, gate)
+    if tensorflow_gradients.is_native_tensorflow() and on_cpu:
+        return tensorflow_gradients.scale_channels(inputs, gate)
     return inputs * gate

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fmm import data
-from keras_fmm.data import records
+from keras_fmm.data import tfrecords
 
 SHARD = "fmm_tiny-train.tfrecord-00000-of-00001"
 
@@ -107,7 +107,7 @@ def damage_count_less(folder):
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_damage_found_while_reading(copy, damage, reason, in_memory, monkeypatch):
     if not in_memory:
-        monkeypatch.setattr(records, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
     root, folder = copy
     damage(folder)
     dataset = data.load("fmm_tiny", data_dir=root)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from keras_fmm import data, training
-from keras_fmm.data import records
+from keras_fmm.data import tfrecords
 
 
 @pytest.fixture(params=["digits", "in memory", "streamed"])
@@ -15,7 +15,7 @@ def dataset(request, prepared, monkeypatch):
     if request.param == "digits":
         return data.load("digits")
     if request.param == "streamed":
-        monkeypatch.setattr(records, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
     return data.load("fmm_tiny", data_dir=prepared)
 
 
@@ -45,7 +45,7 @@ def test_without_shuffle_it_is_the_arrays(dataset, split):
 def test_what_is_streamed_is_what_is_held_in_memory(prepared, monkeypatch):
     held = data.load("fmm_tiny", data_dir=prepared)
     expected = {split: held.arrays(split) for split in held.sizes}
-    monkeypatch.setattr(records, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
     streamed = data.load("fmm_tiny", data_dir=prepared)
     for split, arrays in expected.items():
         for array, other in zip(streamed.arrays(split), arrays, strict=True):

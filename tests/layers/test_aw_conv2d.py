@@ -7,7 +7,7 @@ import pytest
 from hypothesis.strategies import booleans, sampled_from
 
 from keras_fmm import data, layers
-from tests.support import gradients, references, strategies, weights
+from tests.support import aw_cases, gradients, references, weights
 
 IMPLEMENTATIONS = ["vectorized_map", "factored", "loop"]
 # The formula as it stands, traced anew for each example.
@@ -22,7 +22,7 @@ def make(case, **arguments):
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @hypothesis.given(
-    case=strategies.cases(),
+    case=aw_cases.cases(),
     training=booleans(),
     use_residual=booleans(),
     activation=sampled_from(["relu", None]),
@@ -46,7 +46,7 @@ def test_equals_equations_4_to_8(implementation, case, training, use_residual, a
 
 
 @pytest.mark.parametrize("implementation", ITS_GRADIENT_IS_SLOW)
-@hypothesis.given(case=strategies.cases())
+@hypothesis.given(case=aw_cases.cases())
 def test_gradients_equal_finite_differences_of_the_equations(implementation, case):
     x = case.random(*case.shape)
     layer = make(case, implementation=implementation)

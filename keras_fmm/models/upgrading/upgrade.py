@@ -6,8 +6,8 @@ import keras
 
 from keras_fmm import layers
 from keras_fmm.models.upgrading.additions import make_convolution, make_gate, start_as_identity
-from keras_fmm.models.upgrading.choices import cannot_be_gated, cannot_be_replaced, choose
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
+from keras_fmm.models.upgrading.places import cannot_be_gated, cannot_be_replaced, choose
 from keras_fmm.models.upgrading.rebuilding import carry_flags, carry_state, rebuild
 from keras_fmm.models.upgrading.structure import Structure, as_functional, is_graph, nodes
 

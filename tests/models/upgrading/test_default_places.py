@@ -5,8 +5,8 @@ import pytest
 from keras import layers as kl
 
 from keras_fmm import layers
-from keras_fmm.models.upgrading.choices import cannot_be_replaced
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
+from keras_fmm.models.upgrading.places import cannot_be_replaced
 from keras_fmm.models.upgrading.structure import Structure
 
 # The structure is the same on all backends, and JAX takes long to build these.

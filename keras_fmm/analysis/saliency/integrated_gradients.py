@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.explaining import explainer
 from keras_fmm.analysis.images import prepared
-from keras_fmm.analysis.mean_gradients import mean_gradients
+from keras_fmm.analysis.saliency.mean_gradients import mean_gradients
+from keras_fmm.analysis.saliency.on_tf_explain import explainer
 
 
 def integrated_gradients(

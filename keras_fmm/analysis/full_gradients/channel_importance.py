@@ -8,8 +8,8 @@ import numpy as np
 from keras_fmm import checks
 from keras_fmm.analysis.calls import flat_graph, numbered
 from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis.full_gradients.recording import followed, operations_by_path
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
-from keras_fmm.analysis.layer_calls import followed, operations_by_path
 
 # Layers whose channels are each made from the same channel of their input.
 _CHANNELWISE = (

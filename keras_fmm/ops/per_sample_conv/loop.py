@@ -5,7 +5,8 @@ import functools
 import keras
 from keras import ops
 
-from keras_fmm.ops import kernels, windows
+from keras_fmm.ops import tensorflow_gradients
+from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, total
 
 
@@ -54,9 +55,9 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     natively = functools.partial(
         _convolve, strides=strides, padding=padding, dilation_rate=dilation_rate
     )
-    function = by_columns if kernels.compiled_by_xla() else natively
+    function = by_columns if tensorflow_gradients.compiled_by_xla() else natively
     output_shape = (height.outputs, width.outputs, kernel.shape[3])
-    return kernels.map_samples(function, [inputs, gain], shared, output_shape)
+    return tensorflow_gradients.map_samples(function, [inputs, gain], shared, output_shape)
 
 
 def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):

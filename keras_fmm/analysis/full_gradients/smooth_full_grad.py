@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.full_grad import averaged
+from keras_fmm.analysis.full_gradients.full_grad import averaged
 from keras_fmm.analysis.images import prepared
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.images import prepared
-from keras_fmm.analysis.mean_gradients import mean_gradients
+from keras_fmm.analysis.saliency.mean_gradients import mean_gradients
 
 
 def smooth_grad(

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import analysis
-from tests.analysis.saliency_models import CLASSES, IMAGES, linear
+from tests.analysis.saliency.saliency_models import CLASSES, IMAGES, linear
 
 
 @pytest.mark.parametrize("patch_size", [1, 2, 4, 9])

@@ -1,67 +1,13 @@
-"""Convolutions whose kernel differs from sample to sample by a gain: `K[n] = gain[n] * K`.
-
-Each function takes the same arguments and returns the same numbers, up to rounding:
-
-    inputs: tensor `(batch, height, width, in_channels)`; batch, height and width may be unknown
-        when traced.
-    kernel: tensor `(kernel_height, kernel_width, in_channels, filters)`, shared by all samples.
-    gain: tensor `(batch, kernel_height, kernel_width, groups, filters)`, where `groups` divides
-        `in_channels`: entry g holds for the in_channels / groups consecutive channels from
-        g * in_channels / groups on. Both sides of the kernel may be 1 instead: the same gain for
-        all entries of the kernel.
-    strides, dilation_rate: pairs of int.
-    padding: "valid" or "same", as in `keras.layers.Conv2D`; with "valid" the dilated kernel must
-        not be larger than the inputs.
-    bias: tensor `(filters,)` that is added, or None.
-
-    Returns: tensor `(batch, out_height, out_width, filters)`.
-"""
+"""Which of the implementations of a per-sample convolution is the fastest for given sizes."""
 
 import types
 
 import keras
-from keras import ops
 
-from keras_fmm import checks
-from keras_fmm.ops import windows
-from keras_fmm.ops.factored_conv import factored_conv
-from keras_fmm.ops.loop_conv import loop_conv
-
-
-def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
-    """Makes each sample's kernel and convolves it alone: the formula said plainly.
-
-    Holds one kernel for each sample, `batch * size of kernel`. On TensorFlow the map becomes a
-    while loop over the batch, since a convolution whose filter differs from sample to sample is
-    not vectorised there, and its gradient cannot be compiled by XLA.
-
-    Example:
-
-    >>> import numpy as np
-    >>> image, kernel = np.ones((2, 3, 3, 1), "float32"), np.ones((3, 3, 1, 1), "float32")
-    >>> gain = np.ones((2, 3, 3, 1, 1), "float32")
-    >>> gain[1] = 2.0
-    >>> outputs = vectorized_map_conv(image, kernel, gain, (1, 1), "valid", (1, 1))
-    >>> np.asarray(outputs).ravel().tolist()
-    [9.0, 18.0]
-    """
-    checks.one_of("padding", padding, windows.PADDINGS)
-    repeats = kernel.shape[2] // gain.shape[3]
-
-    def convolve(sample):
-        image, gain_of_sample = sample
-        return ops.conv(
-            ops.expand_dims(image, 0),
-            kernel * ops.repeat(gain_of_sample, repeats, axis=2),
-            strides=strides,
-            padding=padding,
-            data_format="channels_last",
-            dilation_rate=dilation_rate,
-        )[0]
-
-    inputs, gain = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gain)
-    outputs = ops.vectorized_map(convolve, (inputs, gain))
-    return outputs if bias is None else ops.add(outputs, bias)
+from keras_fmm.ops.per_sample_conv import windows
+from keras_fmm.ops.per_sample_conv.factored import factored_conv
+from keras_fmm.ops.per_sample_conv.loop import loop_conv
+from keras_fmm.ops.per_sample_conv.reference import vectorized_map_conv
 
 
 def fastest(

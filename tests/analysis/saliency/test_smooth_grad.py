@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import analysis
-from tests.analysis.saliency_models import CLASSES, IMAGES, linear, quadratic
+from tests.analysis.saliency.saliency_models import CLASSES, IMAGES, linear, quadratic
 
 
 def test_a_linear_models_is_its_kernel():

@@ -6,8 +6,8 @@ import numpy as np
 from keras_fmm import checks
 from keras_fmm.analysis.calls import flat_graph
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.explaining import ChosenLogit, explainer
 from keras_fmm.analysis.images import checked_classes, over_batches
+from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
 
 
 def mean_gradients(model, images, class_index, copy, count, batch_size, verbose):

@@ -4,7 +4,8 @@ import pytest
 from keras import layers as L
 
 from keras_fmm import layers
-from keras_fmm.analysis import full_grad, layer_calls, smooth_full_grad
+from keras_fmm.analysis import full_grad, smooth_full_grad
+from keras_fmm.analysis.full_gradients import recording
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 8, 8, 2)).astype("float32")
@@ -155,7 +156,7 @@ def test_terms_sum_to_the_score(build):
     assert not any("call" in vars(layer) for layer in model._flatten_layers())
 
 
-@pytest.mark.parametrize("name", layer_calls._CURVED_OPERATIONS)
+@pytest.mark.parametrize("name", recording._CURVED_OPERATIONS)
 def test_any_bare_activation_has_an_implicit_bias(name):
     snake = "".join("_" + x.lower() if x.isupper() else x for x in name).strip("_")
     function = getattr(keras.ops, snake)

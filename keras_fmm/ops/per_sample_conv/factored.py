@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from keras_fmm.ops import windows
+from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, total
 
 

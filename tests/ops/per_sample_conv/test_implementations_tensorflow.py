@@ -13,16 +13,16 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from keras_fmm import ops
-from keras_fmm.ops import kernels
-from tests.ops.test_per_sample_conv import plain
-from tests.support import strategies
+from keras_fmm.ops import tensorflow_gradients
+from tests.ops.per_sample_conv.test_implementations import plain
+from tests.support import aw_cases
 
 OURS = (ops.factored_conv, ops.loop_conv)
 
 # A graph has a node or more for each tap of the kernel and each group of channels, and takes as
 # long to trace and to compile. Every way of taking them is there with three taps and four groups;
-# larger ones are computed eagerly in test_per_sample_conv.py.
-FEW_TAPS = strategies.cases(largest_side=3, channels=(1, 2, 4))
+# larger ones are computed eagerly in test_implementations.py.
+FEW_TAPS = aw_cases.cases(largest_side=3, channels=(1, 2, 4))
 
 
 @functools.cache
@@ -116,7 +116,7 @@ def test_asks_whether_xla_compiles():
     answers = {}
 
     def ask(name):
-        answers[name] = kernels.compiled_by_xla()
+        answers[name] = tensorflow_gradients.compiled_by_xla()
         return tf.constant(0)
 
     ask("eager")

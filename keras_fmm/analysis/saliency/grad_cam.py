@@ -9,8 +9,8 @@ import keras
 from keras_fmm import checks
 from keras_fmm.analysis.calls import flat_graph, numbered
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.explaining import ChosenLogit, explainer
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
+from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
 
 
 def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose=0):

@@ -7,7 +7,7 @@ import keras
 from keras import ops
 
 from keras_fmm import checks
-from keras_fmm.ops import kernels
+from keras_fmm.ops import tensorflow_gradients
 
 PADDINGS = ("valid", "same")
 
@@ -139,7 +139,7 @@ def taps(inputs, height, width):
 
 def part(tensor, start, size):
     """Returns the part of a tensor of rank 4 that begins at `start`; a `size` of -1 takes all."""
-    if keras.backend.backend() == "tensorflow" and kernels.compiled_by_xla():
+    if keras.backend.backend() == "tensorflow" and tensorflow_gradients.compiled_by_xla():
         # Without a second derivative the other way, under XLA.
         _, *ranges = zip(start, size, strict=True)
         return tensor[:, *(slice(first, first + count) for first, count in ranges)]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import analysis, models
-from tests.analysis.saliency_models import CLASSES, IMAGES, linear, quadratic
+from tests.analysis.saliency.saliency_models import CLASSES, IMAGES, linear, quadratic
 
 
 def test_a_linear_models_are_its_products_and_complete():

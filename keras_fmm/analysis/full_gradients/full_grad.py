@@ -6,8 +6,8 @@ import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis.full_gradients.recording import followed
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
-from keras_fmm.analysis.layer_calls import followed
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

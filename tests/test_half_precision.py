@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_fmm import export, float32
+from keras_fmm import export, half_precision
 from tests.export import toys
 
 
@@ -60,7 +60,7 @@ def _mixed(policy):
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_mixed_model_exports_and_agrees(tmp_path, policy):
     model = _mixed(policy)
-    assert len(float32.half_precision_layers(model)) > 10
+    assert len(half_precision.half_precision_layers(model)) > 10
     path = export.to_tflite(model, tmp_path / "toy.tflite")
     assert keras.config.dtype_policy().name == policy
     report = export.compare(model, toys.images(), tflite=path)
@@ -71,8 +71,8 @@ def test_the_copy_is_float32_throughout_and_leaves_the_model_alone():
     model = _mixed("mixed_float16")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        copy = float32.as_float32(model)
-    assert float32.half_precision_layers(copy) == []
+        copy = half_precision.as_float32(model)
+    assert half_precision.half_precision_layers(copy) == []
     assert not copy.compiled
     assert model.layers[1].compute_dtype == "float16"
     for old, new in zip(model.get_weights(), copy.get_weights(), strict=True):
@@ -92,7 +92,7 @@ def test_a_layer_shared_with_a_nested_model_is_refused(tmp_path):
 
 def test_a_float32_model_is_not_copied():
     model = toys.cnn()
-    assert float32.as_float32(model) is model
+    assert half_precision.as_float32(model) is model
 
 
 def test_a_pure_float16_model_exports_as_float32(tmp_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import ops
-from tests.support import gradients, references, strategies
+from tests.support import aw_cases, gradients, references
 
 # JAX compiles every case anew.
 FEW = 8 if keras.backend.backend() == "tensorflow" else 2
@@ -46,7 +46,7 @@ def plain(x, kernel, gain, strides, padding, dilation_rate, bias):
 
 
 @pytest.mark.parametrize("conv", ALL)
-@hypothesis.given(case=strategies.cases())
+@hypothesis.given(case=aw_cases.cases())
 def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
     arrays = case.conv_inputs()
     expected = reference(case, *(array.astype("float64") for array in arrays))
@@ -62,7 +62,7 @@ def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
         pytest.param(ops.vectorized_map_conv, marks=pytest.mark.slow),
     ],
 )
-@hypothesis.given(case=strategies.cases())
+@hypothesis.given(case=aw_cases.cases())
 def test_gradients_equal_finite_differences_of_the_loop(conv, case):
     arrays = case.conv_inputs()
     exact = [array.astype("float64") for array in arrays]
@@ -83,7 +83,7 @@ def test_gradients_equal_finite_differences_of_the_loop(conv, case):
 
 
 @pytest.mark.parametrize("conv", [ops.factored_conv, ops.loop_conv])
-@hypothesis.given(case=strategies.cases())
+@hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)
 def test_second_derivatives_equal_those_of_automatic_differentiation(conv, case):
     arrays = case.conv_inputs()
@@ -103,7 +103,7 @@ def test_second_derivatives_equal_those_of_automatic_differentiation(conv, case)
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("conv", ALL)
-@hypothesis.given(case=strategies.cases())
+@hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)
 def test_in_half_precision_it_rounds_a_few_times(conv, dtype, case):
     # All is linear in each argument: with every number made positive, the result bounds the sum
@@ -195,7 +195,7 @@ def test_the_rule_chooses_by_what_the_gain_multiplies(shape, gains, arguments, e
     assert ops.fastest(shape, kernel, gain, **arguments) == expected
 
 
-@hypothesis.given(case=strategies.cases())
+@hypothesis.given(case=aw_cases.cases())
 def test_the_rule_has_an_answer_for_every_case(case):
     arrays = case.conv_inputs()
     chosen = ops.fastest(*(array.shape for array in arrays[:3]), *case.conv)

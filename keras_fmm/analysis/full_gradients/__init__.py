@@ -1,0 +1,1 @@
+"""FullGrad: scores taken apart into what the input and each bias give."""

@@ -1,0 +1,1 @@
+"""Where in an image a model looks: gradients, their averages, occlusion."""

@@ -1,0 +1,1 @@
+"""How a model changes along curves and around images."""

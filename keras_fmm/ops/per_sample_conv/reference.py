@@ -1,0 +1,42 @@
+"""Convolutions with a kernel for each sample, as the formula says it."""
+
+from keras import ops
+
+from keras_fmm import checks
+from keras_fmm.ops.per_sample_conv import windows
+
+
+def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
+    """Makes each sample's kernel and convolves it alone: the formula said plainly.
+
+    Holds one kernel for each sample, `batch * size of kernel`. On TensorFlow the map becomes a
+    while loop over the batch, since a convolution whose filter differs from sample to sample is
+    not vectorised there, and its gradient cannot be compiled by XLA.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image, kernel = np.ones((2, 3, 3, 1), "float32"), np.ones((3, 3, 1, 1), "float32")
+    >>> gain = np.ones((2, 3, 3, 1, 1), "float32")
+    >>> gain[1] = 2.0
+    >>> outputs = vectorized_map_conv(image, kernel, gain, (1, 1), "valid", (1, 1))
+    >>> np.asarray(outputs).ravel().tolist()
+    [9.0, 18.0]
+    """
+    checks.one_of("padding", padding, windows.PADDINGS)
+    repeats = kernel.shape[2] // gain.shape[3]
+
+    def convolve(sample):
+        image, gain_of_sample = sample
+        return ops.conv(
+            ops.expand_dims(image, 0),
+            kernel * ops.repeat(gain_of_sample, repeats, axis=2),
+            strides=strides,
+            padding=padding,
+            data_format="channels_last",
+            dilation_rate=dilation_rate,
+        )[0]
+
+    inputs, gain = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gain)
+    outputs = ops.vectorized_map(convolve, (inputs, gain))
+    return outputs if bias is None else ops.add(outputs, bias)
