@@ -16,6 +16,9 @@ ALLOWED = {
     "files": set(),
     "half_precision": set(),
     "input_range": set(),
+    "graph": set(),
+    "progress": set(),
+    "protocols": set(),
     "version": set(),
     "ops": set(),
     "layers": {"ops"},
@@ -26,8 +29,17 @@ ALLOWED = {
     "analysis": set(),
     "plots": {"analysis", "training", "data", "export"},
 }
-GROUND = {"checks", "files", "half_precision", "input_range", "version"}
-WITHOUT_TENSORFLOW = ("checks", "files", "half_precision", "input_range", "ops", "layers", "models")
+GROUND = {
+    "checks",
+    "files",
+    "graph",
+    "half_precision",
+    "input_range",
+    "progress",
+    "protocols",
+    "version",
+}
+WITHOUT_TENSORFLOW = (*sorted(GROUND), "ops", "layers", "models")
 # The one file of the mathematics that is written for one backend.
 KERNELS = PACKAGE / "ops" / "tensorflow_gradients.py"
 
@@ -49,7 +61,7 @@ def imports(path):
 
 
 SOURCES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.parent != PACKAGE]
-SOURCES += [PACKAGE / f"{name}.py" for name in ("checks", "files", "half_precision", "input_range")]
+SOURCES += [path for name in sorted(GROUND) if (path := PACKAGE / f"{name}.py").exists()]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -6,7 +6,14 @@ from keras_fmm.layers.channel_attention import ChannelAttention
 from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
-from keras_fmm.layers.registry import CONVOLUTIONS, GATES, get_convolution, get_gate
+from keras_fmm.layers.registry import (
+    CONVOLUTIONS,
+    GATES,
+    RESIDUALS,
+    get_convolution,
+    get_gate,
+    get_residual,
+)
 from keras_fmm.layers.spatial_attention import SpatialAttention
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
 from keras_fmm.layers.twice_sigmoid import twice_sigmoid
@@ -15,6 +22,7 @@ __all__ = [
     "CBAM",
     "CONVOLUTIONS",
     "GATES",
+    "RESIDUALS",
     "AWConv2D",
     "ChannelAttention",
     "EfficientChannelAttention",
@@ -24,5 +32,6 @@ __all__ = [
     "SqueezeExcite",
     "get_convolution",
     "get_gate",
+    "get_residual",
     "twice_sigmoid",
 ]

@@ -1,4 +1,4 @@
-"""Gates and convolutions by name: how backbones and recipes say which attention they take."""
+"""Layers by name and role: how backbones and recipes say which attention they take."""
 
 import types
 
@@ -8,6 +8,7 @@ from keras_fmm.layers.aw_conv2d import AWConv2D
 from keras_fmm.layers.cbam import CBAM
 from keras_fmm.layers.channel_attention import ChannelAttention
 from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
+from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
 from keras_fmm.layers.spatial_attention import SpatialAttention
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
 
@@ -24,6 +25,9 @@ GATES = types.MappingProxyType(
 
 # The names that `get_convolution` knows, each with its class.
 CONVOLUTIONS = types.MappingProxyType({"aw": AWConv2D})
+
+# The names that `get_residual` knows, each with its class.
+RESIDUALS = types.MappingProxyType({"add": keras.layers.Add, "multiply": MultiplicativeResidual})
 
 
 def get_gate(attention, name=None):
@@ -117,3 +121,47 @@ def get_convolution(convolution):
             "For a layer of your own choice give `functools.partial(layers.AWConv2D, reduction=4)`."
         )
     return convolution
+
+
+def get_residual(residual, name=None):
+    """Returns a fresh layer that merges a residual branch with its shortcut.
+
+    Args:
+        residual: a name among `RESIDUALS`, or a callable that takes `name` and returns a fresh
+            layer, which is called on `[branch, shortcut]`, such as `MultiplicativeResidual`.
+        name: str, what to call the layer; None leaves its own name.
+
+    Raises:
+        ValueError: the name is not known, or the callable returns a layer already in use.
+        TypeError: `residual` is none of these, or the callable does not return a layer.
+
+    Example:
+
+    >>> get_residual("multiply", name="stage1_block1_multiply").name
+    'stage1_block1_multiply'
+    """
+    if isinstance(residual, str):
+        if residual not in RESIDUALS:
+            known = ", ".join(repr(known) for known in RESIDUALS)
+            raise ValueError(
+                f"`residual` must be one of {known}, or a callable. Received: residual={residual!r}"
+            )
+        return RESIDUALS[residual](name=name)
+    if isinstance(residual, keras.layers.Layer) or not callable(residual):
+        raise TypeError(
+            "`residual` must be a name or a callable that takes `name`. "
+            f"Received: residual={residual!r}. Give the class, such as "
+            "`layers.MultiplicativeResidual`, or a `functools.partial` of it."
+        )
+    layer = residual(name=name)
+    if not isinstance(layer, keras.layers.Layer):
+        raise TypeError(
+            "The callable given as `residual` must return a `keras.layers.Layer`. "
+            f"Received: residual={residual!r}, which returned {layer!r}"
+        )
+    if layer.built and layer.weights:
+        raise ValueError(
+            "The callable given as `residual` must return a fresh layer at each call. "
+            f"Received: the layer {layer.name!r}, which is built already."
+        )
+    return layer

@@ -1,0 +1,55 @@
+"""What a layer may offer, each by one method: asked for by the method, never by the class.
+
+A layer of this package and one of a user's own are alike to `models.upgrade`, `models.load_weights`,
+`export` and `analysis`: `isinstance(layer, ReplacesConvolution)` says whether it has the method.
+"""
+
+import typing
+
+
+@typing.runtime_checkable
+class HasAttentionMap(typing.Protocol):
+    """Shows what it attends to; `analysis.attention_maps` asks every layer."""
+
+    def attention_map(self, inputs, training=False):
+        """Returns the attention of these inputs, the batch first."""
+
+
+@typing.runtime_checkable
+class HasHeldMap(typing.Protocol):
+    """Computes its attention map apart; `analysis.full_grad(hold_gates=True)` holds it constant."""
+
+    def compute_attention_map(self, inputs, training=None):
+        """Returns the attention of channels-last inputs."""
+
+
+@typing.runtime_checkable
+class HasCost(typing.Protocol):
+    """Says what it costs; `analysis.flops` asks every layer."""
+
+    def multiply_adds(self, input_shape):
+        """Returns the multiply-adds of one sample, an int, for a shape (or a list of them)."""
+
+
+@typing.runtime_checkable
+class StartsAsIdentity(typing.Protocol):
+    """Can start so that it changes nothing; `models.upgrade` asks what it adds."""
+
+    def start_as_identity(self):
+        """Sets the weights of the built layer so that its outputs are its inputs."""
+
+
+@typing.runtime_checkable
+class ReplacesConvolution(typing.Protocol):
+    """Stands in a convolution's place and can start as that convolution; `models.upgrade` asks."""
+
+    def start_as_convolution(self, kernel, bias=None):
+        """Sets the weights of the built layer so that it is the convolution of this kernel."""
+
+
+@typing.runtime_checkable
+class HasIntegerForm(typing.Protocol):
+    """Has a form that loses least when made integers; `export.to_tflite` asks every layer."""
+
+    def for_integers(self, bits):
+        """Returns a context manager in which calls compute in that form; `bits` is 8 or 16."""
