@@ -1,6 +1,6 @@
 """What a layer may offer, each by one method: asked for by the method, never by the class.
 
-A layer of this package and one of a user's own are alike to `models.upgrade`, `models.load_weights`,
+A layer of this package and one of a user's own are alike to `models.upgrade`, `load_weights`,
 `export` and `analysis`: `isinstance(layer, ReplacesConvolution)` says whether it has the method.
 """
 
