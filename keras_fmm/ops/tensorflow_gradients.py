@@ -1,5 +1,9 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
+import functools
+import re
+import threading
+
 import keras
 
 from keras_fmm.ops.sums import at_least_float32
@@ -7,6 +11,10 @@ from keras_fmm.ops.sums import at_least_float32
 # Up to so many samples, a batch that is known when traced is written out sample by sample, which
 # is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
+
+# The names of the gradients that TensorFlow knows.
+_REGISTERED = set()
+_REGISTERING = threading.Lock()
 
 
 def compiled_by_xla():
@@ -30,37 +38,43 @@ def is_native_tensorflow():
 
 def spatial_mean(inputs):
     """Returns the mean over the two axes of space; its gradient divides before it is spread."""
+    (found,) = _differentiated("keras_fmm_spatial_mean", _mean, _of_mean, [inputs])
+    return found
+
+
+def _mean(x):
+    return (keras.ops.mean(x, axis=(1, 2)),)
+
+
+def _of_mean(inputs, outputs, upstream):
     import tensorflow as tf
 
-    @tf.custom_gradient
-    def mean(x):
-        def gradient(upstream):
-            # A large map has more positions than float16 has numbers.
-            upstream = at_least_float32(upstream)[:, None, None]
-            count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], upstream.dtype)
-            return tf.broadcast_to(tf.cast(upstream / count, x.dtype), tf.shape(x))
-
-        return keras.ops.mean(x, axis=(1, 2)), gradient
-
-    return mean(inputs)
+    (x,), (of_mean,) = inputs, upstream
+    # A large map has more positions than float16 has numbers.
+    of_mean = at_least_float32(of_mean)[:, None, None]
+    count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], of_mean.dtype)
+    return (tf.broadcast_to(tf.cast(of_mean / count, x.dtype), tf.shape(x)),)
 
 
 def scale_channels(inputs, gate):
     """Returns `inputs * gate`, with a gradient that sums over space by a matrix product."""
+    (found,) = _differentiated("keras_fmm_scale_channels", _scaled, _of_scaled, [inputs, gate])
+    return found
+
+
+def _scaled(x, gate):
+    return (x * gate,)
+
+
+def _of_scaled(inputs, outputs, upstream):
     import tensorflow as tf
 
-    @tf.custom_gradient
-    def scaled(x, gate):
-        def gradient(upstream):
-            batch, height, width, channels = (tf.shape(x)[axis] for axis in range(4))
-            products = at_least_float32(upstream * x)
-            products = tf.reshape(products, (batch, height * width, channels))
-            of_gate = tf.matmul(tf.ones((1, height * width), products.dtype), products)
-            return upstream * gate, tf.cast(of_gate[:, None], gate.dtype)
-
-        return x * gate, gradient
-
-    return scaled(inputs, gate)
+    (x, gate), (of_product,) = inputs, upstream
+    batch, height, width, channels = (tf.shape(x)[axis] for axis in range(4))
+    products = at_least_float32(of_product * x)
+    products = tf.reshape(products, (batch, height * width, channels))
+    of_gate = tf.matmul(tf.ones((1, height * width), products.dtype), products)
+    return of_product * gate, tf.cast(of_gate[:, None], gate.dtype)
 
 
 def channel_max_and_mean(inputs):
@@ -68,33 +82,38 @@ def channel_max_and_mean(inputs):
 
     Entries that tie share the maximum's gradient equally, as in TensorFlow's own.
     """
+    name = "keras_fmm_channel_max_and_mean"
+    return tuple(_differentiated(name, _largest_and_mean, _of_largest_and_mean, [inputs]))
+
+
+def _largest_and_mean(x):
+    largest = keras.ops.max(x, axis=-1, keepdims=True)
+    return largest, keras.ops.mean(x, axis=-1, keepdims=True)
+
+
+def _of_largest_and_mean(inputs, outputs, upstream):
     import tensorflow as tf
 
-    @tf.custom_gradient
-    def largest_and_mean(x):
-        largest = tf.reduce_max(x, axis=-1, keepdims=True)
-
-        def gradient(of_largest, of_mean):
-            is_largest = tf.cast(tf.equal(x, largest), x.dtype)
-            ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
-            shares = at_least_float32(of_largest) / ties
-            shift = at_least_float32(of_mean) / tf.cast(tf.shape(x)[-1], ties.dtype)
-            return is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype)
-
-        return (largest, keras.ops.mean(x, axis=-1, keepdims=True)), gradient
-
-    return largest_and_mean(inputs)
+    (x,), (largest, _), (of_largest, of_mean) = inputs, outputs, upstream
+    is_largest = tf.cast(tf.equal(x, largest), x.dtype)
+    ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
+    shares = at_least_float32(of_largest) / ties
+    shift = at_least_float32(of_mean) / tf.cast(tf.shape(x)[-1], ties.dtype)
+    return (is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype),)
 
 
-def map_samples(function, samples, shared, output_shape):
-    """Returns `function(*sample, *shared)` for each sample, in one tensor, two at a time.
+def map_samples(function, static, samples, shared, output_shape):
+    """Returns `function(*sample, *shared, **static)` for each sample, in one tensor, two at a time.
 
     As `tf.map_fn`, whose gradient would keep every sample's intermediate results; here each is
     computed again for its own gradient, and dropped. A second derivative is taken through the
     loop of the gradient, and keeps them; XLA refuses to compile that.
 
     Args:
-        function: of tensors, each sample a batch of one, to one tensor `(1, *output_shape)`.
+        function: a module's function of tensors, each sample a batch of one, to one tensor
+            `(1, *output_shape)`.
+        static: dict of its other arguments, hashable and of few values: for each that occurs, the
+            gradient is kept for as long as the process lives.
         samples: list of float tensors `(batch, ...)`, equal in batch.
         shared: list of float tensors, the same for all samples.
         output_shape: tuple, of one sample's result; scalar tensors where it is not known.
@@ -104,19 +123,78 @@ def map_samples(function, samples, shared, output_shape):
     """
     import tensorflow as tf
 
+    of_sample = functools.partial(function, **static)
     count = len(samples)
 
-    @tf.custom_gradient
-    def mapped(*tensors):
-        samples, shared = tensors[:count], tensors[count:]
+    def forward(*tensors):
+        return (_outputs(of_sample, tensors[:count], tensors[count:], output_shape),)
 
-        def gradient(upstream):
-            return _gradient(function, samples, shared, upstream)
+    def gradient(inputs, outputs, upstream):
+        return _gradient(of_sample, inputs[:count], inputs[count:], upstream[0])
 
-        return _outputs(function, samples, shared, output_shape), gradient
+    arguments = "_".join(f"{key}_{value}" for key, value in static.items())
+    name = f"keras_fmm_map_samples_{count}_{function.__module__}_{function.__name__}_{arguments}"
+    tensors = [tf.convert_to_tensor(x) for x in (*samples, *shared)]
+    (found,) = _differentiated(name, forward, gradient, tensors)
+    return found
 
-    # A variable must be read outside: custom_gradient asks for more where one is read within.
-    return mapped(*(tf.convert_to_tensor(x) for x in (*samples, *shared)))
+
+def _differentiated(name, forward, gradient, inputs):
+    """Returns the tensors `forward(*inputs)`, with a gradient written by hand.
+
+    `tf.custom_gradient` does this where TensorFlow runs eagerly. In a graph it registers a function
+    for each call, which keeps the graph, and the model's weights with it, for as long as the
+    process lives, and it searches the graph for variables. Here a gradient is registered once by
+    its name, and finds its tensors in the operation that it is the gradient of.
+
+    Args:
+        name: str, of the gradient; the same name means the same gradient, in a saved graph too.
+        forward: function of the inputs to a tuple of tensors.
+        gradient: function of inputs, outputs and the outputs' gradients, each a sequence, to the
+            inputs' gradients; it holds no tensors.
+        inputs: list of tensors, none of them a variable.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+
+        @tf.custom_gradient
+        def eagerly(*inputs):
+            outputs = forward(*inputs)
+            return outputs, lambda *upstream: gradient(inputs, outputs, upstream)
+
+        return eagerly(*inputs)
+
+    # As tf.custom_gradient has it; there is no public name for noting an operation on the tapes.
+    from tensorflow.python.eager import record
+
+    inputs = [tf.convert_to_tensor(x) for x in inputs]
+    name = re.sub(r"[^A-Za-z0-9_.]", "_", name)
+    with record.stop_recording():
+        outputs = forward(*inputs)
+        count = len(outputs)
+        _register(name, count, gradient)
+        with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": name}):
+            outputs = tf.identity_n([*outputs, *inputs])[:count]
+    record.record_operation(
+        name, outputs, inputs, lambda *upstream: gradient(inputs, outputs, upstream)
+    )
+    return outputs
+
+
+def _register(name, count, gradient):
+    """Registers the gradient of an operation that passes on `count` outputs, then the inputs."""
+    import tensorflow as tf
+
+    def of_operation(operation, *upstream):
+        inputs, outputs = operation.inputs[count:], operation.outputs[:count]
+        return [*[None] * count, *gradient(inputs, outputs, upstream[:count])]
+
+    # Two replicas trace in two threads.
+    with _REGISTERING:
+        if name not in _REGISTERED:
+            tf.RegisterGradient(name)(of_operation)
+            _REGISTERED.add(name)
 
 
 def _outputs(function, samples, shared, output_shape):

@@ -41,23 +41,25 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     height, width = windows.axes(
         ops.shape(inputs), kernel.shape[:2], strides, padding, dilation_rate
     )
-    by_columns = functools.partial(_convolve_by_columns, height=height, width=width)
+    how = {
+        "strides": tuple(strides),
+        "padding": padding,
+        "dilation_rate": tuple(dilation_rate),
+    }
     shared = [kernel] if bias is None else [kernel, ops.convert_to_tensor(bias)]
     if inputs.shape[0] == 1:
-        return by_columns(inputs, gain, *shared)
+        return _convolve_by_columns(inputs, gain, *shared, **how)
     if keras.backend.backend() != "tensorflow":
+        by_columns = functools.partial(_convolve_by_columns, **how)
 
         def convolve(sample):
             alone = (ops.expand_dims(x, 0) for x in sample)
             return keras.remat(by_columns)(*alone, *shared)[0]
 
         return ops.map(convolve, (inputs, gain))
-    natively = functools.partial(
-        _convolve, strides=strides, padding=padding, dilation_rate=dilation_rate
-    )
-    function = by_columns if tensorflow_gradients.compiled_by_xla() else natively
+    function = _convolve_by_columns if tensorflow_gradients.compiled_by_xla() else _convolve
     output_shape = (height.outputs, width.outputs, kernel.shape[3])
-    return tensorflow_gradients.map_samples(function, [inputs, gain], shared, output_shape)
+    return tensorflow_gradients.map_samples(function, how, [inputs, gain], shared, output_shape)
 
 
 def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):
@@ -88,8 +90,8 @@ def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate
     return outputs if bias is None else ops.add(outputs, bias)
 
 
-def _convolve_by_columns(image, gain, kernel, bias=None, *, height, width):
-    """Does what `_convolve` does, with matrix products; `height` and `width` are the `Axis`.
+def _convolve_by_columns(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):
+    """Does what `_convolve` does, with matrix products.
 
     What the kernel's columns see goes side by side into the channels; a product with all rows of
     the kernel gives, at each row of the image, what it adds to several rows of the outputs. With
@@ -98,7 +100,8 @@ def _convolve_by_columns(image, gain, kernel, bias=None, *, height, width):
     The shapes are those that LiteRT's fast operators take: rank 4 at most, the batch kept, slices
     without strides where there are none.
     """
-    image, height, width = windows.pad(image, height, width)
+    axes = windows.axes(ops.shape(image), kernel.shape[:2], strides, padding, dilation_rate)
+    image, height, width = windows.pad(image, *axes)
     rows, columns, channels, filters = kernel.shape
     seen = [_seen_by_column(image, width, column) for column in range(columns)]
     seen = ops.concatenate(seen, axis=-1)

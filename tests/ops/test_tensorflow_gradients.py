@@ -1,0 +1,123 @@
+"""Gradients written by hand are right wherever TensorFlow asks for them, and keep no graph."""
+
+import gc
+import weakref
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import ops
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("TensorFlow's gradients", allow_module_level=True)
+
+import tensorflow as tf
+
+X = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
+GATE = np.random.default_rng(1).normal(size=(2, 1, 1, 5)).astype("float32")
+KERNEL = np.random.default_rng(2).normal(size=(3, 3, 5, 2)).astype("float32")
+GAIN = np.random.default_rng(3).normal(size=(2, 3, 3, 1, 2)).astype("float32")
+
+
+def loop(x, gain):
+    return ops.loop_conv(x, KERNEL, gain, (1, 1), "same", (1, 1))
+
+
+# A function of two tensors, and the same in TensorFlow's own operations.
+CASES = {
+    "mean": (
+        lambda x, gate: ops.spatial_mean(x) * gate[:, 0, 0],
+        lambda x, gate: tf.reduce_mean(x, (1, 2)) * gate[:, 0, 0],
+        GATE,
+    ),
+    "scale": (ops.scale_channels, lambda x, gate: x * gate, GATE),
+    "largest and mean": (
+        lambda x, gate: tf.concat(ops.channel_max_and_mean(x), -1) * gate[..., :2],
+        lambda x, gate: (
+            tf.concat([tf.reduce_max(x, -1, True), tf.reduce_mean(x, -1, True)], -1) * gate[..., :2]
+        ),
+        GATE,
+    ),
+    "largest alone": (
+        lambda x, gate: ops.channel_max_and_mean(x)[0] * gate,
+        lambda x, gate: tf.reduce_max(x, -1, True) * gate,
+        GATE,
+    ),
+    "loop": (
+        loop,
+        lambda x, gain: tf.concat(
+            [tf.nn.conv2d(x[n : n + 1], KERNEL * gain[n], 1, "SAME") for n in range(2)], 0
+        ),
+        GAIN,
+    ),
+}
+
+
+def graph(function):
+    return tf.function(function, autograph=False)
+
+
+def taped(function):
+    """Returns a function's gradients by a tape."""
+
+    def gradients(*tensors):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            outputs = function(*tensors)
+        return tape.gradient(outputs, tensors, output_gradients=tf.cos(outputs))
+
+    return gradients
+
+
+def of_a_call(function):
+    """Returns a function's gradients through a call of its graph, which is differentiated later."""
+    return taped(graph(function))
+
+
+def symbolic(function):
+    """Returns a function's gradients by `tf.gradients`, which looks them up by name."""
+
+    def gradients(*tensors):
+        outputs = function(*tensors)
+        return tf.gradients(outputs, tensors, tf.cos(outputs))
+
+    return gradients
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("way", [taped, of_a_call, symbolic])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_gradients_in_a_graph(case, way, jit_compile):
+    ours, theirs, other = CASES[case]
+    tensors = (tf.constant(X), tf.constant(other))
+    expected = taped(theirs)(*tensors)
+    found = tf.function(way(ours), autograph=False, jit_compile=jit_compile)(*tensors)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_graph_that_is_dropped_is_freed(case):
+    ours, _, other = CASES[case]
+    traced = graph(taped(ours)).get_concrete_function(tf.constant(X), tf.constant(other))
+    kept = weakref.ref(traced.graph)
+    assert kept() is not None
+    del traced
+    gc.collect()
+    assert kept() is None, "TensorFlow keeps the graph, and with it the weights of its model."
+
+
+def test_a_gradient_of_other_settings_is_another():
+    # Both have the same tensors; what differs is in no tensor, and must not be mixed up.
+    image, gain = tf.constant(X), tf.constant(GAIN)
+
+    def gradient(strides, padding):
+        def outputs(x):
+            return ops.loop_conv(x, KERNEL, gain, strides, padding, (1, 1))
+
+        return graph(taped(outputs))(image)[0], outputs
+
+    for strides, padding in [((1, 1), "same"), ((2, 1), "same"), ((1, 1), "valid")]:
+        found, outputs = gradient(strides, padding)
+        np.testing.assert_allclose(found, taped(outputs)(image)[0], rtol=1e-4, atol=1e-5)
