@@ -1,8 +1,8 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
 import functools
-import re
-import threading
+import itertools
+import weakref
 
 import keras
 
@@ -12,9 +12,8 @@ from keras_fmm.ops.sums import at_least_float32
 # is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
 
-# The names of the gradients that TensorFlow knows.
-_REGISTERED = set()
-_REGISTERING = threading.Lock()
+# Of the gradients, whose names must differ.
+_NUMBERS = itertools.count()
 
 
 def compiled_by_xla():
@@ -112,8 +111,7 @@ def map_samples(function, static, samples, shared, output_shape):
     Args:
         function: a module's function of tensors, each sample a batch of one, to one tensor
             `(1, *output_shape)`.
-        static: dict of its other arguments, hashable and of few values: for each that occurs, the
-            gradient is kept for as long as the process lives.
+        static: dict of its other arguments, which hold no tensors.
         samples: list of float tensors `(batch, ...)`, equal in batch.
         shared: list of float tensors, the same for all samples.
         output_shape: tuple, of one sample's result; scalar tensors where it is not known.
@@ -132,10 +130,8 @@ def map_samples(function, static, samples, shared, output_shape):
     def gradient(inputs, outputs, upstream):
         return _gradient(of_sample, inputs[:count], inputs[count:], upstream[0])
 
-    arguments = "_".join(f"{key}_{value}" for key, value in static.items())
-    name = f"keras_fmm_map_samples_{count}_{function.__module__}_{function.__name__}_{arguments}"
     tensors = [tf.convert_to_tensor(x) for x in (*samples, *shared)]
-    (found,) = _differentiated(name, forward, gradient, tensors)
+    (found,) = _differentiated("keras_fmm_map_samples", forward, gradient, tensors)
     return found
 
 
@@ -143,12 +139,12 @@ def _differentiated(name, forward, gradient, inputs):
     """Returns the tensors `forward(*inputs)`, with a gradient written by hand.
 
     `tf.custom_gradient` does this where TensorFlow runs eagerly. In a graph it registers a function
-    for each call, which keeps the graph, and the model's weights with it, for as long as the
-    process lives, and it searches the graph for variables. Here a gradient is registered once by
-    its name, and finds its tensors in the operation that it is the gradient of.
+    for each call that holds the call's tensors, and so the graph and the model's weights, for as
+    long as the process lives; and it searches the graph for variables. Here the function holds no
+    tensors, and goes with the graph.
 
     Args:
-        name: str, of the gradient; the same name means the same gradient, in a saved graph too.
+        name: str, what the gradient is called in graphs, before a number.
         forward: function of the inputs to a tuple of tensors.
         gradient: function of inputs, outputs and the outputs' gradients, each a sequence, to the
             inputs' gradients; it holds no tensors.
@@ -169,32 +165,40 @@ def _differentiated(name, forward, gradient, inputs):
     from tensorflow.python.eager import record
 
     inputs = [tf.convert_to_tensor(x) for x in inputs]
-    name = re.sub(r"[^A-Za-z0-9_.]", "_", name)
+    graph = tf.compat.v1.get_default_graph()
+    name = f"{name}_{next(_NUMBERS)}"
     with record.stop_recording():
         outputs = forward(*inputs)
         count = len(outputs)
-        _register(name, count, gradient)
-        with tf.compat.v1.get_default_graph().gradient_override_map({"IdentityN": name}):
-            outputs = tf.identity_n([*outputs, *inputs])[:count]
+        with graph.gradient_override_map({"IdentityN": name}):
+            passed = tf.identity_n([*outputs, *inputs])
+    _register(name, passed[0].op.name, weakref.ref(graph), count, gradient)
+    weakref.finalize(graph, _forget, name)
+    outputs = passed[:count]
     record.record_operation(
         name, outputs, inputs, lambda *upstream: gradient(inputs, outputs, upstream)
     )
     return outputs
 
 
-def _register(name, count, gradient):
+def _register(name, operation_name, graph, count, gradient):
     """Registers the gradient of an operation that passes on `count` outputs, then the inputs."""
     import tensorflow as tf
 
+    @tf.RegisterGradient(name)
     def of_operation(operation, *upstream):
+        if operation is None:
+            # A SavedModel that is written keeps gradients too, and asks without saying whose.
+            operation = graph().get_operation_by_name(operation_name)
         inputs, outputs = operation.inputs[count:], operation.outputs[:count]
         return [*[None] * count, *gradient(inputs, outputs, upstream[:count])]
 
-    # Two replicas trace in two threads.
-    with _REGISTERING:
-        if name not in _REGISTERED:
-            tf.RegisterGradient(name)(of_operation)
-            _REGISTERED.add(name)
+
+def _forget(name):
+    """Takes a gradient out of TensorFlow's registry, for which there is no public way."""
+    from tensorflow.python.framework import ops
+
+    ops.gradient_registry._registry.pop(name, None)
 
 
 def _outputs(function, samples, shared, output_shape):

@@ -13,6 +13,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("TensorFlow's gradients", allow_module_level=True)
 
 import tensorflow as tf
+from tensorflow.python.framework.ops import gradient_registry
 
 X = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
 GATE = np.random.default_rng(1).normal(size=(2, 1, 1, 5)).astype("float32")
@@ -100,12 +101,30 @@ def test_gradients_in_a_graph(case, way, jit_compile):
 @pytest.mark.parametrize("case", CASES)
 def test_a_graph_that_is_dropped_is_freed(case):
     ours, _, other = CASES[case]
+    gc.collect()
+    registered = len(gradient_registry.list())
     traced = graph(taped(ours)).get_concrete_function(tf.constant(X), tf.constant(other))
     kept = weakref.ref(traced.graph)
-    assert kept() is not None
+    assert len(gradient_registry.list()) > registered
     del traced
     gc.collect()
     assert kept() is None, "TensorFlow keeps the graph, and with it the weights of its model."
+    assert len(gradient_registry.list()) == registered
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_of_a_saved_model(case, tmp_path):
+    ours, theirs, other = CASES[case]
+    tensors = (tf.constant(X), tf.constant(other))
+    module = tf.Module()
+    specs = [tf.TensorSpec(x.shape, x.dtype) for x in tensors]
+    module.serve = tf.function(ours, input_signature=specs, autograph=False)
+    tf.saved_model.save(
+        module, tmp_path, options=tf.saved_model.SaveOptions(experimental_custom_gradients=True)
+    )
+    loaded = tf.saved_model.load(tmp_path).serve
+    for a, b in zip(taped(loaded)(*tensors), taped(theirs)(*tensors), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_a_gradient_of_other_settings_is_another():
