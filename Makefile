@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all test-jax bench report lint format clean
+.PHONY: demo test test-all test-jax bench report docs tables pictures lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -30,6 +30,18 @@ bench: $(INSTALLED)
 report: $(INSTALLED)
 	$(BIN)/python -m recipes.report
 
+# Into docs/_build/html; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/sphinx-build -b html -j 2 -W --keep-going -q docs docs/_build/html
+
+# The tables of layers, in README and docs/layers.md.
+tables: $(INSTALLED)
+	$(BIN)/python -m docs.tables
+
+# The documentation's pictures, from the code of its guides.
+pictures: $(INSTALLED)
+	$(BIN)/python -m docs.pictures
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -48,5 +60,6 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist saved_models/demo
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build saved_models/demo
+	find docs/api -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

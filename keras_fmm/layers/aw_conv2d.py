@@ -93,6 +93,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         equations 4 to 8. Differs from the paper: `kernel_reduction` is our reading of r_hw (pool
         to h/r_hw x w/r_hw, repeat each cell), `expand` along the batch is not offered, and the
         epsilon and momentum of the batch norms, 1e-5 and 0.9, are ours.
+        https://arxiv.org/abs/2108.08205
     """
 
     def __init__(

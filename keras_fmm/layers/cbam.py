@@ -45,6 +45,7 @@ class CBAM(FeatureGate):
 
     Reference:
         Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", equations 1 to 3.
+        https://arxiv.org/abs/1807.06521
     """
 
     def __init__(

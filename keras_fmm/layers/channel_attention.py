@@ -37,6 +37,7 @@ class ChannelAttention(SqueezeExcite):
     Reference:
         Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", equation 2; biases as
         in the authors' code.
+        https://arxiv.org/abs/1807.06521
     """
 
     def __init__(self, reduction=16, use_max_pool=True, **kwargs):

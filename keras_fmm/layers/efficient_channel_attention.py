@@ -47,6 +47,7 @@ class EfficientChannelAttention(FeatureGate):
     Reference:
         Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net: Efficient Channel Attention for Deep Convolutional
         Neural Networks", equations 7 and 12.
+        https://arxiv.org/abs/1910.03151
     """
 
     def __init__(

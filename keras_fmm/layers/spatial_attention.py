@@ -48,6 +48,7 @@ class SpatialAttention(FeatureGate):
     Reference:
         Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", equation 3. Differs
         from the paper: the channels of the pooled map are max, mean, as in the authors' code.
+        https://arxiv.org/abs/1807.06521
     """
 
     def __init__(

@@ -49,6 +49,7 @@ class SqueezeExcite(FeatureGate):
     Reference:
         Hu, Shen, Sun, "Squeeze-and-Excitation Networks", equations 2 to 4. Differs from the paper:
         the products have biases by default; `use_bias=False` is equation 3 as it stands.
+        https://arxiv.org/abs/1709.01507
     """
 
     def __init__(
