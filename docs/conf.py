@@ -63,6 +63,28 @@ def names_of_table(app, what, name, symbol, options, lines):
         lines[:] = [f"The names that are known: {known}."]
 
 
+def markdown_in_docstrings(app, what, name, symbol, options, lines):
+    """Lets a docstring, which is read unbuilt, hold a Markdown table, and a list behind a line."""
+    new = []
+    for line in lines:
+        text = line.lstrip()
+        indent = line[: len(line) - len(text)]
+        before = new[-1].strip() if new else ""
+        if text.startswith("|"):
+            if not set(text) - set("|-: "):
+                continue
+            if not before:
+                new += [f"{indent}.. list-table::", f"{indent}   :header-rows: 1", ""]
+            first, *others = text.strip("| ").split("|")
+            new += [f"{indent}   * - {first.strip()}"]
+            new += [f"{indent}     - {cell.strip()}" for cell in others]
+        else:
+            new += ["", line] if text.startswith("- ") and before else [line]
+    lines[:] = new
+
+
 def setup(app):
+    # Before napoleon, which has 500.
+    app.connect("autodoc-process-docstring", markdown_in_docstrings, priority=400)
     app.connect("autodoc-process-signature", signature_of_init)
     app.connect("autodoc-process-docstring", names_of_table)
