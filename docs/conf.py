@@ -34,6 +34,8 @@ html_show_sphinx = False
 myst_heading_anchors = 3
 # In docstrings, `name` is code.
 default_role = "code"
+# Values such as "int8" are to be copied.
+smartquotes = False
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
