@@ -9,6 +9,8 @@ import sys
 os.environ["KERAS_BACKEND"] = "jax"
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
+import keras
+
 import keras_fmm
 
 project = "keras_fmm"
@@ -34,8 +36,8 @@ html_show_sphinx = False
 myst_heading_anchors = 3
 # In docstrings, `name` is code.
 default_role = "code"
-# Values such as "int8" are to be copied.
-smartquotes = False
+# Dashes, but straight quotes: values such as "int8" are to be copied.
+smartquotes_action = "De"
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
@@ -50,12 +52,11 @@ napoleon_custom_sections = [
 
 
 def signature_of_init(app, what, name, symbol, options, signature, returned):
-    """Shows a class with the arguments of `__init__`: Keras' `Operation.__new__` hides them."""
-    if what != "class" or "__init__" not in vars(symbol):
+    """Shows a layer with the arguments of `__init__`: Keras' `Operation.__new__` hides them."""
+    if what != "class" or not issubclass(symbol, keras.Operation):
         return None
     found = inspect.signature(symbol.__init__)
-    shown = found.replace(parameters=list(found.parameters.values())[1:])
-    return str(shown), returned
+    return str(found.replace(parameters=list(found.parameters.values())[1:])), returned
 
 
 def names_of_table(app, what, name, symbol, options, lines):

@@ -60,7 +60,7 @@ class ImageDataset:
                 bilinearly with antialiasing. It must be given where the images differ in size.
 
         Returns:
-            Images and labels. The images are an array `(n, height, width, channels)`: uint8 in
+            Images and labels. The images are an array `(n, height, width, channels)`, uint8 in
             0..255 as stored, or float32 in the same range where `image_size` is given. The labels
             are an int32 array `(n,)`, each at least 0 and below `classes`.
 
