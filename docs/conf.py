@@ -53,6 +53,8 @@ napoleon_custom_sections = [
 
 def signature_of_init(app, what, name, symbol, options, signature, returned):
     """Shows a layer with the arguments of `__init__`: Keras' `Operation.__new__` hides them."""
+    if getattr(symbol, "_is_protocol", False):
+        return "", None
     if what != "class" or not issubclass(symbol, keras.Operation):
         return None
     found = inspect.signature(symbol.__init__)
