@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.saliency import grad_cam
+from keras_fmm.analysis.saliency.grad_cam import grad_cam
 from keras_fmm.plots.heat_maps import heat_map_overlay
 
 
