@@ -24,11 +24,11 @@ test-jax: $(INSTALLED)
 
 # Wants the machine to itself.
 bench: $(INSTALLED)
-	$(BIN)/python -m recipes.benchmark_aw_conv
-	$(BIN)/python -m recipes.benchmark_models
+	$(BIN)/python -m recipes.benchmarks.aw_conv
+	$(BIN)/python -m recipes.benchmarks.models
 
 report: $(INSTALLED)
-	$(BIN)/python -m recipes.report
+	$(BIN)/python -m recipes.lab.report
 
 # Into docs/_build/html; a warning is an error.
 docs: $(INSTALLED)

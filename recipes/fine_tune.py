@@ -33,7 +33,8 @@ import keras
 
 from keras_fmm import data, layers, models, training
 from recipes import train
-from recipes.settings import setting, start
+from recipes.lab import fitting
+from recipes.lab.settings import setting, start, verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Settings:
     # Output
     workdir: str | None = setting(None, "folder; none: runs/fine_tune_MODEL_ATTENTION_DATASET")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
+    verbose: int | None = verbosity()
     smoke: bool = setting(False, "one epoch of ten steps a phase, to see that all of it runs")
 
 
@@ -208,13 +210,7 @@ def fit(model, settings, dataset, strategy, workdir):
     """Trains one phase from its last finished epoch on; returns its run and the batch size."""
     plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
     with strategy.scope():
-        model.compile(
-            keras.optimizers.SGD(plan.learning_rate, settings.momentum),
-            "sparse_categorical_crossentropy",
-            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        )
-        # As in `train.build`: one trace of the training step.
-        model.optimizer.build(model.trainable_variables)
+        fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
     run = train.new_run(settings, workdir)
     train.fit(model, run, dataset, settings, plan.global_batch_size)
     return run, plan.global_batch_size
