@@ -30,8 +30,10 @@ bench: $(INSTALLED)
 report: $(INSTALLED)
 	$(BIN)/python -m recipes.lab.report
 
-# Into docs/_build/html; a warning is an error.
+# Into docs/_build/html, from nothing, as Sphinx warns of a page only when it makes it anew; a
+# warning is an error.
 docs: $(INSTALLED)
+	rm -rf docs/_build $(wildcard docs/api/*/)
 	$(BIN)/sphinx-build -b html -j 2 -W --keep-going -q docs docs/_build/html
 
 # The tables of layers, in README and docs/layers.md.
@@ -60,6 +62,5 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build saved_models/demo
-	find docs/api -mindepth 1 -maxdepth 1 -type d -exec rm -rf {} +
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

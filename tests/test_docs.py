@@ -5,6 +5,7 @@ import importlib
 import json
 import pathlib
 import re
+import shlex
 import statistics
 
 import keras
@@ -109,6 +110,24 @@ def test_reproduce_lists_every_recipe():
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     assert listed == there, f"docs/guides/reproduce.md differs in {sorted(listed ^ there)}."
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="recipes export")
+def test_commands_of_recipes_have_flags_that_are_there():
+    from recipes.lab import settings
+
+    found = set()
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        found |= set(
+            re.findall(r"python -m (recipes\.[a-z0-9_.]*[a-z0-9_])( [^`\n]*)?(?=[`\n])", text)
+        )
+    assert len(found) > 20
+    for name, flags in sorted(found):
+        if "--help" not in flags:
+            # Ends the program, with a usage, where a flag is wrong.
+            recipe = importlib.import_module(name)
+            settings.parse(recipe.Settings, recipe.__doc__, shlex.split(flags))
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
