@@ -189,7 +189,7 @@ def _maker(role, choice):
         if choice not in role.known:
             known = ", ".join(repr(name) for name in role.known)
             raise ValueError(
-                f"`{role.argument}` must be {known and f'one of {known}, or '}a callable "
+                f"`{role.argument}` must be {none}{known and f'one of {known}, or '}a callable "
                 f"{role.takes} that returns a layer. "
                 f"Received: {role.argument}={choice!r}. {role.cure}"
             )

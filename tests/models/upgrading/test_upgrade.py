@@ -573,7 +573,7 @@ def test_refuses():
             models.upgrade(other, attention="eca")
     with pytest.raises(ValueError, match="At least one of `attention` and `convolution`"):
         models.upgrade(model)
-    with pytest.raises(ValueError, match="`attention` must be one of"):
+    with pytest.raises(ValueError, match="`attention` must be None, one of"):
         models.upgrade(model, attention="se")
     with pytest.raises(TypeError, match="`attention` must be None, a name or a callable"):
         models.upgrade(model, attention=layers.CBAM())
