@@ -36,20 +36,35 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
     kernel.
 
     Args:
-        filters, kernel_size, strides, padding, data_format, dilation_rate, groups, activation,
-            use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, bias_constraint: as in
-            `keras.layers.Conv2D`, same defaults; those of the kernel and the bias leave the
-            attention's weights alone. `groups` must be 1.
-        reduction: int, at least 1, the paper's r: A1 has `max(1, C1 // r)` channels.
-        input_reduction: int that divides C1, the paper's r_C1; None (default) is C1, the paper's
-            setting in all its experiments.
-        output_reduction: int that divides `filters`, the paper's r_C2.
-        kernel_reduction: int that divides both sides of the kernel, the paper's r_hw.
-        attention_activation: of the attention.
-        use_residual: bool; False takes the kernel `A(x) * K`.
-        implementation: how the convolution is computed; all give the same numbers up to rounding.
-            - "auto" (default): `ops.fastest` chooses, by the sizes, between the next two.
+        filters: int. How many channels the outputs have.
+        kernel_size: int or pair of int. The kernel's height and width.
+        strides: int or pair of int, default (1, 1). By how much the kernel moves.
+        padding: str, default "valid". "valid" or "same".
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
+        dilation_rate: int or pair of int, default (1, 1). How far the kernel's entries are apart.
+        groups: int, default 1. Must be 1; it is there to keep the places of Conv2D's arguments.
+        activation: str, callable or None, default None. Of the outputs.
+        use_bias: bool, default True. Whether a bias is added.
+        kernel_initializer: str or initializer, default "glorot_uniform". Of K; this and the next
+            six leave the attention's weights alone.
+        bias_initializer: str or initializer, default "zeros". Of the bias.
+        kernel_regularizer: str, regularizer or None, default None. Of K.
+        bias_regularizer: str, regularizer or None, default None. Of the bias.
+        activity_regularizer: str, regularizer or None, default None. Of the outputs.
+        kernel_constraint: str, constraint or None, default None. Of K.
+        bias_constraint: str, constraint or None, default None. Of the bias.
+        reduction: int, default 16. The paper's r, at least 1: A1 has `max(1, C1 // r)` channels.
+        input_reduction: int or None, default None. The paper's r_C1, which divides C1; None is C1,
+            the paper's setting in all its experiments.
+        output_reduction: int, default 1. The paper's r_C2, which divides `filters`.
+        kernel_reduction: int, default 1. The paper's r_hw, which divides both sides of the kernel.
+        attention_activation: str or callable, default "sigmoid". The activation of the attention.
+        use_residual: bool, default True. False takes the kernel `A(x) * K`.
+        implementation: str, default "auto". How the convolution is computed; all give the same
+            numbers up to rounding.
+
+            - "auto": `ops.fastest` chooses, by the sizes, between the next two.
             - "factored": a matrix product for each tap of the kernel, its output multiplied: as
               many multiplications as one plain convolution, and no kernel for each sample. With
               `input_reduction` below C1 the taps of each group of channels by themselves.
@@ -58,8 +73,9 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             - "vectorized_map": the formula said plainly, the reference. Training holds
               `batch * size of kernel`; on TensorFlow it cannot be trained with
               `jit_compile=True`.
-        synchronized: bool, whether the batch norms take their statistics over all replicas; True
-            on the TensorFlow backend only.
+
+        synchronized: bool, default False. Whether the batch norms take their statistics over all
+            replicas; True on the TensorFlow backend only.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     `enable_lora` (of `keras.layers.Conv2D`) freezes the kernel and leaves the attention trainable.

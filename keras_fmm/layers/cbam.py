@@ -16,14 +16,16 @@ class CBAM(FeatureGate):
     `SpatialAttention` with `merge="add"`.
 
     Args:
-        reduction: int, at least 1, of the channel attention.
-        kernel_size: int, at least 1, of the spatial attention.
-        use_max_pool: bool, whether both attentions look at the max beside the mean. False is
-            "CBAM (Spatial)" in the paper on AW-convolution.
-        use_spatial: bool; False leaves the spatial attention out, which is "CBAM (MaxPool)" in
-            the paper on AW-convolution.
-        gate_activation: of both gates.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        reduction: int, default 16. Of the channel attention, at least 1.
+        kernel_size: int, default 7. Of the spatial attention, at least 1.
+        use_max_pool: bool, default True. Whether both attentions look at the max beside the mean.
+            False is "CBAM (Spatial)" in the paper on AW-convolution.
+        use_spatial: bool, default True. False leaves the spatial attention out, which is
+            "CBAM (MaxPool)" in the paper on AW-convolution.
+        gate_activation: str or callable, default "sigmoid". The activation of both gates; None is
+            the identity.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     The sub-layers `channel_attention` and `spatial_attention` (None without it) are attributes of

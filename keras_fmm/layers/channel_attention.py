@@ -16,8 +16,9 @@ class ChannelAttention(IntegerFormMixin, SqueezeExcite):
     `MLP(v) = W2 . activation(W1 . v + b1) + b2` for both.
 
     Args:
-        reduction: int, at least 1; one larger than the channels gives one hidden unit.
-        use_max_pool: bool; False leaves the max out, which is `SqueezeExcite`.
+        reduction: int, default 16. By how much there are fewer hidden units than channels, at
+            least 1; one larger than the channels gives one hidden unit.
+        use_max_pool: bool, default True. False leaves the max out, which is `SqueezeExcite`.
         **kwargs: the other arguments of `SqueezeExcite`, with their defaults.
 
     Input shape:

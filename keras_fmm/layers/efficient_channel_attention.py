@@ -18,14 +18,18 @@ class EfficientChannelAttention(FeatureGate):
     channels of the mean over space, zero beyond the first and last channel.
 
     Args:
-        kernel_size: odd int, how many neighbouring channels meet; None (default) takes
-            `int(abs((log2(channels) + beta) / gamma))`, plus one if that is even: 3 for 64
-            channels, 5 for 128 to 1024, 7 for 2048.
-        gamma, beta: numbers of that rule; `gamma` not zero.
-        gate_activation: of the gate.
-        merge: "multiply" or "add", see `FeatureGate`.
-        kernel_initializer, kernel_regularizer: of the convolution.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        kernel_size: int or None, default None. How many neighbouring channels meet, an odd
+            number; None takes `int(abs((log2(channels) + beta) / gamma))`, plus one if that is
+            even: 3 for 64 channels, 5 for 128 to 1024, 7 for 2048.
+        gamma: float, default 2. Of that rule; not zero.
+        beta: float, default 1. Of that rule.
+        gate_activation: str or callable, default "sigmoid". The activation of the gate; None is
+            the identity.
+        merge: str, default "multiply". "multiply" or "add", see `FeatureGate`.
+        kernel_initializer: str or initializer, default "glorot_uniform". Of the convolution.
+        kernel_regularizer: str, regularizer or None, default None. Of the convolution.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:

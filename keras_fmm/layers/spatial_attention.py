@@ -18,14 +18,18 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
     and a "same" convolution without bias.
 
     Args:
-        kernel_size: int, at least 1, the side of the convolution's kernel.
-        use_max_pool: bool; False leaves the max out.
-        use_batch_norm: bool, whether the convolution is normalised, as in the authors' code; the
-            paper has no batch norm there. Its epsilon is 1e-5, its momentum 0.99.
-        gate_activation: of the gate.
-        merge: "multiply" or "add", see `FeatureGate`.
-        kernel_initializer, kernel_regularizer: of the convolution.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        kernel_size: int, default 7. The side of the convolution's kernel, at least 1.
+        use_max_pool: bool, default True. False leaves the max out.
+        use_batch_norm: bool, default True. Whether the convolution is normalised, as in the
+            authors' code; the paper has no batch norm there. Its epsilon is 1e-5, its momentum
+            0.99.
+        gate_activation: str or callable, default "sigmoid". The activation of the gate; None is
+            the identity.
+        merge: str, default "multiply". "multiply" or "add", see `FeatureGate`.
+        kernel_initializer: str or initializer, default "glorot_uniform". Of the convolution.
+        kernel_regularizer: str, regularizer or None, default None. Of the convolution.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:

@@ -16,14 +16,20 @@ class SqueezeExcite(FeatureGate):
     and `max(1, channels // reduction)` hidden units.
 
     Args:
-        reduction: int, at least 1; one larger than the channels gives one hidden unit.
-        activation: of the hidden units; None is the FMM paper's ablation AMnoRL.
-        gate_activation: of the gate.
-        merge: "multiply" or "add", see `FeatureGate`.
-        use_bias: bool, whether both products have a bias.
-        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: of both
-            products, as in `keras.layers.Dense`.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        reduction: int, default 16. By how much there are fewer hidden units than channels, at
+            least 1; one larger than the channels gives one hidden unit.
+        activation: str or callable, default "relu". The activation of the hidden units; None is
+            the FMM paper's ablation AMnoRL.
+        gate_activation: str or callable, default "sigmoid". The activation of the gate; None is
+            the identity.
+        merge: str, default "multiply". "multiply" or "add", see `FeatureGate`.
+        use_bias: bool, default True. Whether both products have a bias.
+        kernel_initializer: str or initializer, default "glorot_uniform". Of both kernels.
+        bias_initializer: str or initializer, default "zeros". Of both biases.
+        kernel_regularizer: str, regularizer or None, default None. Of both kernels.
+        bias_regularizer: str, regularizer or None, default None. Of both biases.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:

@@ -1,6 +1,7 @@
 """Where a layer must be written: each place that is forgotten fails here and says what to do."""
 
 import importlib
+import inspect
 import pathlib
 import pkgutil
 
@@ -107,6 +108,17 @@ def test_says_what_it_is(kind):
     for part in ("Input shape:", "Output shape:", "Example:", "Reference:"):
         assert part in kind.__doc__, (
             f"Give the docstring of {kind.__name__} a part `{part}`; see CONTRIBUTING.md."
+        )
+
+
+@every_layer
+def test_says_what_each_argument_is(kind):
+    parameters = inspect.signature(kind.__init__).parameters.values()
+    for parameter in list(parameters)[1:]:
+        row = f"        {'**' * (parameter.kind is parameter.VAR_KEYWORD)}{parameter.name}: "
+        assert row in kind.__doc__ or kind.__init__ is keras.layers.Multiply.__init__, (
+            f"Give `Args:` in the docstring of {kind.__name__} a row of its own for "
+            f"`{parameter.name}`, its type and default first: `name: int, default 16. The ...`."
         )
 
 
