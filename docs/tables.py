@@ -1,9 +1,9 @@
-"""Writes the layers' tables, of README and docs/layers.md, from the layers and their registry.
+"""Writes what pages list of the layers, from the layers and their registry.
 
     make tables
 
 Of a layer it takes its docstring (the summary, and a link to the paper in `Reference:`), its name
-and role in the registry, and what it costs on a map of 56x56x64. Each page keeps its table between
+and role in the registry, and what it costs on a map of 56x56x64. Each page keeps its list between
 two comments; a test says where one is not what this would write.
 """
 
@@ -16,27 +16,38 @@ import keras
 from keras_fmm import files, layers
 
 ROOT = pathlib.Path(__file__).parents[1]
-START, END = "<!-- table of layers: make tables -->\n", "<!-- end of the table -->"
+START, END = "<!-- of the layers: make tables -->\n", "<!-- end -->"
 SHAPE = (1, 56, 56, 64)
+
+
+# What a backbone calls the role, a heading, and the role's names.
+ROLES = (
+    ("attention", "Gates", layers.GATES),
+    ("convolution", "Convolutions", layers.CONVOLUTIONS),
+    ("residual", "Residuals", layers.RESIDUALS),
+)
 
 
 def classes():
     """Returns the public layer classes, those with a name first, in the registry's order."""
-    public = [getattr(layers, name) for name in layers.__all__]
-    found = [*layers.GATES.values(), *layers.CONVOLUTIONS.values(), *layers.RESIDUALS.values()]
-    found += [x for x in public if inspect.isclass(x)]
+    found = [layer for *_, names in ROLES for layer in names.values()]
+    found += [x for x in map(layers.__dict__.get, layers.__all__) if inspect.isclass(x)]
     return [layer for layer in dict.fromkeys(found) if layer.__module__.startswith("keras_fmm")]
+
+
+def place(layer):
+    """Returns the role and the name of a layer, a pair of str; ("", "") without a name."""
+    for role, _, names in ROLES:
+        for name, other in names.items():
+            if other is layer:
+                return role, name
+    return "", ""
 
 
 def use(layer):
     """Returns how a backbone is asked for a layer, such as `attention="cbam"`, or ""."""
-    roles = {"attention": layers.GATES, "convolution": layers.CONVOLUTIONS}
-    roles["residual"] = layers.RESIDUALS
-    for role, names in roles.items():
-        for name, other in names.items():
-            if other is layer:
-                return f'`{role}="{name}"`'
-    return ""
+    role, name = place(layer)
+    return f'`{role}="{name}"`' if role else ""
 
 
 def summary(layer):
@@ -53,8 +64,7 @@ def paper(layer):
 
 def cost(layer):
     """Returns the weights and multiply-adds of a layer with its defaults on a map of `SHAPE`."""
-    role, _, name = use(layer).strip("`").partition("=")
-    name, shape = name.strip('"'), SHAPE
+    (role, name), shape = place(layer), SHAPE
     if role == "attention":
         made = layers.get_gate(name)
     elif role == "convolution":
@@ -85,13 +95,33 @@ def page():
     return _table(("layer", "in a backbone", "weights", "multiply-adds"), rows)
 
 
+def reference():
+    sections = [
+        (title, [layer.__name__ for layer in classes() if place(layer)[0] == role])
+        for role, title, _ in (*ROLES, ("", "Others", {}))
+    ]
+    listed = {name for _, names in sections for name in names}
+    sections += [("Names and functions", [x for x in layers.__all__ if x not in listed])]
+    return "\n".join(_list(title, names) for title, names in sections)
+
+
 def _table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(row) + " |\n" for row in lines)
 
 
-# README has what each is; the page of layers that as well, and what it costs.
-TABLES = {"README.md": (readme,), "docs/layers.md": (readme, page)}
+def _list(title, names):
+    lines = [f"## {title}", "", "```{eval-rst}", ".. currentmodule:: keras_fmm.layers", ""]
+    lines += [".. autosummary::", "   :toctree: layers", "", *(f"   {name}" for name in names)]
+    return "\n".join([*lines, "```", ""])
+
+
+# README has what each is; the page of layers that as well, and what it costs; the reference lists.
+TABLES = {
+    "README.md": (readme,),
+    "docs/layers.md": (readme, page),
+    "docs/api/layers.md": (reference,),
+}
 
 
 def written(path):
