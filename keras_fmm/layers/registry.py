@@ -153,13 +153,7 @@ def get_residual(residual, name=None):
             f"Received: residual={residual!r}. Give the class, such as "
             "`layers.MultiplicativeResidual`, or a `functools.partial` of it."
         )
-    try:
-        layer = residual(name=name)
-    except TypeError as error:
-        raise TypeError(
-            "`residual` must be a name or a callable that takes `name` and needs nothing else. "
-            f"Received: residual={residual!r}, which says: {error}"
-        ) from error
+    layer = residual(name=name)
     if not isinstance(layer, keras.layers.Layer):
         raise TypeError(
             "The callable given as `residual` must return a `keras.layers.Layer`. "
@@ -170,6 +164,4 @@ def get_residual(residual, name=None):
             "The callable given as `residual` must return a fresh layer at each call. "
             f"Received: the layer {layer.name!r}, which is built already."
         )
-    if name is not None:
-        layer.name = name
     return layer

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 
 from keras_fmm import layers
-from keras_fmm.models import fresh_layers
 from keras_fmm.models.backbone import channel_axis
 
 
@@ -78,8 +77,7 @@ class Parts:
 
     def chosen_convolution(self, x, filters, kernel_size, name, strides=1, use_bias=False):
         """Convolves, "same", with what the user chose."""
-        layer = fresh_layers.convolution(
-            self.convolution,
+        layer = layers.get_convolution(self.convolution)(
             filters=filters,
             kernel_size=kernel_size,
             strides=strides,
@@ -87,22 +85,57 @@ class Parts:
             use_bias=use_bias,
             name=name,
         )
+        layer.name = name
         shape = [None if size is None else -(-size // strides) for size in x.shape]
         shape[0], shape[channel_axis()] = x.shape[0], filters
-        return fresh_layers.called(layer, x, shape, "convolution", self.convolution)
+        return called(layer, x, shape, "convolution", self.convolution)
 
     def gate(self, x, place, name):
         choice = self.gates.get(place)
         gate = layers.get_gate(choice, name=name)
-        return x if gate is None else fresh_layers.called(gate, x, x.shape, "attention", choice)
+        return x if gate is None else called(gate, x, x.shape, "attention", choice)
 
     def merge(self, branch, shortcut, name):
         """Returns branch and shortcut as one; `name_add`, `name_residual` is what gives it."""
         kind = self.residual if isinstance(self.residual, str) else "residual"
         layer = layers.get_residual(self.residual, f"{name}_{kind}")
-        return fresh_layers.called(
-            layer, [branch, shortcut], branch.shape, "residual", self.residual
+        layer.name = f"{name}_{kind}"
+        return called(layer, [branch, shortcut], branch.shape, "residual", self.residual)
+
+
+def called(layer, inputs, shape, argument, choice):
+    """Returns the outputs of a fresh layer that a user chose, which must have a shape.
+
+    Args:
+        layer: `keras.layers.Layer`.
+        inputs: a tensor, or a list of them.
+        shape: sequence of ints and None, where a size is not known.
+        argument: str, the name of the argument that `choice` was given as.
+        choice: what the layer was made of, for the error.
+
+    Raises:
+        TypeError, ValueError: it cannot be called so, or its outputs are others.
+    """
+    received = f"Received: {argument}={choice!r}, whose layer {layer.name!r}"
+    form = "[branch, shortcut]" if argument == "residual" else "feature maps"
+    try:
+        outputs = layer(inputs)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"`{argument}` must give a layer that is called on {form}. {received}, called so, "
+            f"says: {error}"
+        ) from error
+    given = tuple(getattr(outputs, "shape", ()))
+    fits = hasattr(outputs, "shape") and len(given) == len(shape)
+    for size, other in zip(given, shape, strict=False):
+        fits = fits and (size == other or size is None or other is None)
+    if not fits:
+        raise ValueError(
+            f"`{argument}` must give a layer whose outputs here have the shape {tuple(shape)}. "
+            f"{received} gives {given if hasattr(outputs, 'shape') else outputs!r}."
         )
+    return outputs
 
 
 def refuse_kept_zeros(residual, channels):
@@ -115,7 +148,7 @@ def refuse_kept_zeros(residual, channels):
     shape = (1, 8, 8, channels) if channel_axis() == -1 else (1, channels, 8, 8)
     branch = keras.ops.convert_to_tensor(rng.normal(size=shape).astype("float32"))
     pair = [branch, keras.ops.zeros_like(branch)]
-    fresh_layers.called(layer, pair, shape, "residual", residual)
+    called(layer, pair, shape, "residual", residual)
     for variable in layer.trainable_variables:
         variable.assign(rng.uniform(0.5, 1.5, size=variable.shape))
     if not bool(keras.ops.any(layer(pair) != 0)):

@@ -7,7 +7,9 @@ import keras
 
 from keras_fmm.layers import MultiplicativeResidual
 from keras_fmm.models.upgrading.structure import is_feature_map, sides
+from keras_fmm.protocols import StartsAsSum
 
+_RESIDUALS = (MultiplicativeResidual, StartsAsSum)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -46,20 +48,21 @@ def default_gates(structure):
 def _branch_ends(structure):
     ends = []
     for call in structure.calls:
-        if _is_sum(call.operation) or isinstance(call.operation, MultiplicativeResidual):
-            ends += _branches(structure, call.sources)
+        if is_sum(call.operation) or isinstance(call.operation, _RESIDUALS):
+            ends += branches(structure, call.sources)
         elif _is_product(call.operation):
             # Other products are gates more often than residuals: of a map with one computed from
             # it by a sigmoid, or of one position.
             ends += [
                 end
-                for end in _branches(structure, call.sources, identity_only=True)
+                for end in branches(structure, call.sources, identity_only=True)
                 if _ends_linear(structure.calls[end].operation)
             ]
     return ends
 
 
-def _is_sum(operation):
+def is_sum(operation):
+    """Says whether this is `keras.layers.Add` or a bare sum."""
     is_layer = isinstance(operation, keras.layers.Layer)
     return isinstance(operation, keras.layers.Add) or (
         not is_layer and type(operation).__name__ == "Add"
@@ -78,7 +81,7 @@ def _ends_linear(operation):
     return bool(_weights(operation)) and activation is keras.activations.linear
 
 
-def _branches(structure, sources, identity_only=False):
+def branches(structure, sources, identity_only=False):
     """Returns which inputs of a sum end residual branches; none where it has no shortcut.
 
     The shortcut is the one with the shortest way from their nearest common ancestor; an input

@@ -584,7 +584,7 @@ def test_refuses():
     ):
         with pytest.raises(ValueError, match=r"`model` must be a functional.*keras.Model\(inputs"):
             models.upgrade(other, attention="eca")
-    with pytest.raises(ValueError, match="At least one of `attention` and `convolution`"):
+    with pytest.raises(ValueError, match="At least one of `attention`, `convolution`"):
         models.upgrade(model)
     with pytest.raises(ValueError, match="`attention` must be one of"):
         models.upgrade(model, attention="se")
@@ -594,7 +594,7 @@ def test_refuses():
         models.upgrade(model, convolution="conv")
     with pytest.raises(ValueError, match=r"`attention_where` says where `attention` goes"):
         models.upgrade(model, convolution="aw", attention_where=["stem"])
-    with pytest.raises(ValueError, match=r"must give an AWConv2D.*gives a Conv2D"):
+    with pytest.raises(ValueError, match=r"`start_as_convolution\(kernel.*gives a Conv2D"):
         models.upgrade(model, convolution=kl.Conv2D)
     with pytest.raises(ValueError, match=r"Received: 'one_conv', for which .*`output_reduction`"):
         models.upgrade(model, convolution=functools.partial(layers.AWConv2D, output_reduction=3))
