@@ -101,7 +101,9 @@ def start_as_convolution(layer, convolution, path, shape):
     Raises:
         ValueError: the outputs differ.
     """
-    layer.start_as_convolution(convolution.kernel, convolution.bias)
+    # Copies: on JAX two variables of one array lose it when either is trained.
+    bias = keras.ops.copy(convolution.bias) if convolution.use_bias else None
+    layer.start_as_convolution(keras.ops.copy(convolution.kernel), bias)
     for name in ("kernel", "bias"):
         # A replacement may hold them elsewhere, or not at all.
         new, old = getattr(layer, name, None), getattr(convolution, name)

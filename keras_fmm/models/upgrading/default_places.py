@@ -50,14 +50,12 @@ def _branch_ends(structure):
     for call in structure.calls:
         if is_sum(call.operation) or isinstance(call.operation, _RESIDUALS):
             ends += branches(structure, call.sources)
+        elif _is_own_merge(structure, call):
+            ends += _linear(structure, branches(structure, call.sources))
         elif _is_product(call.operation):
             # Other products are gates more often than residuals: of a map with one computed from
             # it by a sigmoid, or of one position.
-            ends += [
-                end
-                for end in branches(structure, call.sources, identity_only=True)
-                if _ends_linear(structure.calls[end].operation)
-            ]
+            ends += _linear(structure, branches(structure, call.sources, identity_only=True))
     return ends
 
 
@@ -74,6 +72,18 @@ def _is_product(operation):
     return isinstance(operation, keras.layers.Multiply) or (
         not is_layer and type(operation).__name__ == "Multiply"
     )
+
+
+def _is_own_merge(structure, call):
+    """Says whether a layer of a user's own makes one map of two of its shape."""
+    is_of_keras = type(call.operation).__module__.split(".")[0] == "keras"
+    is_own = isinstance(call.operation, keras.layers.Layer) and not is_of_keras
+    maps = [structure.calls[source].outputs for source in call.sources]
+    return is_own and len(maps) == 2 and all(map(is_feature_map, [*maps, call.outputs]))
+
+
+def _linear(structure, ends):
+    return [end for end in ends if _ends_linear(structure.calls[end].operation)]
 
 
 def _ends_linear(operation):

@@ -71,11 +71,12 @@ def upgrade(
     By default a gate stands at the end of each residual branch: behind what goes into a sum
     (`keras.layers.Add`, `a + b`, a layer with `start_as_sum`) or a product
     (`layers.MultiplicativeResidual`, `keras.layers.Multiply` of a branch without a last activation)
-    with a shortcut of the same
-    shape. The shortcut is the input from which the other comes, or else that with the shorter way
-    from where the two part; with ways of one length there is none. A model without residual
-    branches gets gates before each downsampling (pooling, strided convolution) behind the stem
-    and before the head (global pooling, flattening), where anything is learned since the last.
+    with a shortcut of the same shape. A layer of your own class that makes one map of two of its
+    shape counts where the branch has no last activation. The shortcut is the input from which the
+    other comes, or else that with the shorter way from where the two part; with ways of one length
+    there is none. A model without residual branches gets gates before each downsampling (pooling,
+    strided convolution) behind the stem and before the head (global pooling, flattening), where
+    anything is learned since the last.
 
     Returns:
         A functional `keras.Model`, not compiled, of plain class: methods of a class of your own,
