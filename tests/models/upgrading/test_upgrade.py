@@ -6,6 +6,7 @@ import pytest
 from keras import layers as kl
 
 from keras_fmm import layers, models
+from tests.support.weightless import weightless
 from tests.support.weights import enliven
 
 on_tensorflow = pytest.mark.skipif(
@@ -81,9 +82,12 @@ gates = pytest.mark.parametrize("gate", layers.GATES)
 @gates
 def test_same_outputs_with_every_gate(gate):
     model = network()
-    upgraded = models.upgrade(model, attention=gate, convolution="aw")
+    # The convolution does not know the gate.
+    convolution = "aw" if gate == "cbam" else None
+    upgraded = models.upgrade(model, attention=gate, convolution=convolution)
     added = new_layers(upgraded)
-    assert set(added) == {"one_relu_attention", "two_relu_attention", "one_conv", "two_conv"}
+    convolutions = {"one_conv", "two_conv"} if convolution else set()
+    assert set(added) == {"one_relu_attention", "two_relu_attention", *convolutions}
     assert type(added["one_relu_attention"]) is layers.GATES[gate]
     assert_same_outputs(upgraded, model)
     # Both draw the same numbers for dropout, and take the batch's statistics.
@@ -230,7 +234,8 @@ def test_gradients_of_the_old_weights_are_the_originals():
 @pytest.mark.parametrize("gate", ["cbam", "eca"])
 def test_saves_and_loads(tmp_path, gate):
     model = network((None, None, 3))
-    upgraded = models.upgrade(model, attention=gate, convolution=small_aw)
+    convolution = small_aw if gate == "cbam" else None
+    upgraded = models.upgrade(model, attention=gate, convolution=convolution)
     upgraded.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     x = example(model)
@@ -238,13 +243,14 @@ def test_saves_and_loads(tmp_path, gate):
     assert new_layers(loaded)["one_relu_attention"].gate_activation is layers.twice_sigmoid
 
 
-# The gate, the convolution, and how many of both there are then.
+# The layer at which the network is cut, the gate, the convolution, and how many of both there are
+# then; test_default_places counts them in the whole networks.
 APPLICATIONS = {
-    "ResNet50V2": ("cbam", "aw", 16 + 16),
-    "MobileNetV2": ("squeeze_excite", "aw", 10 + 34),
-    "EfficientNetB0": ("eca", "aw", 9 + 32),
-    "DenseNet121": ("eca", None, 5),
-    "ConvNeXtTiny": ("spatial_attention", None, 18),
+    "ResNet50V2": ("conv3_block2_out", "cbam", "aw", 5 + 5),
+    "MobileNetV2": ("block_6_project_BN", "squeeze_excite", "aw", 3 + 13),
+    "EfficientNetB0": ("block3b_add", "eca", "aw", 2 + 9),
+    "DenseNet121": ("conv3_block2_concat", "eca", None, 2),
+    "ConvNeXtTiny": ("convnext_tiny_stage_0_block_2_identity", "spatial_attention", None, 2),
 }
 
 
@@ -257,11 +263,11 @@ APPLICATIONS = {
     ],
 )
 def test_keras_applications(name):
-    gate, convolution, count = APPLICATIONS[name]
-    model = getattr(keras.applications, name)(
-        weights=None, input_shape=(64, 64, 3), classes=3, classifier_activation=None
+    last, gate, convolution, count = APPLICATIONS[name]
+    whole = getattr(keras.applications, name)(
+        weights=None, input_shape=(64, 64, 3), include_top=False
     )
-    enliven(model)
+    model = enliven(keras.Model(whole.input, whole.get_layer(last).output))
     upgraded = models.upgrade(model, attention=gate, convolution=convolution)
     assert len(new_layers(upgraded)) == count
     assert_same_outputs(upgraded, model, atol=1e-4)
@@ -272,22 +278,23 @@ def test_keras_applications(name):
 @on_tensorflow
 def test_a_nested_application_gets_its_gates_inside():
     inputs = keras.Input((32, 32, 3))
-    backbone = keras.applications.ResNet50V2(
-        weights=None, include_top=False, input_shape=(32, 32, 3)
-    )
+    whole = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    last = whole.get_layer("conv2_block3_out").output
+    backbone = keras.Model(whole.input, last, name="resnet50v2")
     model = keras.Model(inputs, kl.GlobalAveragePooling2D()(backbone(inputs)))
     enliven(model)
     upgraded = models.upgrade(model, attention="eca")
     added = [path for path in all_layers(upgraded) if path.endswith("_attention")]
-    assert len(added) == 16
+    assert len(added) == 3
     assert all(path.startswith("resnet50v2/conv") for path in added)
     assert_same_outputs(upgraded, model)
 
 
 def test_convnext_has_no_convolution_to_replace_by_default():
-    model = keras.applications.ConvNeXtTiny(
-        weights=None, input_shape=(32, 32, 3), include_top=False
-    )
+    with weightless():
+        model = keras.applications.ConvNeXtTiny(
+            weights=None, input_shape=(32, 32, 3), include_top=False
+        )
     with pytest.raises(ValueError, match=r"Conv2D 7x7 \(groups=96\), such as 'convnext_tiny_st"):
         models.upgrade(model, convolution="aw")
 
