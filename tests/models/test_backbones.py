@@ -180,7 +180,7 @@ def test_half_precision(family):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"attention": "se"}, ValueError, "`attention` must be one of"),
+        ({"attention": "se"}, ValueError, "`attention` must be None, one of"),
         ({"attention": 3}, TypeError, "`attention` must be None, a name or a callable"),
         ({"attention": layers.CBAM()}, TypeError, "`attention` must be None, a name or a callable"),
         ({"attention": {"end": "eca"}}, ValueError, r"`attention` as a .*'(branch|depthwise)', '"),

@@ -6,6 +6,7 @@ import pytest
 from keras import layers as kl
 
 from keras_fmm import layers, models
+from tests.support.layer_table import first_row
 from tests.support.weightless import weightless
 from tests.support.weights import enliven
 
@@ -144,21 +145,6 @@ def fit_a_step(model, x, y):
     return {v.path for v in model.trainable_variables if (v.numpy().copy() != before[v.path]).any()}
 
 
-# The weights that are 0 at the start, and therefore those that the first step moves.
-FIRST = {
-    "squeeze_excite": {"excite/kernel", "excite/bias"},
-    "eca": {"convolution/kernel"},
-    "channel_attention": {"excite/kernel", "excite/bias"},
-    "spatial_attention": {"batch_norm/gamma", "batch_norm/beta"},
-    "cbam": {
-        "channel_attention/excite/kernel",
-        "channel_attention/excite/bias",
-        "spatial_attention/batch_norm/gamma",
-        "spatial_attention/batch_norm/beta",
-    },
-}
-
-
 def one_block():
     inputs = keras.Input((6, 6, 16))
     x = kl.GlobalAveragePooling2D()(residual(inputs, "one", filters=16))
@@ -182,7 +168,8 @@ def test_a_gate_learns_from_the_first_step_and_all_of_it_from_the_second(gate):
     upgraded.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
     gate_name = "one_relu_attention/"
     moved = {p.removeprefix(gate_name) for p in fit_a_step(upgraded, x, y) if gate_name in p}
-    assert moved == FIRST[gate]
+    # Those that are 0 at the start.
+    assert moved == set(first_row(kind).zeros)
     ours = {v.path for v in upgraded.trainable_variables if gate_name in v.path}
     assert {path for path in fit_a_step(upgraded, x, y) if gate_name in path} == ours
 
@@ -198,7 +185,7 @@ def test_an_aw_convolution_learns_from_the_first_step_and_all_of_it_from_the_sec
     )
     upgraded.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
     moved = {path for path in fit_a_step(upgraded, x, y) if "one_conv/" in path}
-    last = {"one_conv/batch_norm2/gamma", "one_conv/batch_norm2/beta"}
+    last = {f"one_conv/{name}" for name in first_row(layers.AWConv2D).zeros}
     # The bias stands before a batch norm: its gradient is rounding.
     assert moved - {"one_conv/bias"} == {"one_conv/kernel"} | last
     # Gamma and beta move their own values out of the way of the others.
@@ -593,7 +580,7 @@ def test_refuses():
             models.upgrade(other, attention="eca")
     with pytest.raises(ValueError, match="At least one of `attention`, `convolution`"):
         models.upgrade(model)
-    with pytest.raises(ValueError, match="`attention` must be one of"):
+    with pytest.raises(ValueError, match="`attention` must be None, one of"):
         models.upgrade(model, attention="se")
     with pytest.raises(TypeError, match="`attention` must be None, a name or a callable"):
         models.upgrade(model, attention=layers.CBAM())
