@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from keras_fmm.analysis.calls import flat_graph
+from keras_fmm.graph import flat_graph
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 6, 6, 2)).astype("float32")
@@ -42,10 +42,10 @@ def several_inputs_within():
 @pytest.mark.parametrize(
     ("build", "paths"),
     [
-        (nested, {"inner.conv", "inner.norm", "inner", "top"}),
-        (called_twice, {"inner.conv", "inner", "inner:2.conv", "inner:2"}),
-        (two_deep_in_sequentials, {"block.inner.conv", "block.inner", "block", "flat"}),
-        (several_inputs_within, {"both.less", "both", "join"}),
+        (nested, {"inner/conv", "inner/norm", "inner", "top"}),
+        (called_twice, {"inner/conv", "inner", "inner:2/conv", "inner:2"}),
+        (two_deep_in_sequentials, {"block/inner/conv", "block/inner", "block", "flat"}),
+        (several_inputs_within, {"both/less", "both", "join"}),
     ],
 )
 def test_the_graph_computes_what_the_model_does(build, paths):
@@ -54,9 +54,9 @@ def test_the_graph_computes_what_the_model_does(build, paths):
     for layer in everything:
         layer.set_weights([RNG.uniform(0.5, 1.5, w.shape) for w in layer.get_weights()])
     noted = [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in everything]
-    inputs, calls, outputs = flat_graph(model)
-    assert paths <= {call.path for call in calls}
-    found = keras.Model(inputs, outputs).predict(IMAGES, verbose=0)
+    flat = flat_graph(model)
+    assert paths <= {call.path for call in flat.calls}
+    found = keras.Model(flat.inputs, flat.outputs).predict(IMAGES, verbose=0)
     np.testing.assert_array_equal(found, model.predict(IMAGES, verbose=0))
     assert [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in everything] == noted
 
@@ -64,9 +64,9 @@ def test_the_graph_computes_what_the_model_does(build, paths):
 def test_inner_outputs_are_those_of_the_layers():
     model = nested()
     backbone = model.get_layer("inner")
-    inputs, calls, _ = flat_graph(model)
-    call = next(call for call in calls if call.path == "inner.conv")
-    found = keras.Model(inputs, call.output).predict(IMAGES, verbose=0)
+    flat = flat_graph(model)
+    call = next(call for call in flat.calls if call.path == "inner/conv")
+    found = keras.Model(flat.inputs, call.output).predict(IMAGES, verbose=0)
     expected = keras.Model(backbone.input, backbone.get_layer("conv").output)
     np.testing.assert_array_equal(found, expected.predict(IMAGES * 2, verbose=0))
 
@@ -83,9 +83,9 @@ def test_a_call_that_is_more_than_its_graph_is_not_entered():
     own = Own(inputs, layers.Dense(2, name="within")(inputs), name="own")
     noisy = keras.Sequential([keras.Input((6, 6, 2)), layers.Dropout(0.5)], name="noisy")
     model = keras.Model(inputs, noisy(own(inputs), training=True))
-    flat_inputs, calls, outputs = flat_graph(model)
-    assert [call.path for call in calls] == ["own", "noisy"]
-    found = keras.Model(flat_inputs, calls[0].output).predict(IMAGES, verbose=0)
+    flat = flat_graph(model)
+    assert [call.path for call in flat.calls] == ["own", "noisy"]
+    found = keras.Model(flat.inputs, flat.calls[0].output).predict(IMAGES, verbose=0)
     np.testing.assert_allclose(found, own.predict(IMAGES, verbose=0), rtol=1e-6)
-    dropped = keras.Model(flat_inputs, outputs).predict(IMAGES, verbose=0)
+    dropped = keras.Model(flat.inputs, flat.outputs).predict(IMAGES, verbose=0)
     assert 0.2 < (dropped == 0).mean() < 0.8
