@@ -6,13 +6,14 @@ A path says through which models the way to a layer leads, `"backbone/stage1_att
 - Inside a layer that is no model the path goes on: `"backbone/stage1_attention/excite"`. Where such
   a layer holds several layers of one name, `_2` and so on follow it.
 - `:2` and so on mean a later call: `"shared:2"`, of a model called again `"inner:2/conv"`, and
-  of what is inside a layer `"gate/excite:2"`. Without a number a path means the first call.
+  of what is inside a layer `"gate/excite:2"`. Without a number it is the first.
 - A bare name, `"conv1"`, holds at any depth where it means one layer; inside layers that are no
   models it is looked for where no model has it.
 - A `/` in front makes a path from the top of it: `"/conv1"`.
 - Dots may stand for slashes, `"backbone.stage1_attention"`, where that means one layer.
 
-A layer that stands in two models has two paths and is one layer.
+A layer that stands in two models has two paths and is one layer. What has a name is a layer, a bare
+operation (`x + 3`) or a nested model.
 
 >>> import keras
 >>> inside = keras.Input((4,))
@@ -232,15 +233,16 @@ class _StandIn(keras.Operation):
         return self.layer.compute_output_spec(*args, **kwargs)
 
 
-def unnoted(operation, inputs):
+def unnoted(operation, *args, **kwargs):
     """Calls an operation symbolically, and lets those that made its inputs forget it.
 
     What a layer's output goes into is kept with the layer, as long as the layer lives: the user's
     would gather a graph with each analysis. No model that is built from outputs needs it.
     """
-    makers = [tensor._keras_history.operation for tensor in keras.tree.flatten(inputs)]
+    tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+    makers = [tensor._keras_history.operation for tensor in tensors]
     noted = [list(maker._outbound_nodes) for maker in makers]
-    outputs = operation(inputs)
+    outputs = operation(*args, **kwargs)
     for maker, before in zip(makers, noted, strict=True):
         maker._outbound_nodes[:] = before
     return outputs
@@ -260,10 +262,10 @@ def places(model):
     """
     found = []
 
-    def visit(parent, prefix, model, around):
+    def visit(parent, prefix, model):
         names = collections.Counter()
         for child in _children(parent):
-            if isinstance(child, keras.layers.InputLayer) or id(child) in around:
+            if isinstance(child, keras.layers.InputLayer):
                 continue
             names[child.name] += 1
             number = f"_{names[child.name]}" if names[child.name] > 1 else ""
@@ -271,20 +273,19 @@ def places(model):
             found.append(Place(path, child, model))
             if isinstance(child, keras.layers.Layer):
                 inner = path if isinstance(child, keras.Model) else model
-                visit(child, path + "/", inner, around | {id(child)})
+                visit(child, path + "/", inner)
 
-    visit(model, "", "", {id(model)})
+    visit(model, "", "")
     return found
 
 
 def _children(parent):
     """Returns what stands in a model or a layer, each once."""
     parent = functional(parent) if getattr(parent, "inputs", None) else parent
+    children = parent._flatten_layers(include_self=False, recursive=False)
     if isinstance(parent, keras.Function):
-        # The layers and the bare operations, as `x + 3`.
-        children = [node.operation for node in nodes(parent)]
-    else:
-        children = parent._flatten_layers(include_self=False, recursive=False)
+        # In the order in which they run, and the bare operations, as `x + 3`, too.
+        children = [*(node.operation for node in nodes(parent)), *children]
     return list({id(child): child for child in children}.values())
 
 
@@ -321,10 +322,8 @@ def find_layer(model, argument, path):
         TypeError: `path` is no str.
         ValueError: it names nothing, several layers, or one of a layer's later calls.
     """
-    inputs = [x._keras_history.operation for x in model.inputs]
-    rows = [Found(x.name, x, 0) for x in inputs]
-    rows += [Found(place.path, place.operation, 0) for place in places(model)]
-    standing = {id(call.operation) for call in read(model).calls} | set(map(id, inputs))
+    standing = {id(call.operation) for call in read(model).calls}
+    rows = [Found(place.path, place.operation, 0) for place in places(model)]
     return _find(model, rows, standing, argument, path)
 
 
@@ -342,6 +341,9 @@ def find_call(model, argument, path):
 
 
 def _find(model, rows, standing, argument, path, takes_later_calls=False):
+    inputs = [x._keras_history.operation for x in model.inputs]
+    rows = [Found(x.name, x, 0) for x in inputs] + rows
+    standing = standing | set(map(id, inputs))
     if not isinstance(path, str):
         raise TypeError(
             f"`{argument}` must be a layer's name or path, a str. Received: {argument}={path!r}"

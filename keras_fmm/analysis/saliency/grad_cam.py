@@ -76,7 +76,8 @@ def _named(calls, model, path):
     if not found:
         raise ValueError(
             "`layer` must stand before the model's logits, in a model and not in another layer. "
-            f"Received: layer={path!r}, which gives them, comes after them or is inside a layer. "
+            f"Received: layer={path!r}, which gives them, comes after them, is an input or stands "
+            "in a layer. "
             f"Take one before it, such as {_last(calls, model).path!r}."
         )
     found = found[0]
