@@ -349,6 +349,14 @@ def _find(model, rows, standing, argument, path, takes_later_calls=False):
             f"`{argument}` must be a layer's name or path, a str. Received: {argument}={path!r}"
         )
     found = _matches(rows, standing, path)
+    base, _, number = path.rpartition(":")
+    if not found and takes_later_calls and number.isdecimal() and int(number) > 1:
+        # Inside a layer that is no model, of which the graph knows no calls.
+        found = [
+            Found(f"{row.path}:{number}", row.operation, int(number) - 1)
+            for row in _matches(rows, standing, base)
+            if id(row.operation) not in standing
+        ]
     if len({id(row.operation) for row in found}) > 1:
         raise ValueError(
             f"`{argument}` must name one layer. Received: {argument}={path!r}, which stands for "
@@ -356,21 +364,20 @@ def _find(model, rows, standing, argument, path, takes_later_calls=False):
         )
     if found:
         return found[0]
-    base, _, number = path.rpartition(":")
-    called = _matches(rows, standing, base) if number.isdecimal() else []
-    if len({id(row.operation) for row in called}) == 1:
-        first = called[0]
-        if takes_later_calls and id(first.operation) not in standing and int(number) > 1:
-            # Inside a layer that is no model, of which the graph knows no calls.
-            return Found(f"{first.path}:{number}", first.operation, int(number) - 1)
-        known = [row for row in rows if row.operation is first.operation]
+    called = _matches(rows, standing, re.sub(r":\d+(?=[./]|$)", "", path))
+    if called:
+        known = [row for row in rows if any(row.operation is other.operation for other in called)]
+        inside = (
+            "" if id(called[0].operation) in standing else ", and with ':2' and so on behind it"
+        )
         raise ValueError(
             f"`{argument}` must name a layer{' or a later call of it' * takes_later_calls}. "
-            f"Received: {argument}={path!r}. Of this layer it takes {_listed(known)}."
+            f"Received: {argument}={path!r}. Of this layer it takes {_listed(known)}"
+            f"{inside * takes_later_calls}."
         )
     raise ValueError(
         f"`{argument}` must name a layer of the model. Received: {argument}={path!r}, which is "
-        f"none of the model {model.name!r}. {_near(rows, path)}."
+        f"none of the model {model.name!r}. {_near(rows, standing, path)}."
     )
 
 
@@ -385,15 +392,16 @@ def _matches(rows, standing, path):
     return from_top + [row for row in deep if id(row.operation) in standing] or deep
 
 
-def _near(rows, path):
-    """Says which paths are near one, up to five; the last ones of all where none is."""
+def _near(rows, standing, path):
+    """Says which paths are near one, up to five; the last ones of models where none is."""
     names = collections.defaultdict(list)
     for row in rows:
         for name in {row.path, row.path.rpartition("/")[2]}:
-            names[name].append(row)
-    close = difflib.get_close_matches(path.replace(".", "/"), names, n=5, cutoff=0.5)
+            names[name.lower()].append(row)
+    close = difflib.get_close_matches(path.lower().replace(".", "/"), names, n=5, cutoff=0.5)
     near = _listed([row for name in close for row in names[name]][:5])
-    return f"Near it: {near}" if near else f"Its last layers are {_listed(rows[-5:])}"
+    last = [row for row in rows if id(row.operation) in standing][-5:]
+    return f"Near it: {near}" if near else f"Its last layers are {_listed(last)}"
 
 
 def _listed(rows):
