@@ -1,10 +1,10 @@
 """Which layers of a model are meant: by name, by predicate, or what can be."""
 
 import collections
-import difflib
 
 import keras
 
+from keras_fmm import graph
 from keras_fmm.models.upgrading.residuals import cannot_be_merged
 from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map
 from keras_fmm.protocols import ReplacesConvolution
@@ -12,7 +12,9 @@ from keras_fmm.protocols import ReplacesConvolution
 
 def cannot_be_gated(structure, operation):
     """Returns why a gate cannot follow this; None where it can."""
-    outputs = structure.outputs[id(operation)]
+    outputs = structure.outputs.get(id(operation))
+    if outputs is None:
+        return "is inside another layer, which is no functional model"
     if isinstance(operation, keras.layers.InputLayer):
         return "is an input"
     if len(outputs) != 1:
@@ -25,6 +27,8 @@ def cannot_be_gated(structure, operation):
 def cannot_be_replaced(structure, operation):
     """Returns why this convolution cannot be replaced; None where it can."""
     kind = type(operation)
+    if id(operation) not in structure.outputs:
+        return "is inside another layer, which is no functional model"
     if isinstance(operation, ReplacesConvolution):
         article = "an" if kind.__name__[0] in "AEIO" else "a"
         return f"is {article} {kind.__name__} already"
@@ -66,7 +70,8 @@ def choose(structure, argument, where, default, refusal, among=None):
         candidates = [layer for layer in among if not refusal(structure, layer)]
         chosen = default(candidates) if where is None else [x for x in candidates if where(x)]
     else:
-        chosen = [_find(structure, name, item) for item in _as_names(name, where)]
+        names = _as_names(name, where)
+        chosen = [graph.find_layer(structure.model, name, item).operation for item in names]
         for operation in chosen:
             reason = refusal(structure, operation)
             if reason:
@@ -104,37 +109,12 @@ def _as_names(name, where):
     return names
 
 
-def _find(structure, name, item):
-    """Returns the layer, operation or nested model of a name or path."""
-    paths = [path for path in structure.places if _is_named(path, item)]
-    if not paths:
-        known = {known for path in structure.places for known in (path, path.split("/")[-1])}
-        close = difflib.get_close_matches(item, sorted(known), n=5)
-        meant = f"Did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise ValueError(
-            f"`{name}` must name layers of the model. Received: {item!r}, which is none, of a "
-            f"model with {_summary(structure, 'convolution')}. {meant}".rstrip()
-        )
-    if len({id(structure.places[path]) for path in paths}) > 1:
-        listed = ", ".join(repr(path if "/" in path else f"/{path}") for path in paths)
-        raise ValueError(
-            f"`{name}` must name one layer at a time. Received: {item!r}, which stands for "
-            f"several. Give one of the paths {listed}."
-        )
-    return structure.places[paths[0]]
-
-
-def _is_named(path, item):
-    # A path says the whole way from the model; a slash in front makes one of a single name.
-    if "/" in item:
-        return path == item.removeprefix("/")
-    return path.split("/")[-1] == item
-
-
 def _summary(structure, argument):
     """Says what a model holds, by kinds with a count and an example."""
     kinds = collections.defaultdict(list)
     for path, operation in structure.places.items():
+        if id(operation) not in structure.outputs:
+            continue
         if argument == "convolution" and is_convolution(operation):
             sizes = "x".join(map(str, operation.kernel_size))
             groups = getattr(operation, "groups", 1)

@@ -9,6 +9,8 @@ def cannot_be_merged(structure, operation):
     if not is_sum(operation):
         return f"is of class {type(operation).__name__} and no sum"
     calls = [call for call in structure.calls if call.operation is operation]
+    if not calls:
+        return "is inside another layer, which is no functional model"
     maps = [structure.calls[source].outputs for call in calls for source in call.sources]
     if any(len(call.sources) != 2 for call in calls):
         return f"sums {max(len(call.sources) for call in calls)} tensors, not two"

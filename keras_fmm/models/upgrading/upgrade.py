@@ -5,13 +5,14 @@ import functools
 import keras
 
 from keras_fmm import layers
+from keras_fmm.graph import functional, is_graph, nodes
 from keras_fmm.models import blocks
 from keras_fmm.models.upgrading import additions
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
 from keras_fmm.models.upgrading.places import cannot_be_gated, cannot_be_replaced, choose
 from keras_fmm.models.upgrading.rebuilding import carry_flags, carry_state, rebuild
 from keras_fmm.models.upgrading.residuals import branch_is_first, cannot_be_merged
-from keras_fmm.models.upgrading.structure import Structure, as_functional, is_graph, nodes
+from keras_fmm.models.upgrading.structure import Structure
 
 
 def upgrade(
@@ -50,9 +51,10 @@ def upgrade(
             it with, 1.5 by default.
         attention_where: None, sequence of str or callable, default None (below). Which layers get
             a gate behind them, by names or by a predicate. Names take any layer, operation or
-            nested model with one float output of rank 4; a name holds at any depth, a path
-            (`"backbone/conv1"`, or `"/conv1"` on the top level) for one layer. The predicate is
-            called on each layer, not on nested models, with such an output.
+            nested model with one float output of rank 4; a name holds at any depth where it means
+            one layer, a path (`"backbone/conv1"`, or `"/conv1"` on the top level) for one layer,
+            see `keras_fmm.graph`. The predicate is called on each layer, not on nested models,
+            with such an output.
         convolution_where: None, sequence of str or callable, default None. Which convolutions to
             replace, as above: layers of the very class `keras.layers.Conv2D` with `groups=1`,
             without quantization or LoRA. The predicate is called on each of these, the stem too.
@@ -196,7 +198,7 @@ class _Copy:
         self.gates = {}
 
     def model(self, model):
-        source = as_functional(model)
+        source = functional(model)
         tensors = {id(x): self._input(x) for x in source.inputs}
         for node in nodes(source):
             args, kwargs = keras.tree.map_structure(
