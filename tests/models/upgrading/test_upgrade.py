@@ -7,6 +7,7 @@ from keras import layers as kl
 
 from keras_fmm import layers, models
 from tests.support.layer_table import first_row
+from tests.support.own_layers import Bent
 from tests.support.weightless import weightless
 from tests.support.weights import enliven
 
@@ -230,14 +231,14 @@ def test_saves_and_loads(tmp_path, gate):
     assert new_layers(loaded)["one_relu_attention"].gate_activation is layers.twice_sigmoid
 
 
-# The layer at which the network is cut, the gate, the convolution, and how many of both there are
-# then; test_default_places counts them in the whole networks.
+# The layer at which the network is cut, the gate, the convolution, how many of both there are then,
+# and how many residuals; test_default_places counts places in the whole networks.
 APPLICATIONS = {
-    "ResNet50V2": ("conv3_block2_out", "cbam", "aw", 5 + 5),
-    "MobileNetV2": ("block_6_project_BN", "squeeze_excite", "aw", 3 + 13),
-    "EfficientNetB0": ("block3b_add", "eca", "aw", 2 + 9),
-    "DenseNet121": ("conv3_block2_concat", "eca", None, 2),
-    "ConvNeXtTiny": ("convnext_tiny_stage_0_block_2_identity", "spatial_attention", None, 2),
+    "ResNet50V2": ("conv3_block2_out", "cbam", "aw", 5 + 5, 5),
+    "MobileNetV2": ("block_6_project_BN", "squeeze_excite", "aw", 3 + 13, 3),
+    "EfficientNetB0": ("block3b_add", "eca", "aw", 2 + 9, 2),
+    "DenseNet121": ("conv3_block2_concat", "eca", None, 2, 0),
+    "ConvNeXtTiny": ("convnext_tiny_stage_0_block_2_identity", "spatial_attention", None, 2, 2),
 }
 
 
@@ -250,13 +251,15 @@ APPLICATIONS = {
     ],
 )
 def test_keras_applications(name):
-    last, gate, convolution, count = APPLICATIONS[name]
+    last, gate, convolution, count, residuals = APPLICATIONS[name]
     whole = getattr(keras.applications, name)(
         weights=None, input_shape=(64, 64, 3), include_top=False
     )
     model = enliven(keras.Model(whole.input, whole.get_layer(last).output))
-    upgraded = models.upgrade(model, attention=gate, convolution=convolution)
+    residual = Bent if residuals else None
+    upgraded = models.upgrade(model, gate, convolution, residual=residual)
     assert len(new_layers(upgraded)) == count
+    assert sum(isinstance(layer, Bent) for layer in upgraded.layers) == residuals
     assert_same_outputs(upgraded, model, atol=1e-4)
     old = {path for path in all_layers(model) if "input" not in path}
     assert old <= set(all_layers(upgraded))
