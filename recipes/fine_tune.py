@@ -31,7 +31,7 @@ import sys
 
 import keras
 
-from keras_fmm import data, layers, models, training
+from keras_fmm import data, graph, layers, models, training
 from recipes import train
 from recipes.lab import fitting
 from recipes.lab.settings import setting, start, verbosity
@@ -91,7 +91,8 @@ def main(settings):
         model = original
         if settings.attention or settings.convolution:
             model = models.upgrade(original, settings.attention, settings.convolution)
-    old = {layer.name: type(layer) for layer in flat(original) if layer.name != "predictions"}
+    old = {path: type(layer) for path, layer in graph.layers(original).items()}
+    del old["predictions"]
     if settings.new_epochs:
         phase = dataclasses.replace(
             settings, epochs=settings.new_epochs, learning_rate=settings.new_learning_rate
@@ -179,26 +180,17 @@ def without_classifier(model):
     return keras.Model(model.inputs[0], dense.input, name=model.name)
 
 
-def flat(model):
-    """Yields the layers of a model, nested models entered."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from flat(layer)
-        else:
-            yield layer
-
-
 def set_trainable(model, old, old_layers):
     """Sets which layers learn: the new ones, and the old ones or not; never old batch norms.
 
     A batch norm that is not trainable runs in inference mode, in `fit` too.
     """
-    for layer in flat(model):
-        if isinstance(layer, layers.AWConv2D) and old.get(layer.name) is not type(layer):
+    for path, layer in graph.layers(model).items():
+        if isinstance(layer, layers.AWConv2D) and old.get(path) is not type(layer):
             # A new layer with an old kernel.
             for weight in [w for w in (layer.kernel, layer.bias) if w is not None]:
                 weight.trainable = old_layers
-        elif layer.name in old:
+        elif path in old:
             layer.trainable = old_layers
             # Those inside old gates too.
             for part in layer._flatten_layers():
