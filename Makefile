@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all test-jax bench report lint format clean
+.PHONY: demo test test-all test-jax bench report docs tables pictures lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -20,15 +20,29 @@ test-all: $(INSTALLED)
 	$(TEST) $(PYTEST_FLAGS)
 
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/models tests/test_docs.py $(PYTEST_FLAGS)
+	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/contracts tests/models tests/test_docs.py $(PYTEST_FLAGS)
 
 # Wants the machine to itself.
 bench: $(INSTALLED)
-	$(BIN)/python -m recipes.benchmark_aw_conv
-	$(BIN)/python -m recipes.benchmark_models
+	$(BIN)/python -m recipes.benchmarks.aw_conv
+	$(BIN)/python -m recipes.benchmarks.models
 
 report: $(INSTALLED)
-	$(BIN)/python -m recipes.report
+	$(BIN)/python -m recipes.lab.report
+
+# Into docs/_build/html, from nothing, as Sphinx warns of a page only when it makes it anew; a
+# warning is an error.
+docs: $(INSTALLED)
+	rm -rf docs/_build $(wildcard docs/api/*/)
+	$(BIN)/sphinx-build -b html -j 2 -W --keep-going -q docs docs/_build/html
+
+# The tables of layers, in README and docs/layers.md.
+tables: $(INSTALLED)
+	$(BIN)/python -m docs.tables
+
+# The documentation's pictures, from the code of its guides.
+pictures: $(INSTALLED)
+	$(BIN)/python -m docs.pictures
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -48,5 +62,5 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist saved_models/demo
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 import importlib
 
-from keras_fmm import layers, models, ops
+from keras_fmm import deprecated, layers, models, ops
 from keras_fmm.version import __version__
 
 __all__ = [
@@ -17,10 +17,16 @@ __all__ = [
     "training",
 ]
 
+_MOVED = {
+    "keras_fmm.float32": "keras_fmm.half_precision",
+    "keras_fmm.scaling": "keras_fmm.input_range",
+}
+deprecated.modules(_MOVED)
+
 
 def __getattr__(name):
     # The parts that need TensorFlow or an extra are imported when they are first asked for, so
     # that `import keras_fmm` works, quickly, where only Keras and a backend are installed.
-    if name in __all__:
+    if name in __all__ or f"keras_fmm.{name}" in _MOVED:
         return importlib.import_module(f"keras_fmm.{name}")
     raise AttributeError(f"module 'keras_fmm' has no attribute {name!r}")

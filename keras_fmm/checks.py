@@ -12,9 +12,11 @@ def integer(name, value, rule, minimum=0, below=math.inf):
     """Returns `value` as an int.
 
     Args:
-        name: str, the argument's name, quoted in the error.
-        value: any; a Python or NumPy integer from `minimum` to less than `below` passes.
-        rule: str, says in the error what it must be, e.g. "an even number".
+        name: str. The argument's name, quoted in the error.
+        value: any. A Python or NumPy integer from `minimum` to less than `below` passes.
+        rule: str. Says in the error what it must be, e.g. "an even number".
+        minimum: int, default 0. The least that passes.
+        below: int, default infinity. The least that is too large.
 
     Raises:
         TypeError: `value` is not an integer (a bool is not one either).
@@ -71,10 +73,10 @@ def divides(name, value, size, of):
     """Returns `value` if it divides `size`.
 
     Args:
-        name: str, the argument's name.
-        value: int, at least 1.
-        size: int, what is to be divided.
-        of: str, says in the error what `size` counts, e.g. "the input channels".
+        name: str. The argument's name.
+        value: int, at least 1. What must divide.
+        size: int. What is to be divided.
+        of: str. Says in the error what `size` counts, e.g. "the input channels".
 
     Raises:
         ValueError: `size` is not a multiple of `value`; the message lists the divisors.
@@ -92,9 +94,9 @@ def channels_of(layer, shape, data_format):
     """Returns the number of channels of a batch of feature maps.
 
     Args:
-        layer: str, the name of who asks, quoted in the error.
-        shape: tuple of 4, of ints and None, the batch first.
-        data_format: "channels_last" or "channels_first".
+        layer: str. The name of who asks, quoted in the error.
+        shape: tuple of 4. Of ints and None, the batch first.
+        data_format: str. "channels_last" or "channels_first".
 
     Raises:
         ValueError: the rank is not 4 or the channels are not known.
@@ -121,10 +123,10 @@ def channels_of(layer, shape, data_format):
 def sizes_of(layer, shape, data_format):
     """Returns `(height, width, channels)` of a batch of feature maps, all of them known.
 
-    Args and raises: as `channels_of`, and
+    The arguments are those of `channels_of`.
 
     Raises:
-        ValueError: the height or width is not known.
+        ValueError: as of `channels_of`, or the height or width is not known.
     """
     channels = channels_of(layer, shape, data_format)
     height, width = shape[1:3] if data_format == "channels_last" else shape[2:4]
@@ -151,9 +153,9 @@ def package(name, purpose, extra):
     """Returns an imported module.
 
     Args:
-        name: str, the module's dotted name.
-        purpose: str, what needs it, e.g. "Drawing".
-        extra: str, the extra of setup.cfg that installs it; None: a plain installation.
+        name: str. The module's dotted name.
+        purpose: str. What needs it, e.g. "Drawing".
+        extra: str or None. The extra of setup.cfg that installs it; None: a plain installation.
 
     Raises:
         ImportError: it is absent.

@@ -18,7 +18,7 @@ def replacing(path):
     folder by the block; a folder is replaced by a folder only. A missing parent folder is made.
 
     Args:
-        path: str or `os.PathLike`, the file or folder to write.
+        path: str or `os.PathLike`. The file or folder to write.
 
     Yields:
         `pathlib.Path`, where to write; nothing is there yet.

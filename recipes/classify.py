@@ -17,7 +17,7 @@ import pathlib
 import numpy as np
 
 from keras_fmm import checks, export
-from recipes.settings import setting, start
+from recipes.lab.settings import setting, start
 
 
 @dataclasses.dataclass(frozen=True)

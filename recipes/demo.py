@@ -18,7 +18,7 @@ import statistics
 
 from keras_fmm import export, plots
 from recipes import train
-from recipes.settings import setting, start
+from recipes.lab.settings import setting, start
 
 # What float32 arithmetic in another order may change.
 TOLERANCE = 1e-4

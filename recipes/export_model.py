@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from keras_fmm import data, export
-from recipes.settings import setting, start
+from recipes.lab.settings import setting, start
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,9 +31,10 @@ import sys
 
 import keras
 
-from keras_fmm import data, layers, models, training
+from keras_fmm import data, graph, layers, models, training
 from recipes import train
-from recipes.settings import setting, start
+from recipes.lab import fitting
+from recipes.lab.settings import setting, start, verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Settings:
     # Output
     workdir: str | None = setting(None, "folder; none: runs/fine_tune_MODEL_ATTENTION_DATASET")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
+    verbose: int | None = verbosity()
     smoke: bool = setting(False, "one epoch of ten steps a phase, to see that all of it runs")
 
 
@@ -89,7 +91,8 @@ def main(settings):
         model = original
         if settings.attention or settings.convolution:
             model = models.upgrade(original, settings.attention, settings.convolution)
-    old = {layer.name: type(layer) for layer in flat(original) if layer.name != "predictions"}
+    old = {path: type(layer) for path, layer in graph.layers(original).items()}
+    del old["predictions"]
     if settings.new_epochs:
         phase = dataclasses.replace(
             settings, epochs=settings.new_epochs, learning_rate=settings.new_learning_rate
@@ -177,26 +180,17 @@ def without_classifier(model):
     return keras.Model(model.inputs[0], dense.input, name=model.name)
 
 
-def flat(model):
-    """Yields the layers of a model, nested models entered."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from flat(layer)
-        else:
-            yield layer
-
-
 def set_trainable(model, old, old_layers):
     """Sets which layers learn: the new ones, and the old ones or not; never old batch norms.
 
     A batch norm that is not trainable runs in inference mode, in `fit` too.
     """
-    for layer in flat(model):
-        if isinstance(layer, layers.AWConv2D) and old.get(layer.name) is not type(layer):
+    for path, layer in graph.layers(model).items():
+        if isinstance(layer, layers.AWConv2D) and old.get(path) is not type(layer):
             # A new layer with an old kernel.
             for weight in [w for w in (layer.kernel, layer.bias) if w is not None]:
                 weight.trainable = old_layers
-        elif layer.name in old:
+        elif path in old:
             layer.trainable = old_layers
             # Those inside old gates too.
             for part in layer._flatten_layers():
@@ -208,13 +202,7 @@ def fit(model, settings, dataset, strategy, workdir):
     """Trains one phase from its last finished epoch on; returns its run and the batch size."""
     plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
     with strategy.scope():
-        model.compile(
-            keras.optimizers.SGD(plan.learning_rate, settings.momentum),
-            "sparse_categorical_crossentropy",
-            metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-        )
-        # As in `train.build`: one trace of the training step.
-        model.optimizer.build(model.trainable_variables)
+        fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
     run = train.new_run(settings, workdir)
     train.fit(model, run, dataset, settings, plan.global_batch_size)
     return run, plan.global_batch_size

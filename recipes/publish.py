@@ -19,7 +19,8 @@ import shutil
 
 from keras_fmm import export, files, training
 from recipes import export_model, train
-from recipes.settings import setting, start
+from recipes.lab import artefacts
+from recipes.lab.settings import flags, setting, start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ def main(settings):
     )
     with files.replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-    entry = export.manifest_entry(
+    entry = artefacts.manifest_entry(
         name=settings.name,
         files=[target.name],
         command=command(config, run.name, settings),
@@ -74,7 +75,7 @@ def main(settings):
         versions=training.environment()["versions"],
         folder=target.parent,
     )
-    export.add_to_manifest(target.parent, entry)
+    artefacts.add_to_manifest(target.parent, entry)
     print(json.dumps(entry, indent=2))
     return entry
 
@@ -102,16 +103,9 @@ def finished(run):
 
 def command(config, folder, settings):
     """Returns the commands that make such an artefact, every setting named: defaults may change."""
-    words = ["python", "-m", "recipes.train"]
-    for name, value in config.items():
-        flag = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{flag}" if value else f"--no-{flag}")
-        else:
-            words += [f"--{flag}", "none" if value is None else str(value)]
-    words += ["--workdir", f"runs/{folder}"]
-    published = ["python", "-m", "recipes.publish", "--run", f"runs/{folder}"]
-    published += ["--name", settings.name, "--quantization", settings.quantization or "none"]
+    given = {"run": f"runs/{folder}", "name": settings.name, "quantization": settings.quantization}
+    words = ["python", "-m", "recipes.train", *flags({**config, "workdir": given["run"]})]
+    published = ["python", "-m", "recipes.publish", *flags(given)]
     return f"{shlex.join(words)} && {shlex.join(published)}"
 
 

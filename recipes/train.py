@@ -20,13 +20,13 @@ import functools
 import math
 import pathlib
 import re
-import sys
 
 import keras
 import numpy as np
 
 from keras_fmm import analysis, data, export, layers, models, plots, training
-from recipes.settings import setting, start
+from recipes.lab import fitting
+from recipes.lab.settings import setting, start, verbosity
 
 MODELS = {
     "toy_cnn": models.ToyCNN,
@@ -71,11 +71,12 @@ class Settings:
     # Output
     workdir: str | None = setting(None, "folder of the run; none: runs/MODEL_ATTENTION_DATASET...")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
+    verbose: int | None = verbosity()
     smoke: bool = setting(False, "one epoch of ten steps, to see that all of it runs")
 
 
-# What does not make it another run: where its data and its folder lie, what it logs.
-NOT_IDENTITY = ("data_dir", "workdir", "tensorboard")
+# What does not make it another run: where its data and its folder lie, what it logs and shows.
+NOT_IDENTITY = ("data_dir", "workdir", "tensorboard", "verbose")
 
 
 def main(settings):
@@ -161,53 +162,48 @@ def build(settings, dataset, learning_rate):
         attention=settings.attention,
         convolution=settings.convolution,
     )
-    model.compile(
-        keras.optimizers.SGD(learning_rate, settings.momentum),
-        "sparse_categorical_crossentropy",
-        metrics=[keras.metrics.SparseCategoricalAccuracy("accuracy")],
-    )
-    # With all its variables made, the metric's too, a training step is traced once, not twice.
-    model.optimizer.build(model.trainable_variables)
-    return model
+    return fitting.compiled(model, Pipelines, learning_rate, settings.momentum)
 
 
 def fit(model, run, dataset, settings, batch_size):
     """Trains from the run's last finished epoch on."""
-    initial_epoch = run.restore(model)
-    if initial_epoch > settings.epochs:
-        raise ValueError(
-            "`epochs` must not be fewer than the run already has. Received: "
-            f"epochs={settings.epochs} for {run.workdir}, which has {initial_epoch}. "
-            "Take another workdir."
-        )
-    if initial_epoch == settings.epochs:
-        print(f"{run.workdir} has its {settings.epochs} epochs already.")
-        return
-    if initial_epoch:
-        print(f"{run.workdir} goes on after epoch {initial_epoch}.")
-    steps = dataset.steps("train", batch_size, drop_remainder=True)
     evaluation_batch = training.evaluation_batch_size(
         model.distribute_strategy, batch_size, dataset.sizes["validation"]
     )
-    model.fit(
-        pipeline(
-            dataset,
-            "train",
-            settings,
-            batch_size,
-            seed=settings.seed,
-            initial_epoch=initial_epoch,
-            drop_remainder=True,
-        ),
-        validation_data=pipeline(dataset, "validation", settings, evaluation_batch, shuffle=False),
-        initial_epoch=initial_epoch,
-        epochs=settings.epochs,
-        steps_per_epoch=min(steps, 10) if settings.smoke else steps,
-        # The pipeline shuffles, by the epoch's number.
-        shuffle=False,
-        callbacks=run.callbacks(tensorboard=settings.tensorboard),
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
+    pipelines = Pipelines(dataset, settings, batch_size, evaluation_batch)
+    fitting.fit(model, run, pipelines, settings.epochs, settings.tensorboard, settings.verbose)
+
+
+class Pipelines:
+    """A dataset as tf.data pipelines for `fitting`: images as stored, labels as integers.
+
+    Args:
+        dataset: `data.ImageDataset`.
+        settings: `Settings`, or others with `image_size`, `seed` and `smoke`.
+        batch_size: int, of all replicas together.
+        evaluation_batch: int, the same for validation.
+    """
+
+    loss = "sparse_categorical_crossentropy"
+    accuracy = keras.metrics.SparseCategoricalAccuracy
+
+    def __init__(self, dataset, settings, batch_size, evaluation_batch):
+        self._dataset = dataset
+        self._settings = settings
+        self._batch_size = batch_size
+        self._evaluation_batch = evaluation_batch
+
+    def arguments(self, initial_epoch):
+        dataset, settings = self._dataset, self._settings
+        steps = dataset.steps("train", self._batch_size, drop_remainder=True)
+        order = {"seed": settings.seed, "initial_epoch": initial_epoch, "drop_remainder": True}
+        return {
+            "x": pipeline(dataset, "train", settings, self._batch_size, **order),
+            "validation_data": pipeline(
+                dataset, "validation", settings, self._evaluation_batch, shuffle=False
+            ),
+            "steps_per_epoch": min(steps, 10) if settings.smoke else steps,
+        }
 
 
 def pipeline(dataset, split, settings, batch_size, **arguments):

@@ -25,9 +25,11 @@ ALLOWED = {
     "models": {"ops", "layers"},
     "data": set(),
     "training": set(),
-    "export": set(),
+    "export": {"deprecated"},
     "analysis": set(),
-    "plots": {"analysis", "training", "data", "export"},
+    "plots": {"analysis", "training", "data", "export", "deprecated"},
+    # What left the package, and is kept for a release.
+    "deprecated": set(),
 }
 GROUND = {
     "checks",
@@ -88,6 +90,36 @@ def test_recipes_import_through_package_roots():
         for name in imports(path):
             assert not name.startswith("keras_fmm.") or name.count(".") == 1, (
                 f"{path.relative_to(ROOT)} imports {name}; write `from keras_fmm import PART`."
+            )
+
+
+# What may be imported in recipes: jobs share the lab, experiments ask one question each, and only
+# the report, which writes all their pages, knows them. The benchmark of quantization exports and
+# compares as the job does.
+RECIPES = {
+    "jobs": {"jobs", "lab"},
+    "lab": {"lab"},
+    "papers": {"lab", "papers.networks"},
+    "benchmarks": {"lab", "benchmarks"},
+    "lab/report.py": {"lab", "papers", "benchmarks"},
+    "benchmarks/quantization.py": {"lab", "benchmarks", "jobs"},
+}
+
+
+def test_recipes_are_sorted():
+    for path in (ROOT / "recipes").rglob("*.py"):
+        place = path.relative_to(ROOT / "recipes")
+        folder = place.parts[0] if len(place.parts) > 1 else "jobs"
+        allowed = RECIPES.get(place.as_posix(), RECIPES[folder])
+        for name in imports(path):
+            if not name.startswith("recipes."):
+                continue
+            parts = name.split(".")[1:]
+            other = parts[0] if parts[0] in RECIPES else "jobs"
+            assert {other, ".".join(parts[:2])} & allowed, (
+                f"{path.relative_to(ROOT)} imports {name}, but {folder} may import only "
+                f"{sorted(allowed)} of recipes. What experiments share is in recipes/lab, what "
+                "papers share in recipes/papers/networks.py."
             )
 
 

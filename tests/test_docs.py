@@ -1,16 +1,27 @@
-"""The examples in docstrings and in README are run."""
+"""What is written for people: examples run, tables and lists are whole, links lead somewhere."""
 
 import doctest
 import importlib
+import json
 import pathlib
+import re
+import shlex
+import statistics
 
 import keras
 import pytest
 
-from keras_fmm import layers
+import keras_fmm
+from docs import examples, pictures, tables
 
 ROOT = pathlib.Path(__file__).parents[1]
-PORTABLE = ("checks", "files", "ops", "layers", "models")
+DOCS = ROOT / "docs"
+PORTABLE = ("checks", "files", "graph", "ops", "layers", "models")
+# Longer than five seconds; what they show is tried in parts by the tests of what they use.
+SLOW_PAGES = ("explain", "export", "train", "upgrade")
+PARTS = [name for name in keras_fmm.__all__ if not name.startswith("_")]
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+PAGES += [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]
 
 
 def modules():
@@ -29,44 +40,125 @@ def test_examples_of_docstrings(name):
     assert not failed
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
-def test_readmes_examples(tmp_path, monkeypatch, capsys):
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    examples = [part.split("```")[0] for part in readme.split("```python\n")[1:]]
-    first, second, third, shipping, measuring = examples
-    monkeypatch.chdir(tmp_path)
-    exec(compile(first, "README.md", "exec"), {})
-    assert (tmp_path / "model.tflite").exists()
-    row = capsys.readouterr().out.splitlines()[-1].split()
-    assert row[:2] == ["tflite", "8"]
-    assert float(row[2]) < 1e-5
-    exec(compile(second, "README.md", "exec"), {})
-    assert capsys.readouterr().out == "(1, 1, 1, 16)\n2375680 multiply-adds\n"
-    exec(compile(third, "README.md", "exec"), {})
-    stages, same, upgraded = capsys.readouterr().out.splitlines()
-    assert stages == "[(32, 32, 16), (16, 16, 32), (8, 8, 64)]"
-    assert (same, upgraded.split()[0]) == ("True", "True")
-    exec(compile(shipping, "README.md", "exec"), {})
-    shown = capsys.readouterr().out
-    assert "input  uint8 (1, 28, 28, 1)" in shown
-    row = shown.splitlines()[-1].split()
-    assert row[:2] == ["tflite", "100"]
-    assert float(row[2]) < 0.05
-    assert (tmp_path / "served" / "saved_model.pb").exists()
-    exec(compile(measuring, "README.md", "exec"), {})
-    agreement, heat_maps, sensitivities = capsys.readouterr().out.splitlines()
-    assert -1 <= float(agreement) <= 1
-    assert heat_maps == "(16, 14, 14)"
-    assert sensitivities.count("n=16") == 2
+def page_cases():
+    for path in examples.pages():
+        marks = [pytest.mark.slow] if path.stem in SLOW_PAGES else []
+        yield pytest.param(path, marks=marks, id=path.stem)
 
 
-def test_readme_lists_every_layer_gate_and_recipe():
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="pages are for TensorFlow")
+@pytest.mark.parametrize("path", list(page_cases()))
+def test_code_of_pages(path, tmp_path, capsys):
+    examples.run(path, tmp_path)
+    for name in examples.shown(path):
+        assert (tmp_path / name).exists() or name == pictures.DIAGRAM, (
+            f"{path.name} shows {name}, which its code does not write."
+        )
+    told = capsys.readouterr().out
+    # The pages say what they print in the comment behind it.
+    code = "".join(code for _, code in examples.blocks(path))
+    promised = re.findall(r"^print\(.*\)  # (True|\([\d, ]+\))", code, re.MULTILINE)
+    for line in promised:
+        assert line in told.splitlines(), f"{path.name} promises {line}, and prints\n{told}"
+    if "export.compare" in code:
+        rows = [line.split() for line in told.splitlines()]
+        differences = [float(row[2]) for row in rows if row[:1] in (["tflite"], ["saved_model"])]
+        assert differences
+        assert all(difference < 0.1 for difference in differences)
+
+
+def test_pictures_are_there_and_small():
+    for path in PAGES:
+        for name in examples.shown(path):
+            size = (pictures.FOLDER / name).stat().st_size
+            assert size < 100_000, f"{name} has {size} bytes; draw less with `make pictures`."
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_tables_of_layers_are_what_the_layers_say(name):
+    there, expected = tables.written(name)
+    assert there == expected, f"{name} is not what the layers say: run `make tables`."
+
+
+@pytest.mark.parametrize("part", [*PARTS, "protocols"])
+def test_every_public_name_has_a_page(part):
+    page = (DOCS / "api" / f"{part}.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"autosummary::\n.*?\n\n(.*?)```", page, re.DOTALL)
+    listed = " ".join(blocks).split()
+    module = importlib.import_module(f"keras_fmm.{part}")
+    public = getattr(module, "__all__", None)
+    if public is None:
+        public = [name for name, symbol in vars(module).items() if isinstance(symbol, type)]
+    assert sorted(listed) == sorted(public), (
+        f"The lists in docs/api/{part}.md must name each public name once. They differ in "
+        f"{sorted({*listed} ^ {*public})}."
+    )
+
+
+def test_reference_lists_every_part():
+    index = (DOCS / "api" / "index.md").read_text(encoding="utf-8").splitlines()
+    missing = {*PARTS, "protocols"} - set(index)
+    assert not missing, f"Put {sorted(missing)} into docs/api/index.md."
+
+
+def test_reproduce_lists_every_recipe():
+    guide = (DOCS / "guides" / "reproduce.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"python -m (recipes[.\w]+)", guide))
+    there = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in (ROOT / "recipes").rglob("*.py")
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    assert listed == there, f"docs/guides/reproduce.md differs in {sorted(listed ^ there)}."
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="recipes export")
+def test_commands_of_recipes_have_flags_that_are_there():
+    from recipes.lab import settings
+
+    found = set()
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        found |= set(
+            re.findall(r"python -m (recipes\.[a-z0-9_.]*[a-z0-9_])( [^`\n]*)?(?=[`\n])", text)
+        )
+    assert len(found) > 20
+    for name, flags in sorted(found):
+        if "--help" not in flags:
+            # Ends the program, with a usage, where a flag is wrong.
+            recipe = importlib.import_module(name)
+            settings.parse(recipe.Settings, recipe.__doc__, shlex.split(flags))
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(path):
+    text = path.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        if not re.match(r"\w+:", link):
+            assert (path.parent / link).exists(), (
+                f"{path.name} links to {link}, which is not there."
+            )
+
+
+def test_readme_is_short():
+    size = (ROOT / "README.md").stat().st_size
+    assert size <= 8192, f"README has {size} bytes; move what a newcomer does not need to a guide."
+
+
+def test_readme_s_numbers_are_those_measured():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = [f"| `{name}` |" for name in layers.__all__ if isinstance(getattr(layers, name), type)]
-    named += [f'| `"{name}"` |' for name in layers.GATES]
-    for path in (ROOT / "recipes").glob("*.py"):
-        if '__name__ == "__main__"' in path.read_text(encoding="utf-8"):
-            named.append(f"python -m recipes.{path.stem}")
-    missing = [name for name in named if name not in readme]
-    assert not missing, f"README's tables lack {missing}"
+
+    def results(name):
+        return json.loads((ROOT / "recipes" / "results" / f"{name}.json").read_text())
+
+    trained = results("benchmark_aw_conv")["ratios"]["train"]["auto"].values()
+    assert f"**{statistics.geometric_mean(trained):.2f} times** as long to train" in readme
+    trials = results("quantization")["fashion_mnist, 3 epochs"]["trials"]["se_toy_cnn"]
+    (trial,) = trials.values()
+    bytes_of = {name: row["bytes"] for name, row in trial["files"].items()}
+    sizes = [round(bytes_of[name] / 1000) for name in ("float32", "int8")]
+    assert f"**from {sizes[0]} to {sizes[1]} kB**" in readme
+    assert f"**{100 * trial['files']['int8']['same_class']:.2f} %**" in readme
+    found = results("sensitivity")["cifar10, 20 epochs"]["sensitivity"]
+    plain, gated = (found[network]["jacobian"]["mean"] for network in ("CNN", "AM"))
+    assert f"**{gated / plain:.2f} times** as much" in readme

@@ -13,9 +13,10 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow_datasets as tfds
 
 from keras_fmm import data, export
+from recipes.lab.artefacts import check_manifest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "saved_models"
-ENTRIES = export.check_manifest(FOLDER)
+ENTRIES = check_manifest(FOLDER)
 
 
 def test_there_are_both_networks_with_both_attentions_as_floats_and_integers():

@@ -2,8 +2,7 @@
 
 import keras
 
-from keras_fmm import checks
-from keras_fmm.analysis.calls import flat_graph
+from keras_fmm import checks, graph, protocols
 from keras_fmm.analysis.images import over_batches, prepared
 
 
@@ -21,11 +20,11 @@ def attention_maps(model, images, batch_size=128, verbose=0):
         verbose: 0, or 1 for a progress bar.
 
     Returns:
-        Dict of float32 NumPy arrays, by the layers' names in the order in which they run. One in
-        a nested model has a dotted name, "backbone.stage1_attention"; that of a later call of the
-        same layer ends in ":2", ":3" and so on. Each map is as the layer gives it, the images
-        first: for a `FeatureGate` it broadcasts against the gate's inputs, such as
-        `(n, 1, 1, channels)` or `(n, height, width, 1)`.
+        Dict of float32 NumPy arrays, by the layers' paths in the order in which they run. One in
+        a nested model is "backbone/stage1_attention"; a later call of the same layer ends in ":2",
+        ":3" and so on. (Keys with dots are found for one more release.) Each map is as the layer
+        gives it, the images first: for a `FeatureGate` it broadcasts against the gate's inputs,
+        such as `(n, 1, 1, channels)` or `(n, height, width, 1)`.
 
     Raises:
         TypeError: the images hold no numbers.
@@ -45,22 +44,23 @@ def attention_maps(model, images, batch_size=128, verbose=0):
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
     model, images = prepared(model, images)
-    inputs, calls, _ = flat_graph(model)
-    gates = [call for call in calls if callable(getattr(call.layer, "attention_map", None))]
+    flat = graph.flat_graph(model)
+    gates = [call for call in flat.calls if isinstance(call.operation, protocols.HasAttentionMap)]
     if not gates:
         raise ValueError(
             "`model` must have a gate: a layer with a method `attention_map`. "
             f"Received: the model {model.name!r}, where neither it nor a model nested in it has "
             "one. Build it with `attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
         )
-    mapped = keras.Model(inputs, [_Map(gate.layer)(*gate.args, **gate.kwargs) for gate in gates])
+    outputs = [_Map(gate.operation)(*gate.args, **gate.kwargs) for gate in gates]
+    mapped = keras.Model(flat.inputs, outputs)
 
     def of_batch(images):
         # Keras gives the output itself where there is one.
         return keras.tree.flatten(mapped.predict_on_batch(images))
 
     maps = over_batches(of_batch, [images], batch_size, verbose)
-    return {gate.path: found for gate, found in zip(gates, maps, strict=True)}
+    return graph.ByPath(zip((gate.path for gate in gates), maps, strict=True))
 
 
 class _Map(keras.Operation):

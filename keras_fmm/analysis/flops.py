@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from keras_fmm import graph, protocols
+
 # Layers with weights of rank 2 or more that make no convolution and no matrix product.
 _NO_PRODUCTS = (keras.layers.Embedding, keras.layers.PReLU)
 
@@ -62,72 +64,36 @@ def flops(model, input_shape=None, costs=None):
     >>> flops(keras.Model(inputs, outputs)) == 8 * 8 * 3 * 3 * 3 * 4
     True
     """
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(
-            "`model` must be a functional `keras.Model` or a Sequential with an input. "
-            f"Received: model={model}. Give a Sequential a `keras.Input`, or call a subclassed "
-            "model on a `keras.Input` and take `keras.Model(inputs, outputs)`."
-        )
-    model = _functional(model)
-    inputs = model.input
+    graph.check_model(model)
+    costs = costs or {}
+    inputs = model.inputs
     if input_shape is not None:
-        if not isinstance(inputs, keras.KerasTensor):
+        if len(inputs) > 1:
             raise ValueError(
                 "`input_shape` is for a model of one input. "
-                f"Received: a model of {len(model.inputs)} inputs. Build it with known sizes."
+                f"Received: a model of {len(inputs)} inputs. Build it with known sizes."
             )
-        inputs = keras.KerasTensor((None, *input_shape), dtype=inputs.dtype)
-    return _model_cost(model, inputs, costs or {})
+        inputs = [keras.KerasTensor((None, *input_shape), dtype=inputs[0].dtype)]
+
+    def is_entered(operation, args, kwargs):
+        has_cost = type(operation) in costs or isinstance(operation, protocols.HasCost)
+        return graph.is_graph(operation) and not has_cost
+
+    def shapes(call):
+        return call.operation.compute_output_spec(*call.args, **call.kwargs)
+
+    calls = graph.read(model, is_entered).replay(inputs, shapes).calls
+    return sum(_cost(call, costs) for call in calls if not call.is_entered)
 
 
-def _functional(model):
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs[0], model.outputs[0])
-    return model
-
-
-def _model_cost(model, inputs, costs):
-    """Visits each call of each layer once, and leaves the model and its layers as they were."""
-    calls = []
-    keras.models.clone_model(
-        model,
-        input_tensors=_in_structure_of(model.input, inputs),
-        clone_function=lambda layer: _Probe(layer, calls),
-    )
-    return sum(_cost(*call, costs) for call in calls)
-
-
-def _in_structure_of(structure, inputs):
-    """Returns fresh inputs of the shapes of `inputs`, nested as `structure` is."""
-    fresh = [
-        keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name)
-        for x in keras.tree.flatten(inputs)
-    ]
-    return keras.tree.pack_sequence_as(structure, fresh)
-
-
-class _Probe(keras.Operation):
-    """Stands for a layer in a clone: gives its output's shape, and notes the call in a list."""
-
-    def __init__(self, layer, calls):
-        super().__init__(name=layer.name)
-        self.layer = layer
-        self.calls = calls
-
-    def compute_output_spec(self, *args, **kwargs):
-        outputs = self.layer.compute_output_spec(*args, **kwargs)
-        tensors = [x for x in keras.tree.flatten(args) if isinstance(x, keras.KerasTensor)]
-        self.calls.append((self.layer, args[0] if args else kwargs, tensors, outputs))
-        return outputs
-
-
-def _cost(layer, inputs, tensors, outputs, costs):
+def _cost(call, costs):
+    layer, outputs = call.operation, call.output
+    inputs = call.args[0] if call.args else call.kwargs
+    tensors = [x for x in keras.tree.flatten(call.args) if isinstance(x, keras.KerasTensor)]
     shape = tensors[0].shape if len(tensors) == 1 else [x.shape for x in tensors]
     if type(layer) in costs:
         return costs[type(layer)](layer, shape)
-    if isinstance(layer, keras.Model):
-        return _model_cost(_functional(layer), inputs, costs)
-    if hasattr(layer, "multiply_adds"):
+    if isinstance(layer, protocols.HasCost):
         return layer.multiply_adds(shape)
     name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):

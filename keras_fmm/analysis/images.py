@@ -5,7 +5,7 @@ import warnings
 import keras
 import numpy as np
 
-from keras_fmm.analysis.logits import check_model
+from keras_fmm.graph import check_model
 from keras_fmm.half_precision import as_float32
 from keras_fmm.input_range import scaling_problem
 

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_fmm.graph import check_model, unnoted
+
 # Functions from logits to what they predict, each with the names that Keras' classes have for it.
 _PREDICTIONS = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
 _OPERATIONS = ("Softmax", "LogSoftmax", "Sigmoid", "LogSigmoid")
@@ -59,16 +61,6 @@ def logits_model(model):
     return keras.Model(inputs, _logits(model.outputs[0]), name=f"{model.name}_logits")
 
 
-def check_model(model):
-    """Raises ValueError unless `model` is a functional or Sequential `keras.Model`, built."""
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
-        raise ValueError(
-            "`model` must be a functional `keras.Model`, or a Sequential with a `keras.Input`. "
-            f"Received: model={model!r}. Call a subclassed model on a `keras.Input` and give "
-            "`keras.Model(inputs, outputs)`."
-        )
-
-
 def _logits(tensor):
     """Returns the tensor of logits from which this one, a model's output, is computed."""
     operation, node_index, _ = tensor._keras_history
@@ -76,7 +68,7 @@ def _logits(tensor):
     inputs = arguments.args[0] if arguments.args else None
     if isinstance(operation, keras.Model):
         flat = keras.tree.flatten(inputs)
-        return _unnoted(logits_model(operation), flat[0] if len(flat) == 1 else inputs)
+        return unnoted(logits_model(operation), flat[0] if len(flat) == 1 else inputs)
     if type(operation).__name__ in _OPERATIONS:
         return inputs
     activation = getattr(operation, "activation", None)
@@ -84,7 +76,7 @@ def _logits(tensor):
     if name in _PREDICTIONS or type(activation).__name__ in _OPERATIONS:
         if isinstance(operation, keras.layers.Activation):
             return inputs
-        return _unnoted(_WithoutActivation(operation), inputs)
+        return unnoted(_WithoutActivation(operation), inputs)
     if name != "linear" or isinstance(operation, keras.layers.ReLU):
         raise ValueError(
             "A model must end in logits, or in a softmax or sigmoid of them. "
@@ -98,22 +90,8 @@ def _logits(tensor):
         if before is inputs:
             return tensor
         # A copy: calling the layer once more would make its `output` ambiguous to its owner.
-        return _unnoted(type(operation).from_config(operation.get_config()), before)
+        return unnoted(type(operation).from_config(operation.get_config()), before)
     return tensor
-
-
-def _unnoted(operation, inputs):
-    """Calls an operation symbolically, and lets those that made its inputs forget it.
-
-    What a layer's output goes into is kept with the layer, as long as the layer lives: the user's
-    would gather a graph with each analysis. No model that is built from outputs needs it.
-    """
-    makers = [tensor._keras_history.operation for tensor in keras.tree.flatten(inputs)]
-    noted = [list(maker._outbound_nodes) for maker in makers]
-    outputs = operation(inputs)
-    for maker, nodes in zip(makers, noted, strict=True):
-        maker._outbound_nodes[:] = nodes
-    return outputs
 
 
 class _WithoutActivation(keras.layers.Layer):

@@ -12,16 +12,18 @@ class ImageDataset:
     and without shuffling in the same order.
 
     Args:
-        name: str.
-        input_shape: tuple (height, width, channels) of one image; height and width are None where
-            the images differ in size.
-        class_names: sequence of str; label i is the class of name i.
-        parts: dict, by split a pair of a source of examples and the indices of those in the split.
+        name: str. The dataset's name, for messages.
+        input_shape: tuple of 3. Height, width and channels of one image; height and width are
+            None where the images differ in size.
+        class_names: sequence of str. Label i is the class of name i.
+        parts: dict. By split a pair of a source of examples and the indices of those in the split.
 
     Attributes:
-        name, input_shape, class_names: as given, `class_names` a tuple.
-        classes: int, how many classes there are.
-        sizes: dict, the number of examples by split: "train", "validation" and "test".
+        name: str. As given.
+        input_shape: tuple of 3. As given.
+        class_names: tuple of str. As given.
+        classes: int. How many classes there are.
+        sizes: dict. The number of examples by split: "train", "validation" and "test".
 
     Example:
 
@@ -53,14 +55,14 @@ class ImageDataset:
         """Returns the examples of a split in memory.
 
         Args:
-            split: "train", "validation" or "test".
-            image_size: None, or (height, width) to resize the images to, bilinearly with
-                antialiasing. It must be given where the images differ in size.
+            split: str. "train", "validation" or "test".
+            image_size: pair of int, default None. Height and width to resize the images to,
+                bilinearly with antialiasing. It must be given where the images differ in size.
 
         Returns:
-            images: array `(n, height, width, channels)`, uint8 in 0..255 as stored, or float32 in
-                the same range where `image_size` is given.
-            labels: int32 array `(n,)`, each at least 0 and below `classes`.
+            Images and labels. The images are an array `(n, height, width, channels)`, uint8 in
+            0..255 as stored, or float32 in the same range where `image_size` is given. The labels
+            are an int32 array `(n,)`, each at least 0 and below `classes`.
 
         Raises:
             ValueError: an unknown split; images of different sizes and no `image_size`.
@@ -76,6 +78,9 @@ class ImageDataset:
 
         For statistics over a split that may not fit in memory. Images of different sizes come
         one at a time.
+
+        Args:
+            split: str. "train", "validation" or "test".
         """
         source, indices = self._part(split)
         yield from source.resident().chunks(indices)
@@ -84,9 +89,9 @@ class ImageDataset:
         """Returns how many batches one pass over a split has.
 
         Args:
-            split: "train", "validation" or "test".
-            batch_size: int, at least 1.
-            drop_remainder: bool, whether a last batch that is not full is left out.
+            split: str. "train", "validation" or "test".
+            batch_size: int, at least 1. Examples in a batch.
+            drop_remainder: bool, default False. Whether a last batch that is not full is left out.
 
         Example:
 
@@ -124,15 +129,17 @@ class ImageDataset:
         most datasets in random order).
 
         Args:
-            split: "train", "validation" or "test".
-            batch_size: int, at least 1; under a `tf.distribute` strategy, of all replicas together,
-                and then a multiple of their number (Keras' `fit` fails on another).
-            shuffle: bool.
-            seed: int, at least 0, less than `2**32`.
-            initial_epoch: int, at least 0. Only with `shuffle`.
-            epochs: int above `initial_epoch`, or None, without end. Only with `shuffle`.
-            drop_remainder: bool, whether a last batch that is not full is left out.
-            image_size: as of `arrays`.
+            split: str. "train", "validation" or "test".
+            batch_size: int, at least 1, default 32. Examples in a batch; under a `tf.distribute`
+                strategy, of all replicas together, and then a multiple of their number (Keras'
+                `fit` fails on another).
+            shuffle: bool, default True. False gives one pass in stored order.
+            seed: int from 0 to `2**32 - 1`, default 0. What the order follows from.
+            initial_epoch: int, at least 0, default 0. The first epoch. Only with `shuffle`.
+            epochs: int above `initial_epoch`, default None. The last epoch plus one; None is
+                without end. Only with `shuffle`.
+            drop_remainder: bool, default False. Whether a last batch that is not full is left out.
+            image_size: pair of int, default None. As of `arrays`.
 
         Returns:
             `tf.data.Dataset` of known cardinality. Images `(batch, height, width, channels)` as of

@@ -15,18 +15,19 @@ def load(name="digits", validation_fraction=0.1, seed=0, data_dir=None):
     "cifar10:3.0.2"); it is downloaded and prepared if `data_dir` does not hold it.
 
     Test is the dataset's own test split. Where that is missing, or its labels are hidden, it is
-    its validation split; where
-    there is neither ("digits"), it is a fifth of the examples, cut by a fixed seed. It never
-    depends on `seed`, so that scores of different seeds can be compared. Validation is cut from
-    train, by `seed`. For "digits" both cuts take the same part of each class; for the others they
-    are plainly random, since the labels are not read beforehand.
+    its validation split. Where there is neither ("digits"), it is a fifth of the examples, cut by
+    a fixed seed. It never depends on `seed`, so that scores of different seeds can be compared.
+    Validation is cut from train, by `seed`. For "digits" both cuts take the same part of each
+    class; for the others they are plainly random, since the labels are not read beforehand.
 
     Args:
-        name: str.
-        validation_fraction: float in [0, 1), the part of train to take for validation.
-        seed: int, at least 0, less than `2**32`: which examples are validation.
-        data_dir: str or `os.PathLike`, the folder of tensorflow-datasets' prepared datasets. None:
-            the environment variable TFDS_DATA_DIR, else ~/tensorflow_datasets.
+        name: str, default "digits". See above.
+        validation_fraction: float in [0, 1), default 0.1. The part of train to take for
+            validation.
+        seed: int from 0 to `2**32 - 1`, default 0. Which examples are validation.
+        data_dir: str or `os.PathLike`, default None. The folder of tensorflow-datasets' prepared
+            datasets. None takes the environment variable TFDS_DATA_DIR, else
+            ~/tensorflow_datasets.
 
     Returns:
         `ImageDataset`.

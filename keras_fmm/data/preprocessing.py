@@ -10,8 +10,8 @@ def preprocessing(dataset, kind="scale"):
     """Returns the layer that scales stored images (0..255) for a model; put it first in the model.
 
     Args:
-        dataset: `ImageDataset`.
-        kind: "scale", which divides by 255, or "standardize", which subtracts the mean of the
+        dataset: `ImageDataset`. Its train split is looked at by "standardize".
+        kind: str, default "scale". "scale" divides by 255. "standardize" subtracts the mean of the
             train split from each channel and divides by its standard deviation, both computed
             in float64 over all pixels.
 

@@ -18,10 +18,10 @@ def save_arrays(dataset, path, image_size=None):
     """Writes all splits of a dataset to one compressed .npz file, whole or not at all.
 
     Args:
-        dataset: `ImageDataset` that fits in memory.
-        path: str or `os.PathLike`; what is there is replaced.
-        image_size: None, or (height, width) to resize the images to (rounded to uint8). It must
-            be given where the images differ in size.
+        dataset: `ImageDataset`. It must fit in memory.
+        path: str or `os.PathLike`. What is there is replaced.
+        image_size: pair of int, default None. Height and width to resize the images to (rounded
+            to uint8). It must be given where the images differ in size.
 
     Raises:
         OSError: the file cannot be written.
@@ -48,7 +48,7 @@ def load_arrays(path):
     """Reads a dataset that `save_arrays` wrote; needs NumPy only.
 
     Args:
-        path: str or `os.PathLike`.
+        path: str or `os.PathLike`. The file.
 
     Returns:
         `ImageDataset`, with the splits it was saved with.
@@ -56,6 +56,15 @@ def load_arrays(path):
     Raises:
         OSError: the file cannot be opened.
         ValueError: it is damaged, or not a file of `save_arrays`.
+
+    Example:
+
+    >>> import pathlib, tempfile
+    >>> from keras_fmm import data
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "digits.npz"
+    >>> data.save_arrays(data.load("digits"), path)
+    >>> data.load_arrays(path).classes
+    10
     """
     try:
         with np.load(path, allow_pickle=False) as content:

@@ -1,9 +1,9 @@
 """Writing models for elsewhere (.keras, SavedModel, TFLite) and checking what was written."""
 
+from keras_fmm import deprecated
 from keras_fmm.export.compare import Agreement, Report, compare
 from keras_fmm.export.inspection import Inspection, Operator, Tensor, inspect
 from keras_fmm.export.keras_file import save_model
-from keras_fmm.export.manifest import add_to_manifest, check_manifest, manifest_entry
 from keras_fmm.export.metadata import read_metadata
 from keras_fmm.export.quantization import QUANTIZATIONS
 from keras_fmm.export.saved_model import run_saved_model, to_saved_model
@@ -16,11 +16,8 @@ __all__ = [
     "Operator",
     "Report",
     "Tensor",
-    "add_to_manifest",
-    "check_manifest",
     "compare",
     "inspect",
-    "manifest_entry",
     "read_metadata",
     "run_saved_model",
     "run_tflite",
@@ -28,3 +25,10 @@ __all__ = [
     "to_saved_model",
     "to_tflite",
 ]
+
+_LEFT = ("add_to_manifest", "check_manifest", "manifest_entry")
+__getattr__ = deprecated.names(
+    __name__,
+    {name: getattr(deprecated, name) for name in _LEFT},
+    "It keeps saved_models/ in order: recipes.lab.artefacts has it.",
+)

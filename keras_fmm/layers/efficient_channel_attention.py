@@ -18,14 +18,18 @@ class EfficientChannelAttention(FeatureGate):
     channels of the mean over space, zero beyond the first and last channel.
 
     Args:
-        kernel_size: odd int, how many neighbouring channels meet; None (default) takes
-            `int(abs((log2(channels) + beta) / gamma))`, plus one if that is even: 3 for 64
-            channels, 5 for 128 to 1024, 7 for 2048.
-        gamma, beta: numbers of that rule; `gamma` not zero.
-        gate_activation: of the gate.
-        merge: "multiply" or "add", see `FeatureGate`.
-        kernel_initializer, kernel_regularizer: of the convolution.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        kernel_size: int or None, default None. How many neighbouring channels meet, an odd
+            number; None takes `int(abs((log2(channels) + beta) / gamma))`, plus one if that is
+            even: 3 for 64 channels, 5 for 128 to 1024, 7 for 2048.
+        gamma: float, default 2. Of that rule; not zero.
+        beta: float, default 1. Of that rule.
+        gate_activation: str or callable, default "sigmoid". The activation of the gate; None is
+            the identity.
+        merge: str, default "multiply". "multiply" or "add", see `FeatureGate`.
+        kernel_initializer: str or initializer, default "glorot_uniform". Of the convolution.
+        kernel_regularizer: str, regularizer or None, default None. Of the convolution.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -47,6 +51,7 @@ class EfficientChannelAttention(FeatureGate):
     Reference:
         Wang, Wu, Zhu, Li, Zuo, Hu, "ECA-Net: Efficient Channel Attention for Deep Convolutional
         Neural Networks", equations 7 and 12.
+        https://arxiv.org/abs/1910.03151
     """
 
     def __init__(
@@ -61,7 +66,9 @@ class EfficientChannelAttention(FeatureGate):
         data_format=None,
         **kwargs,
     ):
-        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        super().__init__(
+            merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
+        )
         if kernel_size is not None:
             kernel_size = checks.positive_odd_integer("kernel_size", kernel_size)
         gamma, beta = checks.number("gamma", gamma), checks.number("beta", beta)
@@ -70,24 +77,22 @@ class EfficientChannelAttention(FeatureGate):
         self.kernel_size = kernel_size
         self.gamma = gamma
         self.beta = beta
-        self.gate_activation = keras.activations.get(gate_activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build_attention(self, channels):
-        self.convolution = keras.layers.Conv1D(
-            1,
-            self._kernel_size(channels),
+        self.convolution = self.make_sublayer(
+            keras.layers.Conv1D,
+            (None, channels, 1),
+            filters=1,
+            kernel_size=self._kernel_size(channels),
             padding="same",
             use_bias=False,
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer,
             kernel_regularizer=self.kernel_regularizer,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name="convolution",
         )
-        self.convolution.build((None, channels, 1))
 
     def _kernel_size(self, channels):
         if self.kernel_size is not None:
@@ -100,9 +105,8 @@ class EfficientChannelAttention(FeatureGate):
         gate = self.convolution(ops.expand_dims(mean, -1))
         return self.gate_activation(ops.expand_dims(ops.squeeze(gate, -1), (1, 2)))
 
-    def start_as_identity(self):
-        self.gate_activation = self._identity_activation()
-        self.convolution.kernel.assign(ops.zeros(self.convolution.kernel.shape))
+    def neutral_weights(self):
+        return [self.convolution.kernel]
 
     def attention_multiply_adds(self, height, width, channels):
         return channels * self._kernel_size(channels)
@@ -114,7 +118,6 @@ class EfficientChannelAttention(FeatureGate):
                 "kernel_size": self.kernel_size,
                 "gamma": self.gamma,
                 "beta": self.beta,
-                "gate_activation": keras.activations.serialize(self.gate_activation),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             }

@@ -31,6 +31,7 @@ class MultiplicativeResidual(keras.layers.Multiply):
 
     Reference:
         Ye, He, Wang, Li, "Towards Understanding the Effectiveness of Attention Mechanism".
+        https://arxiv.org/abs/2106.15067
     """
 
     def build(self, input_shape):

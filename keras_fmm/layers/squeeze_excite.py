@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
-from keras_fmm.ops import scale_channels, spatial_mean
+from keras_fmm.ops import spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -16,14 +16,20 @@ class SqueezeExcite(FeatureGate):
     and `max(1, channels // reduction)` hidden units.
 
     Args:
-        reduction: int, at least 1; one larger than the channels gives one hidden unit.
-        activation: of the hidden units; None is the FMM paper's ablation AMnoRL.
-        gate_activation: of the gate.
-        merge: "multiply" or "add", see `FeatureGate`.
-        use_bias: bool, whether both products have a bias.
-        kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer: of both
-            products, as in `keras.layers.Dense`.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        reduction: int, default 16. By how much there are fewer hidden units than channels, at
+            least 1; one larger than the channels gives one hidden unit.
+        activation: str or callable, default "relu". The activation of the hidden units; None is
+            the FMM paper's ablation AMnoRL.
+        gate_activation: str or callable, default "sigmoid". The activation of the gate; None is
+            the identity.
+        merge: str, default "multiply". "multiply" or "add", see `FeatureGate`.
+        use_bias: bool, default True. Whether both products have a bias.
+        kernel_initializer: str or initializer, default "glorot_uniform". Of both kernels.
+        bias_initializer: str or initializer, default "zeros". Of both biases.
+        kernel_regularizer: str, regularizer or None, default None. Of both kernels.
+        bias_regularizer: str, regularizer or None, default None. Of both biases.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -49,6 +55,7 @@ class SqueezeExcite(FeatureGate):
     Reference:
         Hu, Shen, Sun, "Squeeze-and-Excitation Networks", equations 2 to 4. Differs from the paper:
         the products have biases by default; `use_bias=False` is equation 3 as it stands.
+        https://arxiv.org/abs/1709.01507
     """
 
     def __init__(
@@ -65,10 +72,11 @@ class SqueezeExcite(FeatureGate):
         data_format=None,
         **kwargs,
     ):
-        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        super().__init__(
+            merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
+        )
         self.reduction = checks.positive_integer("reduction", reduction)
         self.activation = keras.activations.get(activation)
-        self.gate_activation = keras.activations.get(gate_activation)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -77,25 +85,23 @@ class SqueezeExcite(FeatureGate):
 
     def build_attention(self, channels):
         hidden = self._hidden_units(channels)
-        self.squeeze = self._product(hidden, self.activation, "squeeze")
-        self.squeeze.build((None, channels))
-        self.excite = self._product(channels, None, "excite")
-        self.excite.build((None, hidden))
+        self.squeeze = self._product(channels, hidden, self.activation, "squeeze")
+        self.excite = self._product(hidden, channels, None, "excite")
 
     def _hidden_units(self, channels):
         return max(1, channels // self.reduction)
 
-    def _product(self, units, activation, name):
-        return keras.layers.Dense(
-            units,
+    def _product(self, inputs, units, activation, name):
+        return self.make_sublayer(
+            keras.layers.Dense,
+            (None, inputs),
+            units=units,
             activation=activation,
             use_bias=self.use_bias,
             kernel_initializer=_fresh(self.kernel_initializer),
             bias_initializer=_fresh(self.bias_initializer),
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name=name,
         )
 
@@ -107,17 +113,8 @@ class SqueezeExcite(FeatureGate):
         gate = self.gate_activation(self.excitation(inputs))
         return ops.expand_dims(gate, (1, 2))
 
-    def start_as_identity(self):
-        self.gate_activation = self._identity_activation()
-        for weight in self.excite.weights:
-            weight.assign(ops.zeros(weight.shape))
-
-    def _multiply(self, inputs, gate):
-        # A subclass may give a gate of another shape.
-        is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
-        if self.data_format == "channels_last" and is_a_number_a_channel:
-            return scale_channels(inputs, gate)
-        return super()._multiply(inputs, gate)
+    def neutral_weights(self):
+        return self.excite.weights
 
     def attention_multiply_adds(self, height, width, channels):
         return 2 * channels * self._hidden_units(channels)
@@ -128,7 +125,6 @@ class SqueezeExcite(FeatureGate):
             {
                 "reduction": self.reduction,
                 "activation": keras.activations.serialize(self.activation),
-                "gate_activation": keras.activations.serialize(self.gate_activation),
                 "use_bias": self.use_bias,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),

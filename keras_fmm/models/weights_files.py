@@ -9,6 +9,8 @@ import h5py
 import keras
 import ml_dtypes
 
+from keras_fmm import graph
+
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
@@ -53,18 +55,16 @@ def read(source):
 
 
 def parts(model):
-    """Yields the name and the object of each layer of a model and, after it, of its sub-layers."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from parts(layer)
-        else:
-            yield from _parts(layer, layer.name)
+    """Yields the name and the object of each layer of a model and, after it, of its sub-layers.
 
-
-def _parts(layer, name):
-    yield name, layer
-    for part in layer._flatten_layers(include_self=False, recursive=False):
-        yield from _parts(part, f"{name}/{part.name}")
+    The name is the path in the innermost model that the layer is in, as files have it.
+    """
+    seen = set()
+    for path, operation, nested in graph.places(model):
+        if isinstance(operation, keras.layers.Layer) and id(operation) not in seen:
+            seen.add(id(operation))
+            if not isinstance(operation, keras.Model):
+                yield path.removeprefix(f"{nested}/"), operation
 
 
 def own_weights(layer):

@@ -7,9 +7,10 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     """Draws each metric over the epochs, a line a run: solid on validation, dashed on training.
 
     Args:
-        histories: dict by the runs' names of dicts by metric of lists, a number an epoch, as
+        histories: dict. By the runs' names dicts by metric of lists, a number an epoch, as
             `model.fit(...).history` and a run record hold them.
-        metrics: sequence of str, one panel each; "loss" draws "loss" and "val_loss".
+        metrics: sequence of str, default ("loss", "accuracy"). One panel each; "loss" draws "loss"
+            and "val_loss".
 
     Returns:
         `matplotlib.figure.Figure`; it is not shown.

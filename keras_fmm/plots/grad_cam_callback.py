@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.saliency import grad_cam
+from keras_fmm.analysis import grad_cam
 from keras_fmm.plots.heat_maps import heat_map_overlay
 
 
@@ -18,12 +18,12 @@ class GradCAMCallback(keras.callbacks.Callback):
     such as a layer of an unknown name, stops `fit` before its first step.
 
     Args:
-        log_dir: str or `os.PathLike`, as of `keras.callbacks.TensorBoard`.
-        images: array `(n, height, width, channels)`, some of the validation images.
-        class_index: as of `analysis.grad_cam`; the labels of `images` show what speaks for the
-            right class, None what speaks for the predicted one.
-        layer: str or None, as of `analysis.grad_cam`.
-        batch_size: int, the images that are run at once.
+        log_dir: str or `os.PathLike`. As of `keras.callbacks.TensorBoard`.
+        images: array `(n, height, width, channels)`. Some of the validation images.
+        class_index: int or array of n int, default None. As of `analysis.grad_cam`: the labels of
+            `images` show what speaks for the right class, None what speaks for the predicted one.
+        layer: str, default None. As of `analysis.grad_cam`.
+        batch_size: int, at least 1, default 32. The images that are run at once.
 
     Raises:
         ImportError: in `fit`, matplotlib, TensorBoard or tf-explain is absent; they are in the

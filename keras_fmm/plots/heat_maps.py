@@ -12,11 +12,11 @@ def heat_map_overlay(images, maps, titles=None):
     greatest value, as its colour bar says.
 
     Args:
-        images: array `(n, height, width, channels)` of 1 or 3 channels. Values of 0 to 1 and 0 to
+        images: array `(n, height, width, channels)`, of 1 or 3 channels. Values of 0 to 1 and 0 to
             255 are drawn as they are, any others from the least in all images to the greatest.
-        maps: array `(n, h, w)` or `(n, h, w, 1)` of finite numbers, as `analysis.grad_cam` returns
+        maps: array `(n, h, w)` or `(n, h, w, 1)`, of finite numbers. As `analysis.grad_cam` returns
             them; h and w need not be the images'.
-        titles: sequence of n str, one for each image, or None.
+        titles: sequence of n str, default None. One for each image.
 
     Returns:
         `matplotlib.figure.Figure`; it is not shown.

@@ -9,14 +9,14 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
     """Draws the neurons of models round an ellipse through three samples: a panel a model.
 
     Args:
-        values: dict by the models' names of arrays `(points, classes)`, as `analysis.curve` gives
+        values: dict. By the models' names arrays `(points, classes)`, as `analysis.curve` gives
             them along `analysis.ellipse`.
-        labels: sequence of str, the classes' names; None numbers them.
-        samples: three str, the names of the samples, which are marked at the first point and at
-            one and two thirds of the way.
-        ylabel: str, what the values are.
-        same_scale: bool, one vertical scale for all; False gives each model its own, to compare
-            the shapes of curves where one has larger logits.
+        labels: sequence of str, default None. The classes' names; None numbers them.
+        samples: three str, default ("a", "b", "c"). The names of the samples, which are marked at
+            the first point and at one and two thirds of the way.
+        ylabel: str, default "logits". What the values are.
+        same_scale: bool, default True. One vertical scale for all; False gives each model its own,
+            to compare the shapes of curves where one has larger logits.
 
     Returns:
         `matplotlib.figure.Figure`; it is not shown.

@@ -18,10 +18,11 @@ def environment(strategy=None):
     """Returns what a result depends on beyond its settings; no path, user or host is in it.
 
     Args:
-        strategy: `tf.distribute.Strategy` whose replicas are counted, or None as for `replicas`.
+        strategy: `tf.distribute.Strategy`, default None. Whose replicas are counted; None as for
+            `replicas`.
 
     Returns:
-        dict that JSON can hold: "versions" (python, keras, backend, the backend's package, numpy,
+        Dict that JSON can hold: "versions" (python, keras, backend, the backend's package, numpy,
         keras_fmm), "device" (kind, names, number of CPU cores of this process, replicas), "git"
         (commit and whether tracked files differ from it, of the working directory; None where
         that is no git checkout).

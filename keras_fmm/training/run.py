@@ -32,17 +32,19 @@ class Run:
     process at a time may use a folder.
 
     Args:
-        workdir: str or `os.PathLike`, the folder: missing, empty or this run's.
-        config: dict that JSON can hold, the settings that make this run what it is. A folder whose
+        workdir: str or `os.PathLike`. The folder: missing, empty or this run's.
+        config: dict that JSON can hold. The settings that make this run what it is. A folder whose
             run has other settings is refused.
-        monitor: str, the metric that chooses `best.keras`; must be there in every epoch.
-        mode: "auto" (Keras knows which way its metrics improve), "min" or "max".
-        resumable: sequence of str, keys of `config` that may differ from the folder's, such as
-            "epochs" to train a finished run for longer.
+        monitor: str, default "val_accuracy". The metric that chooses `best.keras`; must be there in
+            every epoch.
+        mode: str, default "auto". "auto" (Keras knows which way its metrics improve), "min" or
+            "max".
+        resumable: sequence of str, default (). Keys of `config` that may differ from the folder's,
+            such as "epochs" to train a finished run for longer.
 
     Attributes:
-        workdir: `pathlib.Path`.
-        record: dict, what `run.json` holds: name, status ("created", "running", "finished" or
+        workdir: `pathlib.Path`. The folder.
+        record: dict. What `run.json` holds: name, status ("created", "running", "finished" or
             "failed"), reason (of a failure), config, monitor, environment (of the last training),
             start and end (UTC, ISO 8601), seconds_per_epoch, history (a list an epoch for each
             metric), metrics.
@@ -98,10 +100,10 @@ class Run:
         """Puts the last finished epoch back into the model, and says where `fit` starts.
 
         Args:
-            model: `keras.Model`, built and compiled as the run's was (under the same scope).
+            model: `keras.Model`. Built and compiled as the run's was (under the same scope).
 
         Returns:
-            int, the number of finished epochs, for `fit(initial_epoch=...)`; 0 for a new run.
+            The number of finished epochs, for `fit(initial_epoch=...)`; 0 for a new run.
 
         Raises:
             ValueError: the model is not built and compiled, a file of the run is missing, or its
@@ -135,10 +137,10 @@ class Run:
         Put callbacks of your own before them: what they change is then in the backup.
 
         Args:
-            tensorboard: bool, writes `tensorboard/` as well.
+            tensorboard: bool, default False. Whether `tensorboard/` is written as well.
 
         Returns:
-            list of `keras.callbacks.Callback`. `fit` raises from them RuntimeError where the loss
+            List of `keras.callbacks.Callback`. `fit` raises from them RuntimeError where the loss
             or a weight is NaN (status "failed"; the files stay at the last good epoch), ValueError
             where `monitor` is not among the metrics or `initial_epoch` is not what `restore`
             returned, OSError where the folder is full.
@@ -172,7 +174,8 @@ class Run:
         """Writes the final record.
 
         Args:
-            metrics: dict of str to number, results beyond the history, e.g. on the test set.
+            metrics: dict of str to number, default None. Results beyond the history, e.g. on the
+                test set.
         """
         metrics = {name: np.asarray(value).tolist() for name, value in (metrics or {}).items()}
         end = self.record["end"] or records.now()

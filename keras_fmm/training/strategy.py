@@ -16,8 +16,8 @@ def strategy(kind="auto"):
     """Returns the `tf.distribute.Strategy` to build and compile a model under.
 
     Args:
-        kind: str. "auto": `MirroredStrategy` over the GPUs where there are two or more, else the
-            default strategy, so that the same code runs on one device. "mirrored":
+        kind: str, default "auto". "auto": `MirroredStrategy` over the GPUs where there are two or
+            more, else the default strategy, so that the same code runs on one device. "mirrored":
             `MirroredStrategy` over the GPUs or, without any, over all logical CPUs. "default":
             TensorFlow's own, one replica.
 
@@ -69,8 +69,9 @@ def replicas(strategy=None):
     """Returns how many copies of the model train side by side, an int.
 
     Args:
-        strategy: `tf.distribute.Strategy`, or None for what is current: the strategy whose scope
-            is open or, on another backend than TensorFlow, `keras.distribution`'s devices.
+        strategy: `tf.distribute.Strategy`, default None. None is what is current: the strategy
+            whose scope is open or, on another backend than TensorFlow, `keras.distribution`'s
+            devices.
 
     Example:
 
@@ -93,9 +94,9 @@ class BatchPlan:
     """What `batch_plan` returns.
 
     Args:
-        global_batch_size: int, images a step; what the data is batched by.
-        per_replica_batch_size: int, images a step on each replica; batch norm sees so many.
-        learning_rate: float, what the optimizer gets.
+        global_batch_size: int. Images a step; what the data is batched by.
+        per_replica_batch_size: int. Images a step on each replica; batch norm sees so many.
+        learning_rate: float. What the optimizer gets.
     """
 
     global_batch_size: int
@@ -112,12 +113,12 @@ def batch_plan(strategy, batch_size, learning_rate, scale_learning_rate=False):
     its images by its replica's share.
 
     Args:
-        strategy: `tf.distribute.Strategy`, or None as for `replicas`.
-        batch_size: positive int, the global batch; a multiple of the number of replicas.
-        learning_rate: float above 0.
-        scale_learning_rate: bool. True reads `learning_rate` as the one for a batch of 256 and
-            scales it in proportion to the batch, `learning_rate * batch_size / 256` (the linear
-            scaling rule; it holds up to a batch of about 8,000, and with a warmup).
+        strategy: `tf.distribute.Strategy` or None. None as for `replicas`.
+        batch_size: int, at least 1. The global batch; a multiple of the number of replicas.
+        learning_rate: float above 0. For this batch, or for one of 256.
+        scale_learning_rate: bool, default False. True reads `learning_rate` as the one for a batch
+            of 256 and scales it in proportion to the batch, `learning_rate * batch_size / 256`
+            (the linear scaling rule; it holds up to a batch of about 8,000, and with a warmup).
 
     Returns:
         `BatchPlan`.
@@ -169,12 +170,12 @@ def evaluation_batch_size(strategy, batch_size, images):
     must see every image.
 
     Args:
-        strategy: `tf.distribute.Strategy`, or None as for `replicas`.
-        batch_size: positive int, the global batch that is wanted; a multiple of the replicas.
-        images: int, how many images are evaluated.
+        strategy: `tf.distribute.Strategy` or None. None as for `replicas`.
+        batch_size: int, at least 1. The global batch that is wanted; a multiple of the replicas.
+        images: int. How many images are evaluated.
 
     Returns:
-        int: the nearest such batch below `batch_size`, or else above; `batch_size` on one replica.
+        The nearest such batch below `batch_size`, or else above; `batch_size` on one replica.
 
     Raises:
         ValueError: the images are too few for any batch to do so.

@@ -36,7 +36,7 @@ def test_maps_are_those_of_the_layers_called_by_hand(attention):
     assert all(layer.output is not None for layer in model.layers)
 
 
-def test_a_gate_in_a_nested_model_has_a_dotted_name():
+def test_a_gate_in_a_nested_model_has_its_path():
     inputs = keras.Input((8, 8, 2))
     backbone = toy()
     outer = layers.SpatialAttention(kernel_size=3, name="first")
@@ -44,10 +44,14 @@ def test_a_gate_in_a_nested_model_has_a_dotted_name():
     model = keras.Model(inputs, nested(outer(inputs)))
     maps = analysis.attention_maps(model, IMAGES)
     expected = step_by_step(backbone, outer(IMAGES))
-    assert list(maps) == ["first", *(f"deep.toy_cnn.{name}" for name in expected)]
+    assert list(maps) == ["first", *(f"deep/toy_cnn/{name}" for name in expected)]
     np.testing.assert_allclose(maps["first"], outer.attention_map(IMAGES), rtol=1e-5)
     for name, found in expected.items():
-        np.testing.assert_allclose(maps[f"deep.toy_cnn.{name}"], found, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(maps[f"deep/toy_cnn/{name}"], found, rtol=1e-4, atol=1e-6)
+    with pytest.warns(DeprecationWarning, match="Take 'deep/toy_cnn/stage1_attention'"):
+        assert maps["deep.toy_cnn.stage1_attention"] is maps["deep/toy_cnn/stage1_attention"]
+    with pytest.raises(KeyError, match="stage9"):
+        maps["deep.toy_cnn.stage9_attention"]
 
 
 def test_each_call_of_a_layer_has_an_entry():

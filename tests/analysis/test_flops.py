@@ -150,5 +150,5 @@ def test_refuses_unknown_sizes():
 
 @pytest.mark.parametrize("model", [keras.Sequential([L.Dense(2)]), None])
 def test_refuses_what_has_no_inputs(model):
-    with pytest.raises(ValueError, match="must be a functional `keras.Model` or a Seq"):
+    with pytest.raises(ValueError, match="must be a functional `keras.Model`, or a Seq"):
         analysis.flops(model)

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import models
+from keras_fmm import graph, models
 from tests.models.families import WHOLE, small
 
 
@@ -43,9 +43,50 @@ def test_works_on_models_of_others():
         models.feature_model(model)
 
 
+def nested_twice():
+    """A backbone two models deep that is called twice, and its convolutions called by hand."""
+    deep = keras.Input((8, 8, 3))
+    first = keras.layers.Conv2D(3, 3, padding="same", name="first")
+    second = keras.layers.Conv2D(3, 3, padding="same", name="second")
+    backbone = keras.Model(deep, second(first(deep)), name="backbone")
+    block = keras.Sequential([keras.Input((8, 8, 3)), backbone], name="block")
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.ReLU(name="end")(block(block(inputs) * 2.0)))
+    return model, first, second
+
+
+def test_gives_what_is_inside_nested_models(tmp_path):
+    model, first, second = nested_twice()
+    names = ["block:2/backbone/first", "end", "block/backbone/second", "block.backbone.first"]
+    everything = model._flatten_layers()
+    noted = [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in everything]
+    features = models.feature_model(model, names)
+    assert [(len(x._inbound_nodes), len(x._outbound_nodes)) for x in everything] == noted
+    assert features.outputs[1] is model.output
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype("float32")
+    once = second(first(x))
+    expected = [first(once * 2.0), keras.ops.relu(second(first(once * 2.0))), once, first(x)]
+    for found, by_hand in zip(features(x), expected, strict=True):
+        np.testing.assert_allclose(found, by_hand, atol=1e-5)
+    names, expected = names[2:], expected[2:]
+    models.feature_model(model, names).save(tmp_path / "features.keras")
+    loaded = keras.models.load_model(tmp_path / "features.keras")
+    for found, by_hand in zip(loaded(x), expected, strict=True):
+        np.testing.assert_allclose(found, by_hand, atol=1e-5)
+    assert len(models.feature_model(model, ["first"]).trainable_weights) == 2
+
+
 def test_refuses_what_is_not_there():
     model = small("bottleneck_resnet")
-    with pytest.raises(ValueError, match="Received: 'stage5' .* Near it: .*stage4"):
+    with pytest.raises(ValueError, match="Received: names='stage5' .* stages are .*, stage4"):
         models.feature_model(model, ["stage5"])
     with pytest.raises(ValueError, match="must be a functional"):
         models.feature_model(keras.Sequential([keras.layers.ReLU()]))
+    with pytest.raises(TypeError, match="`names` must be a list of str. Received: names='stage4'"):
+        models.feature_model(model, "stage4")
+    with pytest.raises(TypeError, match="a layer's name or path, a str. Received: names=4"):
+        models.feature_model(model, [4])
+    gated = small("bottleneck_resnet", attention="eca")
+    inside = next(x.path for x in graph.places(gated) if x.path.count("/") == 1)
+    with pytest.raises(ValueError, match="nested in it. Received: .*inside 'stage1"):
+        models.feature_model(gated, [inside])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from keras_fmm import data, export, layers
 from recipes import classify, export_model
-from recipes.settings import start
+from recipes.lab.settings import start
 
 
 @pytest.fixture(scope="module")

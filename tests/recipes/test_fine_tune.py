@@ -5,7 +5,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("trains with TensorFlow's pipelines", allow_module_level=True)
 
-from keras_fmm import data, layers, models
+from keras_fmm import data, graph, layers, models
 from recipes import fine_tune as recipe
 
 
@@ -78,12 +78,14 @@ def test_the_upgraded_classifier_says_at_first_what_the_plain_one_says(source, t
     plain = recipe.classifier(chosen, digits)
     upgraded = models.upgrade(plain, "cbam", "aw")
     np.testing.assert_allclose(upgraded(images), plain(images), atol=1e-5)
-    old = {layer.name: type(layer) for layer in recipe.flat(plain)}
+    old = {path: type(layer) for path, layer in graph.layers(plain).items()}
     recipe.set_trainable(upgraded, old, old_layers=False)
     trainable = {weight.path.split("/")[-2] for weight in upgraded.trainable_weights}
     assert "squeeze" in trainable
     assert not any(name.startswith(("stage", "stem")) for name in trainable)
-    aw = next(layer for layer in recipe.flat(upgraded) if isinstance(layer, layers.AWConv2D))
+    aw = next(
+        layer for layer in graph.layers(upgraded).values() if isinstance(layer, layers.AWConv2D)
+    )
     assert not aw.kernel.trainable
     assert aw.pointwise_conv1.kernel.trainable
 

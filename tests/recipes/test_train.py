@@ -11,7 +11,8 @@ import pytest
 
 from keras_fmm import data, export
 from recipes import demo, publish, train
-from recipes.settings import parse
+from recipes.lab.artefacts import check_manifest
+from recipes.lab.settings import parse
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipes export", allow_module_level=True)
@@ -153,7 +154,7 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
     settings, record = finished
     given = publish.Settings(settings.workdir, "toy", folder=str(tmp_path))
     entry = publish.main(given)
-    assert export.check_manifest(tmp_path) == [entry]
+    assert check_manifest(tmp_path) == [entry]
     assert list(entry["files"]) == ["toy.tflite"]
     expected = record["metrics"]["test_accuracy"]
     assert entry["score"]["test_accuracy"] == pytest.approx(expected, abs=1e-5)
@@ -168,7 +169,7 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
     with pytest.raises(ValueError, match="`name` must be new. Received: name='toy'"):
         publish.main(given)
     again = publish.main(dataclasses.replace(given, replace=True))
-    assert export.check_manifest(tmp_path) == [again]
+    assert check_manifest(tmp_path) == [again]
     assert again["score"] == entry["score"]
 
     small = dataclasses.replace(given, name="toy_int8", quantization="int8")

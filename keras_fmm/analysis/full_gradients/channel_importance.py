@@ -5,10 +5,9 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import checks
-from keras_fmm.analysis.calls import flat_graph, numbered
+from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.full_gradients.recording import followed, operations_by_path
+from keras_fmm.analysis.full_gradients.recording import followed
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 # Layers whose channels are each made from the same channel of their input.
@@ -67,10 +66,9 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
         model: functional or Sequential `keras.Model` of one input, a classifier; see
             `logits_model`. Half precision is rebuilt in float32.
         images: array of numbers, `(n, height, width, channels)`, n >= 1, as the model takes them.
-        layer: str, the name of a layer that takes one tensor, channels last unless its
-            `data_format` says otherwise; one inside another has a dotted path, as
-            "backbone.stage1_attention". Of a layer that is called several times, the name means the
-            first call, "name:2" the second, as in `attention_maps`.
+        layer: str, the name or path, such as "backbone/stage1_attention", of a layer that takes one
+            tensor, channels last unless its `data_format` says otherwise. Of a layer that is called
+            several times, it means the first call, "name:2" the second; see `keras_fmm.graph`.
         class_index: int, one for all; array of ints, one for each; or None for the class that the
             model predicts.
         batch_size: int, at least 1.
@@ -80,9 +78,9 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
         A `ChannelImportance`.
 
     Raises:
-        TypeError: `images` or `class_index` holds no numbers of the right kind.
-        ValueError: as `full_grad`, and where no such layer is in the model, or it is not called so
-            often on the way to the logits, on one tensor.
+        TypeError: `images` or `class_index` holds no numbers of the right kind, `layer` is no str.
+        ValueError: as `full_grad`, and where no such layer or several such layers are in the model,
+            or it is not called so often on the way to the logits, on one tensor.
 
     Example:
 
@@ -100,33 +98,14 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
     model, images = prepared(model, images)
-    operation, number = _named(model, layer)
+    named = graph.find_call(model, "layer", layer)
     logits = class_logits(model, images, needs_gradients=True)
     classes = checked_classes(logits, images, class_index)
-    function = _importance_function(model, logits, images.shape[1:], layer, operation, number)
+    function = _importance_function(model, logits, images.shape[1:], layer, named)
     return ChannelImportance(**over_batches(function, [images, classes], batch_size, verbose))
 
 
-def _named(model, path):
-    """Returns the id of the operation of this path, and how many calls it had before this one."""
-    _, calls, _ = flat_graph(model)
-    inside = {name: (id(layer), 0) for name, layer in operations_by_path(model).items()}
-    named = dict(zip((call.path for call in calls), numbered(calls), strict=True))
-    if path in named:
-        return named[path]
-    # Inside a layer that is no model, of which the graph knows no calls.
-    name, _, number = str(path).rpartition(":")
-    if name in inside and number.isdecimal() and int(number) > 1:
-        return inside[name][0], int(number) - 1
-    if path not in inside:
-        raise ValueError(
-            "`layer` must be the name of a layer in the model, or its dotted path. "
-            f"Received: layer={path!r}. Choose one of {list(inside | named)}."
-        )
-    return inside[path]
-
-
-def _importance_function(model, logits, shape, path, operation, number):
+def _importance_function(model, logits, shape, path, named):
     """Returns a function of images and classes to the fields of a `ChannelImportance`."""
     import tensorflow as tf
 
@@ -141,7 +120,7 @@ def _importance_function(model, logits, shape, path, operation, number):
         with tf.GradientTape() as tape, followed(model, tape) as notes:
             tape.watch(images)
             score = tf.gather(logits(images, training=False), classes, axis=1, batch_dims=1)
-        call = _call_of(notes.calls, path, operation, number, tf.is_tensor)
+        call = _call_of(notes.calls, path, named, tf.is_tensor)
         biases = _biases_behind(notes.calls, call.inputs)
         gradients = tape.gradient(
             score,
@@ -158,20 +137,20 @@ def _importance_function(model, logits, shape, path, operation, number):
     return importance
 
 
-def _call_of(calls, path, operation, number, is_tensor):
-    found = [call for call in calls if id(call.operation) == operation]
-    if len(found) <= number:
+def _call_of(calls, path, named, is_tensor):
+    found = [call for call in calls if call.operation is named.operation]
+    if len(found) <= named.number:
         raise ValueError(
             "`layer` must be called on the way to the logits. "
             f"Received: layer={path!r}, of a layer that is called {len(found)} times there."
         )
-    taken = found[number].inputs
+    taken = found[named.number].inputs
     if not is_tensor(taken) or len(taken.shape) < 2 or not taken.dtype.is_floating:
         raise ValueError(
             "`layer` must take one tensor, (batch, ..., channels), of floats. "
             f"Received: layer={path!r}, which takes {taken}."
         )
-    return found[number]
+    return found[named.number]
 
 
 def _biases_behind(calls, tensor):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.full_gradients.recording import followed
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
@@ -17,8 +17,9 @@ class FullGradient:
     Attributes:
         score: float32 array `(n,)`, the class's logit.
         input_term: float32 array `(n,)`, the sum of `x * df/dx`.
-        bias_terms: dict from a layer's path, in the order of the computation, to a float32 array
-            `(n,)`, the sum of `b * df/dz`.
+        bias_terms: dict from a layer's path, such as "backbone/conv1", in the order of the
+            computation, to a float32 array `(n,)`, the sum of `b * df/dz`. (Paths with dots are
+            found for one more release.)
         remainder: float32 array `(n,)`, what these leave of the score.
         saliency: float32 array `(n, height, width)`, at least 0; None where the model's input is
             no image.
@@ -134,6 +135,7 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
     remainder = found["score"] - found["input_term"]
     for term in found["bias_terms"].values():
         remainder = remainder - term
+    found["bias_terms"] = graph.ByPath(found["bias_terms"])
     return FullGradient(remainder=remainder, saliency=found.pop("saliency", None), **found)
 
 

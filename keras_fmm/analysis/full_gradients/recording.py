@@ -6,6 +6,8 @@ import inspect
 
 import keras
 
+from keras_fmm import graph, protocols
+
 # Layers that are affine before their activation, if they have one: their bias is what they give
 # for an input of zeros. (Of one that normalises each sample with its own statistics it is beta.)
 _AFFINE = (
@@ -96,37 +98,6 @@ class Followed:
     biases: list
 
 
-def operations_by_path(model):
-    """Returns a dict from a dotted path to each layer and operation in `model`, at any depth.
-
-    The paths are as `calls` says. What is found by several ways has the first path; that of a layer
-    stands for all its calls.
-    """
-    found = {}
-    seen = {id(model)}
-
-    def visit(parent, prefix):
-        # A functional model's operations are its layers and the bare ones, as `x + 3`.
-        children = (isinstance(parent, keras.Model) and getattr(parent, "operations", None)) or (
-            parent._flatten_layers(include_self=False, recursive=False)
-        )
-        for child in children:
-            if isinstance(child, keras.layers.InputLayer) or id(child) in seen:
-                continue
-            seen.add(id(child))
-            path = unique = prefix + child.name
-            number = 1
-            while unique in found:
-                number += 1
-                unique = f"{path}_{number}"
-            found[unique] = child
-            if isinstance(child, keras.layers.Layer):
-                visit(child, unique + ".")
-
-    visit(model, "")
-    return found
-
-
 @contextlib.contextmanager
 def followed(model, tape, hold_gates=False):
     """Notes each call of the layers of `model`, at any depth, while the block runs.
@@ -149,9 +120,14 @@ def followed(model, tape, hold_gates=False):
 
     follower = _Follower(tf, tape)
     with contextlib.ExitStack() as stack:
-        for path, operation in operations_by_path(model).items():
+        followed_ones = set()
+        for place in graph.places(model):
+            path, operation = place.path, place.operation
+            if id(operation) in followed_ones:
+                continue
+            followed_ones.add(id(operation))
             replaced = {"call": follower.call_of(path, operation)}
-            if hold_gates and hasattr(operation, "compute_attention_map"):
+            if hold_gates and isinstance(operation, protocols.HasHeldMap):
                 replaced["compute_attention_map"] = follower.held_map_of(path, operation)
             stack.enter_context(_attributes(operation, replaced))
         yield follower.followed

@@ -1,13 +1,11 @@
 """Grad-CAM on tf-explain's gradients, for any layer of a functional model, nested or not."""
 
-import difflib
 import math
 import types
 
 import keras
 
-from keras_fmm import checks
-from keras_fmm.analysis.calls import flat_graph, numbered
+from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
@@ -26,10 +24,10 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
         class_index: int, one class for all images; array of ints, one for each; None, the class
             that the model predicts for each.
-        layer: str, the name of the layer whose output is looked at; of one in a nested model with
-            dots, "resnet50.conv5_block3_out". None takes the last that gives a feature map, an
-            output of rank 4, of more than one position. A later call of the same layer is named
-            "name:2".
+        layer: str or None, default None, the name or path of the layer whose output is looked at,
+            such as "resnet50/conv5_block3_out" in a nested model, or "name:2" for a later call of
+            the same layer; see `keras_fmm.graph`. None takes the last that gives a feature map, an
+            output of rank 4, of more than one position.
         batch_size: int, the images that are run at once.
         verbose: 0, or 1 for a progress bar.
 
@@ -39,10 +37,11 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
 
     Raises:
         ImportError: tf-explain is absent; it is in the extra `explain`.
-        TypeError: the images or the classes hold no numbers.
-        ValueError: there is no such layer or class, the layer gives no feature map or the logits
-            do not depend on it; the model is subclassed, not built or gives no scores; the images
-            do not fit it, or are not finite; or Keras does not run on TensorFlow.
+        TypeError: the images or the classes hold no numbers, `layer` is no str.
+        ValueError: there is no such layer or class, or several such layers; the layer gives no
+            feature map or the logits do not depend on it; the model is subclassed, not built or
+            gives no scores; the images do not fit it, or are not finite; or Keras does not run on
+            TensorFlow.
 
     Example:
 
@@ -60,31 +59,28 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
     batch_size = checks.positive_integer("batch_size", batch_size)
     model, images = prepared(model, images)
     logits = class_logits(model, images, needs_gradients=True)
-    inputs, calls, outputs = flat_graph(logits)
-    call = _last(calls, model) if layer is None else _named(calls, model, layer)
+    flat = graph.flat_graph(logits)
+    call = _last(flat.calls, model) if layer is None else _named(flat.calls, model, layer)
     classes = checked_classes(logits, images, class_index)
-    heat_maps = _traced(inputs[0], call, _data_format(calls, call), outputs[0], images.shape)
+    heat_maps = _traced(flat, call, _data_format(flat.calls, call), images.shape)
     return over_batches(heat_maps, [images, classes], batch_size, verbose)
 
 
 def _named(calls, model, path):
     """Returns the call of this path in a model, among those of its logits."""
-    _, known, _ = flat_graph(model)
-    places = {call.path: place for place, call in enumerate(known)}
-    if path not in places:
-        close = difflib.get_close_matches(str(path), places, n=5, cutoff=0.4) or list(places)[-5:]
+    named = graph.find_call(model, "layer", path)
+    # Not by the path: a nested model that is cut to its logits has another name.
+    found = [
+        call for call in calls if call.operation is named.operation and call.number == named.number
+    ]
+    if not found:
         raise ValueError(
-            "`layer` must be the name of a layer, with dots inside a nested model. "
-            f"Received: layer={path!r} for the model {model.name!r}. Near it: {', '.join(close)}."
-        )
-    place = numbered(known)[places[path]]
-    found = dict(zip(numbered(calls), calls, strict=True)).get(place)
-    if found is None:
-        raise ValueError(
-            "`layer` must stand before the model's logits. "
-            f"Received: layer={path!r}, which gives them or comes after them. "
+            "`layer` must stand before the model's logits, in a model and not in another layer. "
+            f"Received: layer={path!r}, which gives them, comes after them, is an input or stands "
+            "in a layer. "
             f"Take one before it, such as {_last(calls, model).path!r}."
         )
+    found = found[0]
     if not _is_feature_map(found.output):
         shape = getattr(found.output, "shape", "several outputs")
         raise ValueError(
@@ -116,19 +112,21 @@ def _is_feature_map(output):
 def _data_format(calls, call):
     """Returns the data format of a call's output, that of the last layer up to it that has one."""
     for before in reversed(calls[: calls.index(call) + 1]):
-        if getattr(before.layer, "data_format", None) is not None:
-            return before.layer.data_format
+        if getattr(before.operation, "data_format", None) is not None:
+            return before.operation.data_format
     return keras.config.image_data_format()
 
 
-def _traced(inputs, call, data_format, logits, shape):
+def _traced(flat, call, data_format, shape):
     """Returns a function of images and classes, traced once, that gives heat maps."""
     grad_cam_of = explainer("grad_cam", "GradCAM")
     import tensorflow as tf
 
     chosen = ChosenLogit()
     # All that tf-explain asks of a model. It could not find the layer of a nested one by name.
-    shown = types.SimpleNamespace(inputs=inputs, output=chosen(logits), get_layer=lambda name: call)
+    shown = types.SimpleNamespace(
+        inputs=flat.inputs[0], output=chosen(flat.outputs[0]), get_layer=lambda name: call
+    )
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, *shape[1:])), tf.TensorSpec((None,), tf.int32)],

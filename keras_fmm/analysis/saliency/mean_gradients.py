@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 
-from keras_fmm import checks
-from keras_fmm.analysis.calls import flat_graph
+from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.images import checked_classes, over_batches
 from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
@@ -41,9 +40,9 @@ def _traced(logits, shape, count):
     import tensorflow as tf
 
     # A graph of its own: the user's last layer would keep what is called on its output.
-    inputs, _, outputs = flat_graph(logits)
+    flat = graph.flat_graph(logits)
     chosen = ChosenLogit()
-    model = keras.Model(inputs[0], chosen(outputs[0]))
+    model = keras.Model(flat.inputs[0], chosen(flat.outputs[0]))
 
     @tf.function(
         input_signature=[tf.TensorSpec((None, *shape[1:])), tf.TensorSpec((None,), tf.int32)],

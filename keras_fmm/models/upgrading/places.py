@@ -1,17 +1,20 @@
 """Which layers of a model are meant: by name, by predicate, or what can be."""
 
 import collections
-import difflib
 
 import keras
 
-from keras_fmm.layers import AWConv2D
+from keras_fmm import graph
+from keras_fmm.models.upgrading.residuals import cannot_be_merged
 from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map
+from keras_fmm.protocols import ReplacesConvolution
 
 
 def cannot_be_gated(structure, operation):
     """Returns why a gate cannot follow this; None where it can."""
-    outputs = structure.outputs[id(operation)]
+    outputs = structure.outputs.get(id(operation))
+    if outputs is None:
+        return "is inside another layer, which is no functional model"
     if isinstance(operation, keras.layers.InputLayer):
         return "is an input"
     if len(outputs) != 1:
@@ -22,10 +25,13 @@ def cannot_be_gated(structure, operation):
 
 
 def cannot_be_replaced(structure, operation):
-    """Returns why this cannot be replaced by an AWConv2D; None where it can."""
+    """Returns why this convolution cannot be replaced; None where it can."""
     kind = type(operation)
-    if isinstance(operation, AWConv2D):
-        return "is an AWConv2D already"
+    if id(operation) not in structure.outputs:
+        return "is inside another layer, which is no functional model"
+    if isinstance(operation, ReplacesConvolution):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        return f"is {article} {kind.__name__} already"
     if kind is not keras.layers.Conv2D:
         subclass = ", which may compute something else" * issubclass(kind, keras.layers.Conv2D)
         return f"is of class {kind.__name__}{subclass}"
@@ -40,15 +46,19 @@ def cannot_be_replaced(structure, operation):
     return None
 
 
-def choose(structure, argument, where, default, refusal):
+_REFUSALS = {"attention": cannot_be_gated, "residual": cannot_be_merged}
+
+
+def choose(structure, argument, where, default, refusal, among=None):
     """Returns the chosen layers, operations and nested models, each once.
 
     Args:
         structure: `Structure`.
-        argument: str, "attention" or "convolution", for the errors.
+        argument: str, "attention", "convolution" or "residual", for the errors.
         where: None, a predicate or a sequence of names.
         default: function of a list of candidates; gives the choice for None.
         refusal: function `(structure, operation)` that says why one cannot be chosen, or None.
+        among: list of what a predicate is called on; None: the layers.
 
     Raises:
         ValueError: nothing is chosen, or a name is unknown, ambiguous or cannot be chosen.
@@ -56,10 +66,12 @@ def choose(structure, argument, where, default, refusal):
     """
     name = f"{argument}_where"
     if where is None or callable(where):
-        candidates = [layer for layer in structure.layers() if not refusal(structure, layer)]
+        among = structure.layers() if among is None else among
+        candidates = [layer for layer in among if not refusal(structure, layer)]
         chosen = default(candidates) if where is None else [x for x in candidates if where(x)]
     else:
-        chosen = [_find(structure, name, item) for item in _as_names(name, where)]
+        names = _as_names(name, where)
+        chosen = [graph.find_layer(structure.model, name, item).operation for item in names]
         for operation in chosen:
             reason = refusal(structure, operation)
             if reason:
@@ -79,6 +91,7 @@ def choose(structure, argument, where, default, refusal):
 _RULES = {
     "attention": "layers with one float output of rank 4",
     "convolution": "layers of the very class keras.layers.Conv2D with groups=1",
+    "residual": "sums of a residual branch and its shortcut",
 }
 
 
@@ -96,42 +109,17 @@ def _as_names(name, where):
     return names
 
 
-def _find(structure, name, item):
-    """Returns the layer, operation or nested model of a name or path."""
-    paths = [path for path in structure.places if _is_named(path, item)]
-    if not paths:
-        known = {known for path in structure.places for known in (path, path.split("/")[-1])}
-        close = difflib.get_close_matches(item, sorted(known), n=5)
-        meant = f"Did you mean {', '.join(map(repr, close))}?" if close else ""
-        raise ValueError(
-            f"`{name}` must name layers of the model. Received: {item!r}, which is none, of a "
-            f"model with {_summary(structure, 'convolution')}. {meant}".rstrip()
-        )
-    if len({id(structure.places[path]) for path in paths}) > 1:
-        listed = ", ".join(repr(path if "/" in path else f"/{path}") for path in paths)
-        raise ValueError(
-            f"`{name}` must name one layer at a time. Received: {item!r}, which stands for "
-            f"several. Give one of the paths {listed}."
-        )
-    return structure.places[paths[0]]
-
-
-def _is_named(path, item):
-    # A path says the whole way from the model; a slash in front makes one of a single name.
-    if "/" in item:
-        return path == item.removeprefix("/")
-    return path.split("/")[-1] == item
-
-
 def _summary(structure, argument):
     """Says what a model holds, by kinds with a count and an example."""
     kinds = collections.defaultdict(list)
     for path, operation in structure.places.items():
+        if id(operation) not in structure.outputs:
+            continue
         if argument == "convolution" and is_convolution(operation):
             sizes = "x".join(map(str, operation.kernel_size))
             groups = getattr(operation, "groups", 1)
             kind = f"{type(operation).__name__} {sizes}" + f" (groups={groups})" * (groups > 1)
-        elif argument == "attention" and cannot_be_gated(structure, operation) is None:
+        elif argument != "convolution" and _REFUSALS[argument](structure, operation) is None:
             kind = type(operation).__name__
         else:
             continue
@@ -139,5 +127,9 @@ def _summary(structure, argument):
     listed = "; ".join(
         f"{len(paths)} {kind}, such as {paths[0]!r}" for kind, paths in kinds.items()
     )
-    what = "convolutions" if argument == "convolution" else "feature maps"
+    what = {
+        "attention": "feature maps",
+        "convolution": "convolutions",
+        "residual": "sums of a residual branch and its shortcut",
+    }[argument]
     return f"these {what}: {listed}" if listed else f"no {what}"

@@ -4,6 +4,8 @@ import dataclasses
 
 import keras
 
+from keras_fmm import graph
+
 # What counts as a convolution on the way from the input.
 _CONVOLUTIONS = (
     keras.layers.Conv2D,
@@ -33,44 +35,41 @@ class Structure:
     """The calls of a model and of the models nested in it, as if they were one.
 
     Attributes:
-        calls: list of `Call`, each after its sources; those of a nested model once for each time
-            that it is called.
+        model: the model.
+        calls: list of `Call`, each after its sources, the inputs first; those of a nested model
+            once for each time that it is called.
         ancestors: for each call, the set of all calls before it, as the bits of an int.
-        places: dict from the path of each layer, operation and nested model to it, such as
-            `"backbone/conv1"`, one path for each model that it stands in.
-        last: dict from the id of each of those to the place of the call that gives its output.
+        places: dict from each path to the layer, operation or nested model, as `graph` says.
+        last: dict from the id of each layer, operation and nested model to the place of the call
+            that gives its output.
         outputs: dict from the id of each of those to a tuple of its output tensors.
     """
 
     def __init__(self, model):
+        self.model = model
         self.calls = []
         self.ancestors = []
         self._convolutions = 0
         self.places = {}
         self.last = {}
         self.outputs = {}
-        inputs = []
-        for tensor in model.inputs:
-            operation = tensor._keras_history.operation
-            inputs.append(self._add(operation, operation.name, (), [tensor]))
-        self._enter(model, "", inputs)
-
-    def _enter(self, model, prefix, inputs):
-        """Adds the calls of a model, and returns the places of those that give its outputs."""
-        givers = {id(x): giver for x, giver in zip(model.inputs, inputs, strict=False)}
-        for node in nodes(model):
-            operation = node.operation
-            path = prefix + operation.name
-            sources = [givers[id(x)] for x in node.input_tensors]
-            if is_graph(operation):
-                self.places[path] = operation
-                self.outputs[id(operation)] = tuple(node.outputs)
-                found = self._enter(operation, path + "/", sources)
-                self.last[id(operation)] = found[0]
-            else:
-                found = [self._add(operation, path, sources, node.outputs)] * len(node.outputs)
-            givers.update({id(x): giver for x, giver in zip(node.outputs, found, strict=True)})
-        return [givers[id(x)] for x in model.outputs]
+        read = graph.read(model)
+        # The call that gave a tensor.
+        givers = {}
+        for tensor, own in zip(read.inputs, model.inputs, strict=True):
+            operation = own._keras_history.operation
+            self.places[operation.name] = operation
+            givers[id(tensor)] = self._add(operation, operation.name, (), (tensor,))
+        self.places.update((place.path, place.operation) for place in graph.places(model))
+        for call in read.calls:
+            if call.is_entered:
+                self.outputs[id(call.operation)] = call.outputs
+                self.last[id(call.operation)] = givers[id(call.outputs[0])]
+                continue
+            tensors = keras.tree.flatten((call.args, call.kwargs))
+            sources = [givers[id(x)] for x in tensors if id(x) in givers]
+            place = self._add(call.operation, call.path, sources, call.outputs)
+            givers.update((id(x), place) for x in call.outputs)
 
     def _add(self, operation, path, sources, outputs):
         data_format = getattr(operation, "data_format", None)
@@ -97,7 +96,6 @@ class Structure:
             before |= self.ancestors[source] | 1 << source
         self.ancestors.append(before)
         self._convolutions |= is_convolution(operation) << place
-        self.places[path] = operation
         self.last[id(operation)] = place
         self.outputs[id(operation)] = tuple(outputs)
         return place
@@ -132,31 +130,6 @@ class Structure:
     def has_convolution_before(self, place):
         """Says whether a convolution stands before a call on any way from the input."""
         return bool(self.ancestors[place] & self._convolutions)
-
-
-def is_graph(operation):
-    """Says whether this is a functional model or a built Sequential, whose call Keras writes."""
-    if not isinstance(operation, keras.Model) or not getattr(operation, "inputs", None):
-        return False
-    writer = next(kind for kind in type(operation).__mro__ if "call" in vars(kind))
-    is_kind = isinstance(operation, (keras.Function, keras.Sequential))
-    return is_kind and writer.__module__.split(".")[0] == "keras"
-
-
-def as_functional(model):
-    """Returns a functional model, or the functional form of a Sequential, with its very layers."""
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return model
-
-
-def nodes(model):
-    """Yields the calls of one level as Keras' nodes, in the order in which Keras runs them."""
-    by_depth = as_functional(model)._nodes_by_depth
-    for depth in sorted(by_depth, reverse=True):
-        for node in by_depth[depth]:
-            if not node.is_input:
-                yield node
 
 
 def is_convolution(operation):

@@ -36,7 +36,9 @@ def fastest(
         inputs_shape: tuple `(batch, height, width, channels)`, None where unknown when traced.
         kernel_shape: tuple `(kernel_height, kernel_width, in_channels, filters)`.
         gain_shape: tuple `(batch, kernel_height or 1, kernel_width or 1, groups, filters)`.
-        strides, padding, dilation_rate: as for the convolutions.
+        strides: pair of int, as for the convolutions.
+        padding: str, as for the convolutions.
+        dilation_rate: pair of int, as for the convolutions.
         accelerator: bool, whether it runs on a GPU or TPU, or None to ask Keras.
 
     Returns:

@@ -99,7 +99,8 @@ def taps(inputs, height, width):
 
     Args:
         inputs: tensor `(batch, height, width, channels)`.
-        height, width: its `Axis`.
+        height: its `Axis`.
+        width: its `Axis`.
 
     Returns:
         A list of `rows, entries`, without the rows of the kernel that meet nothing; entries is a

@@ -62,7 +62,7 @@ def test_against_finite_differences():
     features = np.maximum(before_relu, 0)
     slope = slopes(score, features)
     expected = np.abs(features * slope).sum((1, 2))
-    found = channel_importance(model, IMAGES, "head.gate")
+    found = channel_importance(model, IMAGES, "head/gate")
     assert found.without_bias.dtype == found.with_bias.dtype == np.float32
     np.testing.assert_allclose(found.without_bias, expected, rtol=0.01, atol=1e-3)
 
@@ -112,7 +112,7 @@ def test_of_a_class_of_batches_and_of_a_toy_cnn():
     same = channel_importance(model, images, "stage1_attention", class_index=best)
     np.testing.assert_allclose(found.with_bias, same.with_bias, rtol=1e-3, atol=1e-4)
     assert found.with_bias.shape == (5, 32)
-    inside = channel_importance(model, images, "stage1_attention.excite")
+    inside = channel_importance(model, images, "stage1_attention/excite")
     assert inside.with_bias.shape == (5, 2)
 
 
@@ -128,18 +128,20 @@ def test_each_call_of_a_shared_layer_can_be_named():
     randomised(one)
     two = keras.Model(inputs, top(L.Flatten()(within(gates[1](within(gates[0](x)))))))
     gates[1].set_weights(gates[0].get_weights())
-    for ours, theirs in (("gate", "gate"), ("gate:2", "other"), ("gate:2.excite", None)):
+    for ours, theirs in (("gate", "gate"), ("gate:2", "other"), ("gate:2/excite", None)):
         if theirs is None:
-            with pytest.raises(ValueError, match="Choose one of .*'gate:2'.*"):
+            with pytest.raises(ValueError, match="takes 'gate/excite', and with ':2'"):
                 channel_importance(one, IMAGES, ours)
-            ours, theirs = "gate.excite:2", "other.excite"
+            ours, theirs = "gate.excite:2", "other/excite"
         found = channel_importance(one, IMAGES, ours)
         expected = channel_importance(two, IMAGES, theirs)
         np.testing.assert_allclose(found.with_bias, expected.with_bias, rtol=1e-4)
-    first, second = (channel_importance(one, IMAGES, f"block{k}.relu") for k in ("", ":2"))
+    first, second = (channel_importance(one, IMAGES, f"block{k}/relu") for k in ("", ":2"))
     assert np.abs(first.with_bias - second.with_bias).max() > 1e-3
     assert list(attention_maps(one, IMAGES)) == ["gate", "gate:2"]
-    with pytest.raises(ValueError, match="that is called 2 times there"):
+    with pytest.raises(
+        ValueError, match="Received: layer='gate:3'. Of this layer it takes '/gate', '/gate:2'"
+    ):
         channel_importance(one, IMAGES, "gate:3")
 
 
@@ -150,18 +152,20 @@ class Subclassed(keras.Model):
 
 def test_refused():
     model = whole(head())
-    with pytest.raises(ValueError, match=r"Received: layer='gate'. Choose one of \[.*'head.gate'"):
-        channel_importance(model, IMAGES, "gate")
+    with pytest.raises(
+        ValueError, match="layer='gates', which is none of the model .* Near it: 'head/gate'"
+    ):
+        channel_importance(model, IMAGES, "gates")
     with pytest.raises(ValueError, match="functional `keras.Model`"):
         channel_importance(Subclassed(), IMAGES, "gate")
     with pytest.raises(ValueError, match="from 0 to 1. Received: class_index=2"):
-        channel_importance(model, IMAGES, "head.gate", 2)
+        channel_importance(model, IMAGES, "head/gate", 2)
     with pytest.raises(ValueError, match="NaN or an infinity"):
-        channel_importance(model, np.full((1, 4, 4, 1), np.nan), "head.gate")
+        channel_importance(model, np.full((1, 4, 4, 1), np.nan), "head/gate")
     with pytest.raises(ValueError, match="batch of what the model takes"):
-        channel_importance(model, IMAGES[..., 0], "head.gate")
-    with pytest.raises(ValueError, match="must take one tensor.*layer='head.sum'"):
-        channel_importance(model, IMAGES, "head.sum")
+        channel_importance(model, IMAGES[..., 0], "head/gate")
+    with pytest.raises(ValueError, match="must take one tensor.*layer='head/sum'"):
+        channel_importance(model, IMAGES, "head/sum")
     words = keras.Input((4,), dtype="int32")
     flat = L.Flatten()(L.Embedding(9, 3, name="meaning")(words))
     with pytest.raises(ValueError, match="of floats.*layer='meaning', which takes .*int32"):

@@ -6,6 +6,7 @@ from keras import layers as L
 from keras_fmm import layers
 from keras_fmm.analysis import full_grad, smooth_full_grad
 from keras_fmm.analysis.full_gradients import recording
+from tests.support.layer_table import FIRST_ROWS, rows_of
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 8, 8, 2)).astype("float32")
@@ -171,8 +172,8 @@ def test_any_bare_activation_has_an_implicit_bias(name):
 
 def test_nested_layers_have_paths():
     terms = full_grad(model_of(nested), IMAGES).bias_terms
-    assert [path.split(".")[0] for path in terms] == 2 * ["inner"] + 4 * ["head"]
-    assert all(path.count(".") == 1 for path in terms)
+    assert [path.split("/")[0] for path in terms] == 2 * ["inner"] + 4 * ["head"]
+    assert all(path.count("/") == 1 for path in terms)
     assert list(full_grad(model_of(unknown_and_shared), IMAGES).bias_terms)[:2] == ["twice", "own"]
 
 
@@ -244,9 +245,9 @@ def test_a_gate_by_hand():
     np.testing.assert_allclose(found.score, [10 * x * sigmoid], rtol=1e-5)
     np.testing.assert_allclose(found.input_term, [10 * x * (sigmoid - 2 * x * slope)], rtol=1e-5)
     np.testing.assert_allclose(
-        found.bias_terms["gate.squeeze"], [10 * x * slope * -1 * 0.3], rtol=1e-5
+        found.bias_terms["gate/squeeze"], [10 * x * slope * -1 * 0.3], rtol=1e-5
     )
-    np.testing.assert_allclose(found.bias_terms["gate.excite"], [10 * x * slope * 0.7], rtol=1e-5)
+    np.testing.assert_allclose(found.bias_terms["gate/excite"], [10 * x * slope * 0.7], rtol=1e-5)
     left = -10 * x * slope * (-2 * x - 0.3 + 0.7)
     np.testing.assert_allclose(found.remainder, [left], rtol=1e-4)
     held = full_grad(model, np.full((1, 1, 1, 1), x), hold_gates=True)
@@ -255,9 +256,7 @@ def test_a_gate_by_hand():
 
 
 GATES = {
-    "squeeze_excite": layers.SqueezeExcite,
-    "eca": layers.EfficientChannelAttention,
-    "cbam": layers.CBAM,
+    **{row.layer.__name__: row.make for row in rows_of("gate", rows=FIRST_ROWS)},
     "add": lambda: layers.SqueezeExcite(merge="add"),
     "aw": lambda: layers.AWConv2D(4, 3, reduction=1, activation="relu"),
 }

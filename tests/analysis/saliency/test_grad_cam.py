@@ -73,7 +73,7 @@ def by_hand(front, back, images, classes):
     [
         (chained, "last"),
         (chained, None),
-        (nested, "backbone.last"),
+        (nested, "backbone/last"),
         (nested, "backbone"),
         (nested, None),
         (sequential, "backbone.last"),
@@ -108,7 +108,7 @@ def test_a_layer_in_the_model_that_is_cut_to_its_logits():
     classifier = chained(features(), head())
     classifier.name = "classifier"
     deep = keras.Sequential([keras.Input((8, 8, 2)), classifier], name="deep")
-    found = analysis.grad_cam(nested(deep), IMAGES, CLASSES, "deep.classifier.first")
+    found = analysis.grad_cam(nested(deep), IMAGES, CLASSES, "deep/classifier/first")
     expected = analysis.grad_cam(classifier, IMAGES, CLASSES, "first")
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert found.shape == (5, 8, 8)
@@ -185,8 +185,8 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"layer": "second"}, "layer='second' for .* Near it: backbone.second"),
-        ({"layer": "backbone.lost"}, "must be the name of a layer.*Near it: .*backbone.last"),
+        ({"layer": "secnd"}, "layer='secnd', which is none of .* Near it: 'backbone/second'"),
+        ({"layer": "backbone.lost"}, "must name a layer.*Near it: .*'backbone/last'"),
         ({"layer": "head.flatten"}, r"rank 4. Received: .*\(None, 45\).*such as 'backbone'"),
         ({"layer": "head.top"}, "before the model's logits.*such as 'backbone'"),
         ({"class_index": 3}, "from 0 to 2. Received: class_index=3"),

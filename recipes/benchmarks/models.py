@@ -1,0 +1,190 @@
+"""What do attention layers cost in a whole network?
+
+Question: the time of a training step (SGD with momentum) and of inference of ResNet-50 with each
+attention, as a ratio to this package's plain ResNet-50 in the same process; the same for
+keras.applications' ResNet50, whose convolutions have biases; and the memory that a training step
+needs at its peak, in a process of its own, without what the process has before.
+Data: random images, batch 8 of 224x224.
+Command (with the machine to itself):
+
+    python -m recipes.benchmarks.models
+
+Rounds and random order as in aw_conv. Given are the median over the rounds of the ratio,
+and the ratio of the shortest times: gates wait for memory, which others on the machine take too.
+Cost: seven minutes on 2 cores.
+Measured: recipes/results/benchmark_models.json and docs/results/models.md; nothing was measured on
+a GPU yet.
+"""
+
+import dataclasses
+import multiprocessing
+import pathlib
+import re
+
+import keras
+import numpy as np
+
+from keras_fmm import models
+from recipes.benchmarks import timing
+from recipes.lab.settings import output_path, setting, start
+
+THEIRS = "keras.applications"
+ATTENTIONS = ("se", "eca", "cbam", "aw", "aw_se")
+APPLICATIONS = {
+    "resnet50": keras.applications.ResNet50,
+    "mobilenet": keras.applications.MobileNet,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured and how often."""
+
+    backbone: str = setting("resnet50", "which", choices=tuple(APPLICATIONS))
+    attentions: str = setting(",".join(ATTENTIONS), "prefixes of presets, with commas between")
+    batch_size: int = setting(8, "images a step", minimum=1)
+    image_size: int = setting(224, "the side of an image", minimum=32)
+    rounds: int = setting(11, "how often each candidate is timed", minimum=1)
+    memory: bool = setting(True, "measure the memory too")
+    output: str = setting("recipes/results/benchmark_models.json", "where the results go")
+    smoke: bool = setting(False, "one attention, small images, one round, no memory")
+
+
+def main(settings):
+    """Measures, prints and saves; returns the results, a dict."""
+    if settings.smoke:
+        settings = dataclasses.replace(
+            settings, attentions="se", batch_size=2, image_size=32, rounds=1, memory=False
+        )
+    attentions = settings.attentions.split(",")
+    names = [settings.backbone, THEIRS, *(f"{a}_{settings.backbone}" for a in attentions)]
+    for name in names:
+        if name not in (THEIRS, *models.PRESETS):
+            raise ValueError(
+                "`attentions` must be prefixes of presets, such as se,aw_cbam. "
+                f"Received: {settings.attentions}, and there is no preset {name}."
+            )
+    found = {}
+    for mode in ("train", "inference"):
+        seconds = timing.seconds(steps(names, mode, settings), settings.rounds)
+        found[mode] = rounded(timing.median_ratios(seconds, names[0]))
+        found[f"{mode}, fastest"] = rounded(timing.fastest_ratios(seconds, names[0]))
+    # What was measured is kept, should the memory fail.
+    timing.write(output_path(settings), settings, {"ratios": found})
+    if settings.memory:
+        needed = {name: memory(name, settings) for name in names}
+        plain = needed.pop(names[0])
+        found["memory"] = rounded({name: amount / plain for name, amount in needed.items()})
+    results = timing.write(output_path(settings), settings, {"ratios": found})
+    print(markdown(found))
+    return results
+
+
+def rounded(ratios):
+    return {name: round(ratio, 3) for name, ratio in ratios.items()}
+
+
+def build(name, settings):
+    """Returns the compiled model of this name."""
+    arguments = {"input_shape": (settings.image_size, settings.image_size, 3)}
+    if name == THEIRS:
+        model = APPLICATIONS[settings.backbone](weights=None, **arguments)
+    else:
+        stem = {"stem": "imagenet"} if "resnet" in name else {}
+        model = models.from_preset(name, **arguments, **stem)
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy")
+    # Otherwise the first step is traced twice, the first time to make its variables.
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def batch(settings):
+    rng = np.random.default_rng(0)
+    shape = (settings.batch_size, settings.image_size, settings.image_size, 3)
+    return rng.normal(size=shape).astype("float32"), rng.integers(0, 1000, settings.batch_size)
+
+
+def steps(names, mode, settings):
+    """Returns functions that run one step of this mode to its end, by the model's name."""
+    images, labels = batch(settings)
+
+    def step(model):
+        if mode == "train":
+            return lambda: model.train_on_batch(images, labels)
+        return lambda: model.predict_on_batch(images)
+
+    return {name: step(build(name, settings)) for name in names}
+
+
+def memory(name, settings):
+    """Returns how much memory more a fresh process has at its peak for three training steps."""
+    # Not a fork, which would begin with this process's memory.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(rise_of_peak, (name, settings))
+
+
+def rise_of_peak(name, settings):
+    """Returns by how much three training steps raise this process's peak memory, in kilobytes."""
+    model, (images, labels) = build(name, settings), batch(settings)
+    before = peak()
+    for _ in range(3):
+        model.train_on_batch(images, labels)
+    return peak() - before
+
+
+def peak():
+    """Returns the peak of this process's memory in kilobytes; on Linux only.
+
+    Not `resource.getrusage`, which begins with the peak of the process that started this one.
+    """
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        raise RuntimeError("The memory is measured on Linux only. Give --no-memory.")
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text()).group(1))
+
+
+def markdown(ratios):
+    """Returns the page's table: a row a model, a column a mode."""
+    names = list(dict.fromkeys(name for row in ratios.values() for name in row))
+    lines = ["| | " + " | ".join(ratios) + " |", "|---|" + "---|" * len(ratios)]
+    for name in names:
+        cells = [f"{row[name]:.2f}" for row in ratios.values()]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+INTRODUCTION = """# What attention costs in a whole network
+
+Training steps and inference of ResNet-50 with each attention, as a ratio to `ResNet50` of this
+package. Batch 8 of 224x224, float32, SGD with momentum. Written by `make report` from
+`recipes/results/`.
+"""
+
+COLUMNS = """
+- "train" and "inference" are medians over the rounds.
+- "fastest" compares the shortest times, which what else ran on a shared machine disturbs least.
+- "memory" is the peak of a training step beyond what the process has before.
+- "keras.applications" is its ResNet50, whose convolutions have biases.
+
+The medians of four runs that day: squeeze-and-excitation 1.05 to 1.12, CBAM 1.20 to 1.31,
+keras.applications 1.08 to 1.12. The first of the runs was before the last improvement of the gates'
+gradients. Nothing was measured on a GPU.
+"""
+
+
+def page(folder):
+    """Returns docs/results/models.md, a str, or None where nothing was measured.
+
+    Args:
+        folder: `pathlib.Path`, of results.
+    """
+    results = timing.read(folder, "benchmark_models")
+    if results is None:
+        return None
+    source = timing.source("models", Settings, results, "2026-11-20")
+    return "\n".join([INTRODUCTION, source, "", markdown(results["ratios"]), COLUMNS])
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

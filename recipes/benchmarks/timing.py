@@ -1,0 +1,102 @@
+"""Times of several steps as ratios, on machines whose speed drifts: what the benchmarks share."""
+
+import dataclasses
+import json
+import shlex
+import statistics
+import time
+
+import numpy as np
+
+from keras_fmm import files, training
+from recipes.lab import sections
+from recipes.lab.settings import changed, flags
+
+
+def seconds(steps, rounds):
+    """Returns how long each step took in each round, lists of seconds by name.
+
+    Each round runs every step once, in random order.
+
+    Args:
+        steps: dict by name of functions without arguments that return when they are done.
+        rounds: int, at least 1.
+    """
+    for run in steps.values():
+        run()
+        run()
+    found = {name: [] for name in steps}
+    rng = np.random.default_rng(0)
+    for _ in range(rounds):
+        # In a new order each time: what ran just before leaves its traces in the caches.
+        for name in rng.permutation(list(steps)):
+            begin = time.perf_counter()
+            steps[name]()
+            found[name].append(time.perf_counter() - begin)
+    return found
+
+
+def median_ratios(found, plain):
+    """Returns the median over the rounds of each step's time to the plain one's, by name.
+
+    Args:
+        found: dict, of `seconds`.
+        plain: str, the name of the step that the others are compared with.
+    """
+    return {
+        name: statistics.median(a / b for a, b in zip(times, found[plain], strict=True))
+        for name, times in found.items()
+        if name != plain
+    }
+
+
+def fastest_ratios(found, plain):
+    """Returns each step's shortest time to the plain one's shortest, as `median_ratios` does.
+
+    What else a shared machine does can only add to a time, and adds more to what waits for memory.
+    """
+    return {name: min(times) / min(found[plain]) for name, times in found.items() if name != plain}
+
+
+def write(path, settings, found):
+    """Writes a benchmark's results with its settings and what it ran on; returns them, a dict.
+
+    Args:
+        path: `pathlib.Path`, a JSON file, which is replaced.
+        settings: dataclass instance.
+        found: dict, what was measured, by what it is.
+    """
+    results = {
+        "settings": dataclasses.asdict(settings),
+        "environment": training.environment(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        **found,
+    }
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(results, indent=2) + "\n")
+    return results
+
+
+def read(folder, name):
+    """Returns what `write` left in a folder of results, a dict, or None where it is not there."""
+    path = folder / f"{name}.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def source(module, settings, results, date):
+    """Returns Markdown that says with which command, on what and when something was measured.
+
+    Args:
+        module: str, the benchmark's name.
+        settings: its frozen dataclass, a class.
+        results: dict, of `read`.
+        date: str, for results from before dates were written into them.
+    """
+    words = ["python", "-m", f"recipes.benchmarks.{module}"]
+    words += flags(changed(settings, results["settings"]))
+    environment = results["environment"]
+    return (
+        f"```\n{shlex.join(words)}\n```\n\n"
+        f"{sections.machine(environment)}, {environment['device']['cores']} cores, "
+        f"{results.get('date', date)}."
+    )

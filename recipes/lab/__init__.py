@@ -1,0 +1,1 @@
+"""What experiments share: settings, the training of trials, tests, verdicts, pages, figures."""

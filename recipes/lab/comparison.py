@@ -1,0 +1,229 @@
+"""What was measured of several candidates with several seeds: kept in a file, and tested.
+
+The file is rewritten after each trial; what it holds already is not measured again. It has a part
+for each dataset and schedule, so that a longer schedule stands beside the shorter one.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shutil
+import time
+
+import numpy as np
+from scipy import stats
+
+from keras_fmm import files, training
+from recipes.lab import trials
+from recipes.lab.settings import output_path, setting, verbosity
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What every comparison can be asked for."""
+
+    dataset: str = setting("mnist", "`digits`, or a name of tensorflow-datasets")
+    data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    seeds: int = setting(3, "how many seeds, from 0 on; more that are there stay", minimum=1)
+    epochs: int = setting(10, "passes over train", minimum=1)
+    learning_rate: float = setting(trials.Schedule.learning_rate, "of SGD", minimum=0.0)
+    verbose: int | None = verbosity()
+    smoke: bool = setting(False, "one seed and epoch of three steps on digits")
+
+
+def resolved(settings):
+    """Returns the settings; for a smoke run its own, with what an earlier one left removed."""
+    if settings.smoke:
+        shutil.rmtree(trials.SMOKE_FOLDER, ignore_errors=True)
+        return dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
+    return settings
+
+
+def schedule(settings, **changes):
+    """Returns the `trials.Schedule` of these settings; a smoke test's batches are small."""
+    if settings.smoke:
+        changes["batch_size"] = 32
+    return trials.Schedule(
+        settings.epochs, learning_rate=settings.learning_rate, smoke=settings.smoke, **changes
+    )
+
+
+def measured(settings, fixed, candidates, measure, variant=None):
+    """Measures each candidate with each seed that the file does not have yet.
+
+    Args:
+        settings: `Settings`, with `output`.
+        fixed: dict that JSON can hold: what was decided before and holds for all trials. A part
+            of the file that was measured under another is refused.
+        candidates: sequence of str.
+        measure: function of a candidate and a seed to a dict that JSON can hold.
+        variant: str, what a recipe measures of several, such as the network; or None.
+
+    Returns:
+        The part's content, a dict: "fixed"; "environments" (distinct ones); "trials" by candidate
+        and by seed (a str), each what `measure` returned, the index of its environment and the
+        date (UTC).
+    """
+    path = output_path(settings)
+    name = part_name(settings, variant)
+    if settings.smoke:
+        write(path, {key: part for key, part in read(path).items() if key != name})
+    for seed in range(settings.seeds):
+        for candidate in candidates:
+            part = _part(path, name, fixed)[1]
+            if str(seed) in part["trials"].get(candidate, {}):
+                continue
+            found = measure(candidate, seed)
+            here = training.environment()
+            # Read anew: another process may have measured something else meanwhile.
+            content, part = _part(path, name, fixed)
+            if here not in part["environments"]:
+                part["environments"].append(here)
+            found["environment"] = part["environments"].index(here)
+            found["date"] = time.strftime("%Y-%m-%d", time.gmtime())
+            part["trials"].setdefault(candidate, {})[str(seed)] = found
+            write(path, content)
+    return read(path)[name]
+
+
+def _part(path, name, fixed):
+    """Returns the file's content and one part of it, a new one where it is not there."""
+    content = read(path)
+    fixed = json.loads(json.dumps(fixed))
+    part = content.setdefault(name, {"fixed": fixed, "environments": [], "trials": {}})
+    if part["fixed"] != fixed:
+        raise ValueError(
+            f"{path} must have been measured under the same settings to be continued. "
+            f"Received: {fixed}, where its part {name!r} has {part['fixed']}. "
+            "Give another `output`."
+        )
+    return content, part
+
+
+def part_name(settings, variant=None):
+    """Returns the name of a part: dataset, variant, a rate other than the default, epochs."""
+    rate = None
+    if settings.learning_rate != trials.Schedule.learning_rate:
+        rate = f"rate {settings.learning_rate}"
+    epochs = f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}"
+    return ", ".join(filter(None, (settings.dataset, variant, rate, epochs)))
+
+
+def picture(settings, *names, variant=None):
+    """Returns the path of a picture beside the results, named for the part but its epochs."""
+    path = output_path(settings)
+    parts = part_name(settings, variant).split(", ")[:-1]
+    name = "_".join([path.stem, *parts, *names])
+    return path.with_name(f"{re.sub('[^A-Za-z0-9.]+', '_', name)}.png")
+
+
+def read(path):
+    """Returns the file's content by part, a dict; empty where there is no file."""
+    path = pathlib.Path(path)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(path, content):
+    with files.replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def conclude(settings, conclusions, variant=None):
+    """Puts what follows from a part's trials beside them: summaries, tests, the paper's figures."""
+    path = output_path(settings)
+    content = read(path)
+    part = content[part_name(settings, variant)]
+    part.update(conclusions)
+    write(path, content)
+    return part
+
+
+def values(part, candidate, metric, seeds=None):
+    """Returns one metric of a candidate's trials, a float64 array in the order of the seeds.
+
+    Args:
+        part: dict, of `measured`.
+        candidate: str.
+        metric: str, a key of each trial.
+        seeds: sequence of str, which; None for all there are.
+    """
+    found = part["trials"][candidate]
+    seeds = sorted(found, key=int) if seeds is None else seeds
+    return np.array([found[seed][metric] for seed in seeds], "float64")
+
+
+def paired(part, candidate, other, metric):
+    """Returns the metric of two candidates over the seeds that both have, two arrays."""
+    found = part["trials"]
+    seeds = sorted(set(found[candidate]) & set(found[other]), key=int)
+    return values(part, candidate, metric, seeds), values(part, other, metric, seeds)
+
+
+def summary(numbers):
+    """Returns mean, standard deviation, n and the 95 % interval of the mean (Student's t), a dict.
+
+    One number has neither a deviation nor an interval, and equal ones have no interval: None.
+    """
+    numbers = np.asarray(numbers, "float64")
+    found = {"mean": float(numbers.mean()), "standard_deviation": None, "n": len(numbers)}
+    if len(numbers) > 1:
+        found["standard_deviation"] = float(numbers.std(ddof=1))
+    return {**found, "confidence_95": _interval(numbers)}
+
+
+def paired_test(ours, theirs):
+    """Returns the mean difference of pairs, its 95 % interval and the t-test's two-sided p, a dict.
+
+    Fewer than two pairs, or differences that are all the same but for rounding, have neither
+    interval nor test: None.
+    """
+    differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
+    p_value = None
+    if _differ(differences):
+        p_value = float(stats.ttest_1samp(differences, 0).pvalue)
+    return {
+        "difference": float(differences.mean()),
+        "confidence_95": _interval(differences),
+        "p_value": p_value,
+        "n": len(differences),
+    }
+
+
+def equivalence_test(ours, theirs, margin):
+    """Returns the same for the claim that the difference is less than a margin either way.
+
+    Two one-sided t-tests of the pairs' differences against -margin and +margin (TOST): "p_value"
+    is the larger of the two, and a small one says that they are equivalent.
+    """
+    differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
+    found = {**paired_test(ours, theirs), "margin": margin, "p_value": None}
+    if _differ(differences):
+        above = stats.ttest_1samp(differences, -margin, alternative="greater").pvalue
+        below = stats.ttest_1samp(differences, margin, alternative="less").pvalue
+        found["p_value"] = float(max(above, below))
+    return found
+
+
+def is_flat(curve):
+    """Whether a curve of accuracies (0 to 1) has stopped rising.
+
+    It has if the mean of its last fifth is less than 0.002 above that of the fifth before; fewer
+    than ten epochs are never flat.
+    """
+    fifth = len(curve) // 5
+    if len(curve) < 10:
+        return False
+    return bool(np.mean(curve[-fifth:]) - np.mean(curve[-2 * fifth : -fifth]) < 0.002)
+
+
+def _differ(numbers):
+    """Whether there are several numbers that differ by more than float64 rounds."""
+    return len(numbers) > 1 and np.ptp(numbers) > 1e-9 * np.abs(numbers).max()
+
+
+def _interval(numbers):
+    if not _differ(numbers):
+        return None
+    half = stats.sem(numbers) * stats.t.ppf(0.975, len(numbers) - 1)
+    return [float(numbers.mean() - half), float(numbers.mean() + half)]

@@ -1,0 +1,175 @@
+"""A recipe's command line, made from its frozen dataclass of settings.
+
+A field is declared as `name: type = setting(default, "what it is", choices=...)`; the types are
+str, int, float and bool, each also `| None`. The default `...` makes the flag required. A field of
+the type `tuple` is no flag: it takes the words beside the flags, at least one.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import sys
+import types
+import typing
+
+
+def setting(default, text, choices=None, minimum=None):
+    """Returns a dataclass field with what the command line says of it.
+
+    Args:
+        default: the value without the flag; `...` where there is none.
+        text: str, one line of help.
+        choices: sequence of what is allowed, or None for anything of the type.
+        minimum: the least number allowed, or None.
+    """
+    metadata = {"text": text, "choices": choices, "minimum": minimum}
+    if default is ...:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def verbosity():
+    """Returns the field `verbose`, which says how progress is shown."""
+    text = "progress: 0 none, 1 bars, 2 lines; none: bars on a terminal, else lines"
+    return setting(None, text, choices=(None, 0, 1, 2))
+
+
+def flags(values):
+    """Returns the words that give settings on a command line, a list of str.
+
+    Args:
+        values: dict by the settings' names of what they are.
+    """
+    words = []
+    for name, value in values.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words += [f"--{flag}", "none" if value is None else str(value)]
+    return words
+
+
+def changed(settings, values):
+    """Returns those of the values that are not the settings' defaults, a dict.
+
+    Args:
+        settings: the frozen dataclass, a class.
+        values: dict by the settings' names, as results keep them.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    return {name: value for name, value in values.items() if value != defaults.get(name)}
+
+
+def output_path(settings):
+    """Returns where results go: `settings.output`, or for a smoke run of the default under runs/.
+
+    A smoke run must not replace what was measured.
+    """
+    default = next(f.default for f in dataclasses.fields(settings) if f.name == "output")
+    if settings.smoke and settings.output == default:
+        return pathlib.Path("runs") / "smoke" / pathlib.Path(default).name
+    return pathlib.Path(settings.output)
+
+
+def start(main, settings, description, arguments=None):
+    """Calls `main` with the settings that a command line gives, and returns what it returns.
+
+    An error that says what is wrong with the settings, the data or a folder ends the program with
+    one line; the flag `--traceback`, which every recipe has, shows where it came from.
+    """
+    parsed, traceback = parse(settings, description, arguments)
+    try:
+        return main(parsed)
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        if traceback:
+            raise
+        sys.exit(f"error: {error}\n(--traceback shows where it came from)")
+    except KeyboardInterrupt:
+        sys.exit("stopped")
+
+
+def parse(settings, description, arguments=None):
+    """Returns the settings that a command line gives; ends the program where it is wrong.
+
+    Args:
+        settings: the frozen dataclass, a class.
+        description: str, the recipe's docstring, for `--help`.
+        arguments: list of str, or None for the command line.
+
+    Returns:
+        An instance of `settings`, and whether a traceback is asked for.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags = []
+    for field in dataclasses.fields(settings):
+        kind, optional = _kind(settings, field)
+        text = field.metadata["text"]
+        if kind is tuple:
+            parser.add_argument(field.name, nargs="+", metavar=field.name.upper(), help=text)
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        flags.append(flag)
+        if field.metadata["choices"] is not None:
+            text += f": {_listed(field.metadata['choices'])}"
+        required = field.default is dataclasses.MISSING
+        text += "" if required else f" (default: {_shown(field.default)})"
+        if kind is bool:
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(flag, action=action, default=field.default, help=text)
+        else:
+            reader = _reader(kind, optional, field.metadata["choices"], field.metadata["minimum"])
+            parser.add_argument(
+                flag,
+                type=reader,
+                default=field.default,
+                required=required,
+                help=text,
+                metavar=kind.__name__,
+            )
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    values, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        parser.error(f"unknown: {' '.join(unknown)}. The flags are {' '.join(flags)}.")
+    values = vars(values)
+    traceback = values.pop("traceback")
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return settings(**values), traceback
+
+
+def _kind(settings, field):
+    """Returns the type of a field and whether None is allowed too."""
+    hint = typing.get_type_hints(settings)[field.name]
+    if isinstance(hint, types.UnionType):
+        (kind,) = set(typing.get_args(hint)) - {type(None)}
+        return kind, True
+    return hint, False
+
+
+def _shown(value):
+    return "none" if value is None else str(value)
+
+
+def _listed(choices):
+    return ", ".join(map(_shown, choices))
+
+
+def _reader(kind, optional, choices, minimum):
+    """Returns a function that makes a value of a flag's text, or says why it cannot be one."""
+
+    def read(text):
+        value = None if optional and text.lower() == "none" else kind(text)
+        if choices is not None and value not in choices:
+            raise argparse.ArgumentTypeError(f"must be one of {_listed(choices)}. Received: {text}")
+        # Not `value < minimum`: a NaN must fail too.
+        if minimum is not None and value is not None and not value >= minimum:
+            raise argparse.ArgumentTypeError(f"must be at least {minimum}. Received: {text}")
+        return value
+
+    # argparse names the type in "invalid int value: ...".
+    read.__name__ = kind.__name__
+    return read

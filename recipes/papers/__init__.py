@@ -1,0 +1,1 @@
+"""Papers' questions, one a file, with what the page of verdicts says of each."""

@@ -1,0 +1,249 @@
+"""Can whole networks be built of products? Table IV of the FMM paper, and how deep they can be.
+
+Question: "Towards Understanding the Effectiveness of Attention Mechanism" replaces the sum of a
+Wide ResNet's blocks, F(x) + x, by the product F(x) * x, finds FMMNet slightly better, and says that
+more than seven such blocks explode. Is it better, and at which number of blocks do which numbers
+overflow?
+Data: `--study accuracy`: CIFAR-10; images divided by 255; a tenth of train is held out. `--study
+depth`: digits will do.
+Command:
+
+    python -m recipes.papers.fmmnet --study depth --dataset digits --epochs 30
+    python -m recipes.papers.fmmnet --study accuracy --dataset cifar10 --epochs 20 --width 1
+
+Accuracy: WideResNet of depth 16 (6 blocks) with both residuals. The paper names neither depth nor
+width nor rate; fixed before the first run: SGD with momentum 0.9, batches of 128, a constant rate
+of 0.05, no weight decay, no augmentation; criterion and paired test as in
+multiplication_is_the_key. Depth: chains of 1 to 27 pre-activation blocks of 16 filters between a
+convolution and a classifier, trained with batches of 64 at the same rate; a chain has failed when
+its loss or a weight is not finite, and has not learned when it is no better than chance plus
+20 points. For the deepest chain, untrained: the standard deviation and the largest value of each
+block's output, and the norm of the loss' gradient there.
+Cost: depth, 15 minutes; accuracy, four minutes an epoch and network of width 1; on 2 cores with
+nothing else to do.
+Measured: recipes/results/fmmnet.json and docs/reproduction.md.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_fmm import data, layers, models, plots
+from recipes.lab import accuracies, comparison, figures, trials, verdicts
+from recipes.lab.sections import Section
+from recipes.lab.settings import setting, start
+
+RESIDUALS = {"add": keras.layers.Add, "multiply": layers.MultiplicativeResidual}
+DEPTHS = (1, 2, 4, 6, 7, 8, 10, 12, 16, 20, 27)
+LARGEST_FLOAT16 = 65504.0
+# Table IV, accuracy in percent.
+PAPER = {
+    "cifar10": {"add": 94.36, "multiply": 94.49},
+    "cifar100": {"add": 77.78, "multiply": 78.35},
+    "stl10": {"add": 81.39, "multiply": 81.44},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(comparison.Settings):
+    """What is trained and how long."""
+
+    study: str = setting("depth", "which question", choices=("accuracy", "depth"))
+    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    depth: int = setting(16, "of the WideResNet of `accuracy`", minimum=10)
+    width: int = setting(4, "of the WideResNet of `accuracy`", minimum=1)
+    output: str = setting("recipes/results/fmmnet.json", "where results go")
+
+
+def main(settings):
+    """Measures what is missing, tests, draws, prints; returns the part of the results, a dict."""
+    settings = comparison.resolved(settings)
+    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    study = accuracy_study if settings.study == "accuracy" else depth_study
+    return study(settings, dataset)
+
+
+def accuracy_study(settings, dataset):
+    """Compares the two residuals in a WideResNet."""
+    schedule = comparison.schedule(settings, batch_size=128)
+    depth, width = (10, 1) if settings.smoke else (settings.depth, settings.width)
+    variant = f"WRN-{depth}-{width}"
+
+    def measure(residual, seed):
+        def build(**arguments):
+            return models.WideResNet(depth, width, residual=residual, **arguments)
+
+        return trials.attempted(
+            f"{variant} {residual}", build, dataset, schedule, seed, settings.verbose
+        )
+
+    fixed = dataclasses.asdict(schedule)
+    part = comparison.measured(settings, fixed, RESIDUALS, measure, variant)
+    conclusions = {
+        **accuracies.conclusions(part, dataset.classes, PAPER.get(settings.dataset)),
+        "tests": {"multiply minus add": accuracies.test(part, "multiply", "add")},
+    }
+    part = comparison.conclude(settings, conclusions, variant)
+    accuracies.draw(part, settings, variant)
+    print(accuracies.markdown(part))
+    return part
+
+
+def depth_study(settings, dataset):
+    """Trains chains of each depth, and looks into the deepest before it is trained."""
+    schedule = comparison.schedule(settings, batch_size=64)
+    depths = (1, 2) if settings.smoke else DEPTHS
+    candidates = [f"{residual} {depth}" for residual in RESIDUALS for depth in depths]
+
+    def measure(candidate, seed):
+        residual, depth = candidate.split()
+
+        def build(**arguments):
+            return chain(residual, int(depth), **arguments)
+
+        found = trials.attempted(candidate, build, dataset, schedule, seed, settings.verbose)
+        if int(depth) == max(depths):
+            keras.utils.set_random_seed(seed)
+            untrained = build(input_shape=dataset.input_shape, classes=dataset.classes)
+            found["norms"] = norms(untrained, dataset)
+        return found
+
+    fixed = dataclasses.asdict(schedule)
+    part = comparison.measured(settings, fixed, candidates, measure, "depth")
+    chance = 1 / dataset.classes
+    part = comparison.conclude(settings, {"by_depth": by_depth(part, chance)}, "depth")
+    draw_norms(part, settings, max(depths))
+    print(depth_table(part))
+    return part
+
+
+def chain(residual, depth, input_shape, classes):
+    """Returns a network of `depth` pre-activation blocks of 16 filters, named block1 and so on."""
+
+    def convolved(x):
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+        return keras.layers.Conv2D(
+            16, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+        )(x)
+
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Conv2D(16, 3, padding="same", kernel_initializer="he_normal")(inputs)
+    for block in range(1, depth + 1):
+        x = RESIDUALS[residual](name=f"block{block}")([convolved(convolved(x)), x])
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x))
+
+
+def norms(model, dataset):
+    """Returns how large outputs and gradients are at each block, for 256 images, a dict of lists.
+
+    "standard_deviation" and "largest" absolute value of the block's output, in the mode of
+    training, and "gradient": the Euclidean norm of the gradient of the mean loss there. What is
+    not finite is None.
+    """
+    # Only here: all else of this recipe runs on other backends too.
+    import tensorflow as tf
+
+    images, labels = (array[:256] for array in trials.examples(dataset, "train"))
+    names = [layer.name for layer in model.layers if layer.name.startswith("block")]
+    outputs = [model.get_layer(name).output for name in names]
+    inside = keras.Model(model.input, [*outputs, model.output])
+    with tf.GradientTape() as tape:
+        *features, predicted = inside(images, training=True)
+        loss = tf.reduce_mean(keras.losses.categorical_crossentropy(labels, predicted))
+    gradients = tape.gradient(loss, features)
+    found = {
+        "standard_deviation": [np.std(x, dtype="float64") for x in features],
+        "largest": [np.abs(x).max() for x in features],
+        "gradient": [np.linalg.norm(x) for x in gradients],
+    }
+    # JSON has no infinity.
+    return {
+        name: [float(x) if np.isfinite(x) else None for x in numbers]
+        for name, numbers in found.items()
+    }
+
+
+def by_depth(part, chance):
+    """Returns for each chain how many of its trials stayed finite and learned, a dict."""
+    found = {}
+    for name, part_trials in part["trials"].items():
+        scores = [trial["test_accuracy"] for trial in part_trials.values()]
+        found[name] = {
+            "trials": len(part_trials),
+            "finite": sum(trial["finite"] for trial in part_trials.values()),
+            "learned": sum(score > chance + 0.2 for score in scores),
+            "accuracy_percent": comparison.summary([100 * score for score in scores]),
+        }
+    return found
+
+
+def depth_table(part):
+    """Returns the table of the chains."""
+    lines = ["| | trials | finite | learned | accuracy, % (n) |", "|---|---|---|---|---|"]
+    for name, row in part["by_depth"].items():
+        shown = accuracies.mean_and_spread(row["accuracy_percent"])
+        lines.append(f"| {name} | {row['trials']} | {row['finite']} | {row['learned']} | {shown} |")
+    return "\n".join(lines)
+
+
+def draw_norms(part, settings, depth):
+    """Writes the picture of the norms in the untrained chains of the greatest depth."""
+    series = {
+        residual: [trial["norms"] for trial in part["trials"][f"{residual} {depth}"].values()]
+        for residual in RESIDUALS
+    }
+    figure = figures.norms_by_depth(series, limits={"largest float16": LARGEST_FLOAT16})
+    plots.save_figure(figure, comparison.picture(settings, variant="depth"))
+
+
+def accuracy_judged(name, part):
+    """Table IV: products instead of sums."""
+    paper = part["paper_percent"] or {}
+    expected = paper["multiply"] - paper["add"] if paper else None
+    test = part["tests"]["multiply minus add"]
+    verdict = verdicts.higher(name, part, test, ("add", "multiply"), expected)
+    yield "F(x) * x is better than F(x) + x", verdict
+
+
+def depth_judged(name, part):
+    """How many multiplicative blocks can be trained; stated, not judged."""
+    rows = {
+        int(candidate.split()[1]): row
+        for candidate, row in part["by_depth"].items()
+        if candidate.startswith("multiply")
+    }
+    infinite = [str(depth) for depth, row in rows.items() if row["finite"] < row["trials"]]
+    failed = [str(depth) for depth, row in rows.items() if row["learned"] < row["trials"]]
+    yield (
+        "more than seven multiplicative blocks explode",
+        f"of {', '.join(map(str, rows))} blocks, some trial was not finite with "
+        f"{', '.join(infinite) or 'none'}, and some trial did not learn with "
+        f"{', '.join(failed) or 'none'}",
+    )
+
+
+SECTIONS = (
+    Section(
+        "fmmnet",
+        "FMM, Table IV",
+        "a network of products is slightly better than one of sums.",
+        accuracies.markdown,
+        accuracy_judged,
+        "WRN",
+    ),
+    Section(
+        "fmmnet",
+        "FMM, depth",
+        "more than seven multiplicative blocks explode.",
+        depth_table,
+        depth_judged,
+        "depth",
+    ),
+)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

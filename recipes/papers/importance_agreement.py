@@ -1,0 +1,202 @@
+"""Does attention look at what matters? Figure 2 of the FMM paper, with controls.
+
+Question: "Towards Understanding the Effectiveness of Attention Mechanism" compares the attention
+that a gate gives to each channel with the channel's importance by FullGrad, finds Kendall's tau
+about 0.05 and a cosine above 0.7 for most test images, and concludes that attention does not follow
+importance. Does it, and would anything else score otherwise? The controls, which the paper lacks:
+uniformly random numbers of 0 to 1 in the place of the attention, and the attention of the same
+network with untrained weights (seed + 1000), both against the trained network's importance.
+Data: MNIST and CIFAR-10; images divided by 255; all 10,000 test images.
+Command:
+
+    python -m recipes.papers.importance_agreement --dataset mnist --epochs 10
+    python -m recipes.papers.importance_agreement --dataset cifar10 --epochs 20
+
+The network is AM of multiplication_is_the_key, on the same schedule, and used where it is there;
+each of its three gates is measured, with and without FullGrad's bias terms, as the paper leaves
+open which it took. Fixed before the first run: the criteria are the median of tau over the images,
+and the share of images whose cosine is above 0.7. Vectors of positive numbers are never far from
+each other in cosine: the random gate says how near.
+Cost: the training, and a minute for each network, on 2 cores.
+Measured: recipes/results/importance_agreement.json and docs/reproduction.md.
+"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_fmm import analysis, data, plots
+from recipes.lab import accuracies, comparison, figures, trials, verdicts
+from recipes.lab.sections import Section
+from recipes.lab.settings import setting, start
+from recipes.papers.networks import builder
+
+ATTENTIONS = ("trained", "random", "untrained")
+GATES = ("stage1_attention", "stage2_attention", "stage3_attention")
+IMPORTANCES = ("with bias", "without bias")
+BINS = np.linspace(-1, 1, 41)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(comparison.Settings):
+    """What is trained and how long."""
+
+    output: str = setting("recipes/results/importance_agreement.json", "where results go")
+
+
+def main(settings):
+    """Measures what is missing, draws, prints; returns the part of the results, a dict."""
+    settings = comparison.resolved(settings)
+    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    schedule = comparison.schedule(settings)
+
+    def measure(candidate, seed):
+        model, found = trials.trained(
+            candidate, builder(candidate), dataset, schedule, seed, settings.verbose
+        )
+        images = trials.examples(dataset, "test")[0][: 50 if settings.smoke else None]
+        # A seed of its own, the same whether the trial ran just now or was there.
+        keras.utils.set_random_seed(1000 + seed)
+        untrained = builder(candidate)(input_shape=dataset.input_shape, classes=dataset.classes)
+        return {**found, "agreement": agreements(model, untrained, images, seed)}
+
+    part = comparison.measured(settings, dataclasses.asdict(schedule), ("AM",), measure)
+    part = comparison.conclude(
+        settings, {**accuracies.conclusions(part, dataset.classes), "agreement": summaries(part)}
+    )
+    draw(part, settings)
+    print(markdown(part))
+    return part
+
+
+def agreements(model, untrained, images, seed):
+    """Returns the scores of each gate, attention and importance, a dict of dicts."""
+    rng = np.random.default_rng(seed)
+    maps = {"trained": analysis.attention_maps(model, images)}
+    maps["untrained"] = analysis.attention_maps(untrained, images)
+    maps["random"] = {name: rng.random(x.shape) for name, x in maps["trained"].items()}
+    found = {}
+    for gate in GATES:
+        importance = analysis.channel_importance(model, images, gate)
+        kinds = {"with bias": importance.with_bias, "without bias": importance.without_bias}
+        for kind, numbers in kinds.items():
+            for attention in ATTENTIONS:
+                scores = analysis.rank_agreement(maps[attention][gate], numbers)
+                found[f"{gate}, {kind}, {attention}"] = described(scores)
+    return found
+
+
+def described(scores):
+    """Returns medians, the share of high cosines, and histograms of the scores, a dict."""
+    # A channel that no image excites has no rank: such an image has no tau.
+    tau = scores.kendall[np.isfinite(scores.kendall)]
+    cosine = scores.cosine[np.isfinite(scores.cosine)]
+    return {
+        "images_with_tau": len(tau),
+        "kendall_median": float(np.median(tau)) if len(tau) else None,
+        "cosine_median": float(np.median(cosine)) if len(cosine) else None,
+        "cosine_above_0.7": float(np.mean(cosine > 0.7)) if len(cosine) else None,
+        "kendall_histogram": np.histogram(tau, BINS)[0].tolist(),
+        "cosine_histogram": np.histogram(cosine, BINS)[0].tolist(),
+    }
+
+
+def summaries(part):
+    """Returns mean and spread over the seeds of each score but the histograms, a dict of dicts."""
+    trials_ = list(part["trials"]["AM"].values())
+    found = {}
+    for name in trials_[0]["agreement"]:
+        rows = [trial["agreement"][name] for trial in trials_]
+        found[name] = {
+            score: comparison.summary([row[score] for row in rows])
+            for score in ("kendall_median", "cosine_median", "cosine_above_0.7")
+            if all(row[score] is not None for row in rows)
+        }
+    return found
+
+
+def draw(part, settings):
+    """Writes the histograms of the first seed, with the importance that has bias terms."""
+    agreement = next(iter(part["trials"]["AM"].values()))["agreement"]
+    for score in ("kendall", "cosine"):
+        panels = {
+            gate: {
+                attention: agreement[f"{gate}, {IMPORTANCES[0]}, {attention}"][f"{score}_histogram"]
+                for attention in ATTENTIONS
+            }
+            for gate in GATES
+        }
+        figure = figures.histograms(panels, BINS, xlabel=score, ylabel="images")
+        plots.save_figure(figure, comparison.picture(settings, score))
+
+
+def markdown(part):
+    """Returns the table: a row for each gate, importance and attention."""
+    lines = [
+        "| gate, importance, attention | median tau (n) | median cosine (n) | above 0.7 (n) |",
+        "|---|---|---|---|",
+    ]
+    for name, scores in part["agreement"].items():
+        cells = [
+            accuracies.mean_and_spread(scores[score], ".3f") if score in scores else "-"
+            for score in ("kendall_median", "cosine_median", "cosine_above_0.7")
+        ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def judged(name, part):
+    """Figure 2: attention beside importance, and beside what else could stand there."""
+    if reason := verdicts.obstacle(name, part, ("AM",), of_accuracy=False):
+        yield "attention and importance", f"cannot tell: {reason}"
+        return
+    kind = IMPORTANCES[0]
+    trials = list(part["trials"]["AM"].values())
+    for gate in GATES:
+        scores = {}
+        for attention in ATTENTIONS:
+            rows = [trial["agreement"][f"{gate}, {kind}, {attention}"] for trial in trials]
+            scores[attention] = {
+                score: [row[score] for row in rows if row[score] is not None]
+                for score in ("kendall_median", "cosine_above_0.7")
+            }
+        if min(len(found) for found in scores["trained"].values()) < 2:
+            yield gate, "cannot tell: in some trial its attention or importance is the same of all"
+            continue
+        # Attention that is the same for all channels, as an untrained gate's may be, has no ranks.
+        means = {
+            score: ", ".join(
+                f"{attention} {comparison.summary(row[score])['mean']:.2f}"
+                if row[score]
+                else f"{attention} none"
+                for attention, row in scores.items()
+            )
+            for score in ("kendall_median", "cosine_above_0.7")
+        }
+        sizes = [abs(tau) for tau in scores["trained"]["kendall_median"]]
+        yield (
+            f"{gate}: |median tau| is below 0.1 (tau: {means['kendall_median']})",
+            verdicts.beyond(comparison.summary(sizes), 0.1, above=False),
+        )
+        yield (
+            f"{gate}: the cosine is above 0.7 for most images ({means['cosine_above_0.7']})",
+            verdicts.beyond(
+                comparison.summary(scores["trained"]["cosine_above_0.7"]), 0.5, above=True
+            ),
+        )
+
+
+SECTIONS = (
+    Section(
+        "importance_agreement",
+        "FMM, Figure 2",
+        "attention does not follow the features' importance.",
+        markdown,
+        judged,
+    ),
+)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

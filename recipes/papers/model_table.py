@@ -1,0 +1,162 @@
+"""How large are the AW paper's networks, and can its tables be derived from its text?
+
+Question: trainable parameters and multiply-adds of every model of Tables 1 and 2 of "An Attention
+Module for Convolutional Neural Networks", built from its text, beside the paper's.
+Data: none; the models are built, not run.
+Command:
+
+    python -m recipes.papers.model_table
+
+It prints the table and writes it into docs/results/model_table.md.
+Cost: half a minute on 2 cores.
+Measured: docs/results/model_table.md.
+"""
+
+import dataclasses
+import math
+
+from keras_fmm import analysis, files, models
+from recipes.lab.settings import output_path, setting, start
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Where the table goes."""
+
+    output: str = setting("docs/results/model_table.md", "the page")
+    smoke: bool = setting(False, "only the MobileNets")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the paper's tables.
+
+    Args:
+        paper_name: str, as the paper calls the model.
+        preset: str among `models.PRESETS`, or None where its layers are not here yet.
+        parameters: float, the paper's, in millions; None where we have no figure at hand.
+        multiply_adds: float, the paper's, in thousand millions; None likewise.
+        remark: str.
+    """
+
+    paper_name: str
+    preset: str | None
+    parameters: float | None = None
+    multiply_adds: float | None = None
+    remark: str = ""
+
+
+CBAM = "The paper's CBAM (MaxPool): channel attention alone."
+SPATIAL = "The paper's CBAM (Spatial): without max-pooling."
+RESNET101 = "The paper adds 0.40 M to ResNet101; equations 4 to 8 give 0.31 M."
+MOBILENET = (
+    "The paper adds 0.45 M by AW-convolutions; in every second pointwise place they add 0.14 M "
+    "here (0.25 M in the other half of the places). All 13, with C2 / 16 hidden units where the "
+    "paper has C1 / 16, would add 0.45 M."
+)
+WIDE = "The paper's row has about a quarter of these parameters; its text does not say why."
+LATER = "Attention-augmented convolution is not here yet."
+
+# A figure of the paper's that we do not have at hand is None, and stays empty in the table.
+IMAGENET = (
+    Row("ResNet50", "resnet50", 25.56, 3.86),
+    Row("AW-ResNet50", "aw_resnet50", 25.72, 3.87),
+    Row("SE-ResNet50", "se_resnet50", 28.09, 3.87),
+    Row("AW-SE-ResNet50", "aw_se_resnet50", 28.25),
+    Row("CBAM-ResNet50", "cbam_resnet50", 28.09),
+    Row("CBAM-ResNet50 (MaxPool)", "cbam_maxpool_resnet50", remark=CBAM),
+    Row("AW-CBAM-ResNet50 (MaxPool)", "aw_cbam_maxpool_resnet50", remark=CBAM),
+    Row("CBAM-ResNet50 (Spatial)", "cbam_spatial_resnet50", remark=SPATIAL),
+    Row("AW-CBAM-ResNet50 (Spatial)", "aw_cbam_spatial_resnet50", remark=SPATIAL),
+    Row("ResNet101", "resnet101", 44.55, 7.57),
+    Row("AW-ResNet101", "aw_resnet101", 44.95, remark=RESNET101),
+    Row("SE-ResNet101", "se_resnet101"),
+    Row("AW-SE-ResNet101", "aw_se_resnet101", remark=RESNET101),
+    Row("MobileNet", "mobilenet", 4.23, 0.569),
+    Row("SE-MobileNet", "se_mobilenet", 5.07),
+    Row("AW-SE-MobileNet", "aw_se_mobilenet", 5.52, remark=MOBILENET),
+    Row("CBAM-MobileNet (Spatial)", "cbam_spatial_mobilenet", 5.07),
+    Row("AW-CBAM-MobileNet (Spatial)", "aw_cbam_spatial_mobilenet", 5.52, remark=MOBILENET),
+)
+CIFAR100 = (
+    Row("ResNet50", "resnet50", 23.71, 1.22),
+    Row("AW-ResNet50", "aw_resnet50", 23.87),
+    Row("SE-ResNet50", "se_resnet50", 26.24),
+    Row("AW-SE-ResNet50", "aw_se_resnet50", 26.40),
+    Row("Wide-ResNet", "wide_resnet28_10", remark=WIDE),
+    Row("AW-Wide-ResNet", "aw_wide_resnet28_10", remark=WIDE),
+    Row("AA-Wide-ResNet", None, remark=LATER),
+    Row("AW-AA-Wide-ResNet", None, remark=LATER),
+)
+TABLES = (
+    ("Table 1: ImageNet, 224x224, 1000 classes", IMAGENET, {"input_shape": (224, 224, 3)}),
+    ("Table 2: CIFAR-100, 32x32", CIFAR100, {"input_shape": (32, 32, 3), "classes": 100}),
+)
+HEAD = """# The AW paper's networks
+
+Written by `python -m recipes.papers.model_table`. Trainable parameters in millions; multiply-adds
+in thousand millions, one for each multiplication in a convolution, a matrix product or a product of
+features (`analysis.flops`; the AW-convolution as its formula is written, the product of kernel and
+attention included). Where the paper's column is empty its figure is not at hand; the difference
+is ours less the paper's. The paper is Zhu, Hofstee, Lee, Al-Ars, "An Attention Module for
+Convolutional Neural Networks"; its accuracies are not reproduced here.
+"""
+
+
+def main(settings):
+    """Builds, prints and writes; returns the page, a str."""
+    parts = [HEAD]
+    for title, rows, arguments in TABLES:
+        parts.append(f"## {title}\n\n" + table(rows, arguments, settings.smoke))
+    page = "\n".join(parts)
+    with files.replacing(output_path(settings)) as temporary:
+        temporary.write_text(page)
+    print(page)
+    return page
+
+
+def table(rows, arguments, smoke=False):
+    """Returns the rows as a table in Markdown."""
+    lines = [
+        "| model | preset | parameters | paper | difference | multiply-adds | paper | difference "
+        "| remark |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if smoke and row.preset is not None and "mobilenet" not in row.preset:
+            continue
+        lines.append("| " + " | ".join(cells(row, arguments)) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cells(row, arguments):
+    if row.preset is None:
+        return [row.paper_name, *[""] * 7, row.remark]
+    parameters, multiply_adds = sizes(models.from_preset(row.preset, **arguments))
+    return [
+        row.paper_name,
+        f"`{row.preset}`",
+        f"{parameters:.2f}",
+        *beside(parameters, row.parameters, 2),
+        f"{multiply_adds:.3f}",
+        *beside(multiply_adds, row.multiply_adds, 3),
+        row.remark,
+    ]
+
+
+def sizes(model):
+    """Returns the trainable parameters in millions and the multiply-adds in thousand millions."""
+    parameters = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    return parameters / 1e6, analysis.flops(model) / 1e9
+
+
+def beside(ours, papers, digits):
+    """Returns the paper's figure, as it stands there, and by how much ours is larger."""
+    if papers is None:
+        return "", ""
+    # Adding zero makes no difference but to a negative one.
+    return f"{papers:g}", f"{round(ours - papers, digits) + 0.0:.{digits}f}"
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

@@ -1,0 +1,95 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from recipes.lab import comparison
+from recipes.lab.settings import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(comparison.Settings):
+    output: str = setting("results.json", "where results go")
+
+
+def score(candidate, seed):
+    return {"accuracy": {"a": 0.5, "b": 0.25}[candidate] + seed / 100}
+
+
+def test_what_the_file_has_is_not_measured_again(tmp_path):
+    settings = Settings(seeds=2, output=str(tmp_path / "results.json"))
+    calls = []
+
+    def measure(candidate, seed):
+        calls.append((candidate, seed))
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return score(candidate, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        comparison.measured(settings, {"rate": 1}, ["a", "b"], measure)
+    # Seed by seed, so that candidates can be compared from the first on; three were kept.
+    assert calls == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    calls.clear()
+    part = comparison.measured(settings, {"rate": 1}, ["a", "b"], measure)
+    assert calls == [("b", 1)]
+    np.testing.assert_allclose(comparison.values(part, "a", "accuracy"), [0.5, 0.51])
+    with pytest.raises(ValueError, match=r"same settings.*Received: {'rate': 2}"):
+        comparison.measured(settings, {"rate": 2}, ["a"], measure)
+    # Another schedule is another part, and leaves this one as it was.
+    longer = dataclasses.replace(settings, epochs=20, seeds=1)
+    comparison.measured(longer, {"rate": 2}, ["a"], score)
+    assert sorted(comparison.read(settings.output)) == ["mnist, 10 epochs", "mnist, 20 epochs"]
+    assert comparison.read(settings.output)["mnist, 10 epochs"] == part
+
+
+def test_pairs_are_of_the_seeds_that_both_have():
+    part = {"trials": {"a": {"0": {"x": 1}, "10": {"x": 3}, "2": {"x": 2}}, "b": {"10": {"x": 5}}}}
+    np.testing.assert_array_equal(comparison.values(part, "a", "x"), [1, 2, 3])
+    ours, theirs = comparison.paired(part, "a", "b", "x")
+    assert (ours, theirs) == ([3], [5])
+
+
+def test_summary_by_hand():
+    # Mean 2, deviation 1, standard error 1 / sqrt(3); t for 2 degrees of freedom is 4.30265.
+    found = comparison.summary([1, 2, 3])
+    assert found["mean"] == 2
+    assert found["standard_deviation"] == 1
+    assert found["n"] == 3
+    half = 4.30265 / math.sqrt(3)
+    np.testing.assert_allclose(found["confidence_95"], [2 - half, 2 + half], rtol=1e-5)
+    one = comparison.summary([7])
+    assert one == {"mean": 7, "standard_deviation": None, "n": 1, "confidence_95": None}
+
+
+def test_paired_test_by_hand():
+    # Differences 1, 2, 3: t = 2 sqrt(3) with 2 degrees of freedom, whose distribution function is
+    # 1/2 + t / (2 sqrt(2 + t^2)).
+    t = 2 * math.sqrt(3)
+    p_value = 1 - t / math.sqrt(2 + t**2)
+    found = comparison.paired_test([2, 4, 6], [1, 2, 3])
+    assert found["difference"] == 2
+    assert found["n"] == 3
+    assert found["p_value"] == pytest.approx(p_value)
+    # The same differences but for rounding, which say nothing of how they spread.
+    same = comparison.paired_test([0.9914, 0.9907, 0.9901], [0.9904, 0.9897, 0.9891])
+    assert same["p_value"] is None
+    assert same["confidence_95"] is None
+    assert comparison.paired_test([2], [1])["p_value"] is None
+
+
+def test_equivalence_test_by_hand():
+    # Differences -1, 0, 1 and a margin of 5: both one-sided t are 5 sqrt(3).
+    t = 5 * math.sqrt(3)
+    p_value = (1 - t / math.sqrt(2 + t**2)) / 2
+    found = comparison.equivalence_test([1, 2, 3], [2, 2, 2], margin=5)
+    assert found["p_value"] == pytest.approx(p_value)
+    # Far outside the margin nothing is equivalent.
+    assert comparison.equivalence_test([11, 12, 13], [2, 2, 2], margin=5)["p_value"] > 0.9
+
+
+def test_flat():
+    assert comparison.is_flat([0.5] * 6 + [0.9] * 4)
+    assert not comparison.is_flat(np.linspace(0.5, 0.9, 20))
+    assert not comparison.is_flat([0.9] * 9), "nine epochs are too few to tell"

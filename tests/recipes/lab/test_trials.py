@@ -1,0 +1,107 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import data, layers
+from recipes.lab import trials
+
+RNG = np.random.default_rng(0)
+
+
+def build(input_shape, classes):
+    """A gated network with a batch norm's state, small as it is traced and compiled each time."""
+    inputs = keras.Input(input_shape)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    x = layers.SqueezeExcite(reduction=4)(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def small(size=200):
+    images, labels = trials.examples(data.load("digits"), "train")
+    assert images.dtype == labels.dtype == "float32"
+    assert images.max() == 1
+    return images[:size], labels[:size]
+
+
+def weights(model):
+    return [np.asarray(weight) for weight in model.weights]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mixup_alpha", [0.0, 0.4])
+def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
+    dataset = data.load("digits")
+
+    def run(epochs):
+        schedule = trials.Schedule(epochs, batch_size=300, mixup_alpha=mixup_alpha)
+        return trials.trained("gated", build, dataset, schedule, seed=3)
+
+    whole, found = run(2)
+    assert len(found["val_accuracy"]) == 2
+    trials.FOLDER.rename("elsewhere")
+    run(1)
+    resumed, again = run(2)
+    for here_, there in zip(weights(resumed), weights(whole), strict=True):
+        np.testing.assert_array_equal(here_, there)
+    del found["seconds_per_epoch"], again["seconds_per_epoch"]
+    assert again == found
+    with pytest.raises(ValueError, match="fewer than the run already has. Received: epochs=1"):
+        run(1)
+
+
+def test_batches_of_an_epoch_are_a_new_permutation():
+    images, labels = small()
+    images[:, 0, 0, 0] = np.arange(200)
+    schedule = trials.Schedule(epochs=2, batch_size=60)
+    batches = trials.Batches(images, labels, schedule, seed=0)
+
+    def epoch(batches):
+        return np.concatenate([batches[i][0][:, 0, 0, 0] for i in range(len(batches))])
+
+    first = epoch(batches)
+    assert len(first) == 180
+    assert len(set(first)) == 180
+    batches.on_epoch_end()
+    second = epoch(batches)
+    assert (first != second).any()
+    np.testing.assert_array_equal(
+        epoch(trials.Batches(images, labels, schedule, seed=0, initial_epoch=1)), second
+    )
+
+
+def test_mixup_mixes_images_and_labels_alike():
+    images, labels = small()
+    # Each image says what its label is.
+    images[:] = (labels * np.arange(10)).sum(-1)[:, None, None, None]
+    schedule = trials.Schedule(epochs=1, batch_size=100, mixup_alpha=0.4)
+    mixed, mixed_labels = trials.Batches(images, labels, schedule, seed=0)[0]
+    np.testing.assert_allclose(mixed_labels.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(mixed[:, 0, 0, 0], (mixed_labels * np.arange(10)).sum(-1), atol=1e-4)
+    assert ((mixed_labels.max(-1) < 0.999).mean()) > 0.3
+
+
+def test_a_trial_that_diverges_is_an_outcome(here):
+    def explosive(**arguments):
+        model = build(**arguments)
+        model.layers[-1].kernel.assign(np.full(model.layers[-1].kernel.shape, np.inf))
+        return model
+
+    found = trials.attempted("explosive", explosive, data.load("digits"), trials.Schedule(1), 0)
+    assert not found["finite"]
+    assert "epoch 1" in found["reason"]
+    assert found["test_accuracy"] == 0.1
+    assert found["val_accuracy"] == []
+
+
+def test_what_is_not_a_divergence_is_raised(here):
+    def broken(**arguments):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trials.attempted("broken", broken, data.load("digits"), trials.Schedule(1), 0)
