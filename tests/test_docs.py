@@ -10,7 +10,7 @@ import pytest
 from keras_fmm import layers
 
 ROOT = pathlib.Path(__file__).parents[1]
-PORTABLE = ("checks", "files", "graph", "ops", "layers", "models")
+PORTABLE = ("checks", "files", "ops", "layers", "models")
 
 
 def modules():

@@ -313,7 +313,7 @@ def test_smooth_without_noise_is_full_grad():
 
 
 def test_smooth_repeats_by_seed_whatever_the_batches():
-    model = model_of(lambda x: L.Dense(5)(L.Flatten()(L.Conv2D(4, 3, activation="relu")(x))))
+    model = model_of(convolutional)
     one = smooth_full_grad(model, IMAGES, samples=2, seed=3)
     two = smooth_full_grad(model, IMAGES, samples=2, seed=3, batch_size=2)
     other = smooth_full_grad(model, IMAGES, samples=2, seed=4)
