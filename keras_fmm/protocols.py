@@ -40,6 +40,14 @@ class StartsAsIdentity(typing.Protocol):
 
 
 @typing.runtime_checkable
+class StartsAsSum(typing.Protocol):
+    """Merges a residual branch with its shortcut and can start as their sum; `upgrade` asks."""
+
+    def start_as_sum(self):
+        """Sets the weights of the built layer so that it gives branch + shortcut."""
+
+
+@typing.runtime_checkable
 class ReplacesConvolution(typing.Protocol):
     """Stands in a convolution's place and can start as that convolution; `models.upgrade` asks."""
 

@@ -7,9 +7,12 @@ from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttenti
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
 from keras_fmm.layers.registry import (
+    BLOCKS,
     CONVOLUTIONS,
     GATES,
     RESIDUALS,
+    SHORT_NAMES,
+    get_block,
     get_convolution,
     get_gate,
     get_residual,
@@ -19,10 +22,12 @@ from keras_fmm.layers.squeeze_excite import SqueezeExcite
 from keras_fmm.layers.twice_sigmoid import twice_sigmoid
 
 __all__ = [
+    "BLOCKS",
     "CBAM",
     "CONVOLUTIONS",
     "GATES",
     "RESIDUALS",
+    "SHORT_NAMES",
     "AWConv2D",
     "ChannelAttention",
     "EfficientChannelAttention",
@@ -30,6 +35,7 @@ __all__ = [
     "MultiplicativeResidual",
     "SpatialAttention",
     "SqueezeExcite",
+    "get_block",
     "get_convolution",
     "get_gate",
     "get_residual",

@@ -1,6 +1,5 @@
 """AW-convolution: a convolution whose kernel is gated by attention, sample by sample."""
 
-import contextlib
 import math
 
 import keras
@@ -8,6 +7,8 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
+from keras_fmm.layers.feature_map import FeatureMapMixin
+from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.ops import (
     IMPLEMENTATIONS,
     adaptive_average_pool,
@@ -19,7 +20,7 @@ from keras_fmm.ops import (
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
+class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layers.Conv2D):
     """Convolves each sample with its own kernel `K + A(x) * K`, gated by attention.
 
     With a kernel of h x w, C1 input channels and C2 filters (`filters`):
@@ -167,26 +168,20 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             "implementation", implementation, ("auto", *IMPLEMENTATIONS)
         )
         self.synchronized = synchronized
-        self._is_for_integers = False
 
     def build(self, input_shape):
-        channels = checks.channels_of("AWConv2D", input_shape, self.data_format)
+        channels = self.channels_of(input_shape)
         self._groups = self._attention_groups(channels)
         hidden = max(1, channels // self.reduction)
         entries = self._groups * self.filters // self.output_reduction
-        self.pointwise_conv1 = self._pointwise_conv(hidden, "pointwise_conv1")
-        self.pointwise_conv1.build((None, None, None, channels))
-        self.batch_norm1 = self._batch_norm("batch_norm1")
-        self.batch_norm1.build((None, None, None, hidden))
-        self.pointwise_conv2 = self._pointwise_conv(entries, "pointwise_conv2")
-        self.pointwise_conv2.build((None, None, None, hidden))
-        self.batch_norm2 = self._batch_norm("batch_norm2")
-        self.batch_norm2.build((None, None, None, entries))
+        self.pointwise_conv1 = self._pointwise_conv(channels, hidden, "pointwise_conv1")
+        self.batch_norm1 = self._batch_norm(hidden, "batch_norm1")
+        self.pointwise_conv2 = self._pointwise_conv(hidden, entries, "pointwise_conv2")
+        self.batch_norm2 = self._batch_norm(entries, "batch_norm2")
 
         # Last: with `lora_rank` it lets no more sub-layers be made.
         super().build(input_shape)
-        axis = -1 if self.data_format == "channels_last" else 1
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
+        self.expect_channels(channels)
 
     def _attention_groups(self, channels):
         """Returns C1 / r_C1, the groups of input channels that the attention tells apart."""
@@ -196,23 +191,23 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             "input_reduction", self.input_reduction, channels, "the input channels"
         )
 
-    def _pointwise_conv(self, filters, name):
+    def _pointwise_conv(self, channels, filters, name):
         # On channels-last maps of a few cells; faster there than a convolution.
-        return keras.layers.Dense(
-            filters,
+        return self.make_sublayer(
+            keras.layers.Dense,
+            (None, None, None, channels),
+            units=filters,
             use_bias=False,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name=name,
         )
 
-    def _batch_norm(self, name):
-        return keras.layers.BatchNormalization(
+    def _batch_norm(self, channels, name):
+        return self.make_sublayer(
+            keras.layers.BatchNormalization,
+            (None, None, None, channels),
             momentum=0.9,
             epsilon=1e-5,
             synchronized=self.synchronized,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name=name,
         )
 
@@ -251,28 +246,13 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
             outputs = self.activation(outputs)
         return from_channels_last(outputs, self.data_format)
 
-    @contextlib.contextmanager
-    def for_integers(self, bits):
-        """Lets calls in its block compute in the form that loses least when made integers.
-
-        Exports ask every layer that has this method. Nothing changes in floats but rounding and
-        speed; where `input_reduction` tells channels apart, nothing at all.
-
-        Args:
-            bits: int, 8 or 16, of what is between the layers.
-        """
-        self._is_for_integers = True
-        try:
-            yield
-        finally:
-            self._is_for_integers = False
-
     def _convolve(self, inputs, gain):
         """Convolves with each sample's kernel times its gain, adds the bias; channels last."""
         how = (self.strides, self.padding, self.dilation_rate)
         name = self.implementation
         bias = self.bias if self.use_bias else None
-        if self._is_for_integers and gain.shape[3] == 1:
+        # Where `input_reduction` tells channels apart there is no one sum.
+        if self._integer_bits and gain.shape[3] == 1:
             return factored_conv(inputs, self.kernel, gain, *how, bias, one_sum=True)
         if name == "auto":
             name = fastest(inputs.shape, self.kernel.shape, gain.shape, *how)
@@ -344,7 +324,7 @@ class AWConv2D(AttentionMapMixin, keras.layers.Conv2D):
         Raises:
             ValueError: height, width or channels are not known.
         """
-        _, _, channels = checks.sizes_of("AWConv2D", input_shape, self.data_format)
+        _, _, channels = self.sizes_of(input_shape)
         output_shape = self.compute_output_shape(input_shape)
         outputs = math.prod(output_shape[1:])
         kernel_entries = math.prod(self.kernel_size) * channels * self.filters

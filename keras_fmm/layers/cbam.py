@@ -62,33 +62,30 @@ class CBAM(FeatureGate):
                 f"CBAM merges by the product only. Received: merge={kwargs['merge']!r}. "
                 'Chain ChannelAttention(merge="add") and SpatialAttention(merge="add").'
             )
-        super().__init__(merge="multiply", data_format=data_format, **kwargs)
+        super().__init__(data_format=data_format, gate_activation=gate_activation, **kwargs)
         self.reduction = checks.positive_integer("reduction", reduction)
         self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
         self.use_max_pool = use_max_pool
         self.use_spatial = use_spatial
-        self.gate_activation = keras.activations.get(gate_activation)
 
     def build(self, input_shape):
         super().build(input_shape)
-        self.channel_attention, self.spatial_attention = self._make_attentions()
-        self.channel_attention.build(input_shape)
-        if self.use_spatial:
-            self.spatial_attention.build(input_shape)
+        self.spatial_attention = None
+        for kind, arguments in self._attentions().items():
+            setattr(self, arguments["name"], self.make_sublayer(kind, input_shape, **arguments))
 
-    def _make_attentions(self):
+    def _attentions(self):
+        """Returns the arguments of each attention by its class."""
         shared = {
             "use_max_pool": self.use_max_pool,
             "gate_activation": self.gate_activation,
             "data_format": self.data_format,
-            "trainable": self.trainable,
-            "dtype": self.dtype_policy,
         }
-        channel = ChannelAttention(reduction=self.reduction, name="channel_attention", **shared)
-        if not self.use_spatial:
-            return channel, None
-        spatial = SpatialAttention(kernel_size=self.kernel_size, name="spatial_attention", **shared)
-        return channel, spatial
+        channel = {"reduction": self.reduction, "name": "channel_attention", **shared}
+        spatial = {"kernel_size": self.kernel_size, "name": "spatial_attention", **shared}
+        if self.use_spatial:
+            return {ChannelAttention: channel, SpatialAttention: spatial}
+        return {ChannelAttention: channel}
 
     def call(self, inputs, training=None, return_attention_map=False):
         outputs = self.channel_attention(inputs, training=training)
@@ -101,15 +98,11 @@ class CBAM(FeatureGate):
             outputs = self.spatial_attention(outputs, training=training)
         return outputs
 
-    def start_as_identity(self):
-        self.gate_activation = self._identity_activation()
-        self.channel_attention.start_as_identity()
-        if self.use_spatial:
-            self.spatial_attention.start_as_identity()
-
     def multiply_adds(self, input_shape):
-        attentions = [layer for layer in self._make_attentions() if layer is not None]
-        return sum(layer.multiply_adds(input_shape) for layer in attentions)
+        return sum(
+            kind(**arguments).multiply_adds(input_shape)
+            for kind, arguments in self._attentions().items()
+        )
 
     def get_config(self):
         config = super().get_config()
@@ -120,7 +113,6 @@ class CBAM(FeatureGate):
                 "kernel_size": self.kernel_size,
                 "use_max_pool": self.use_max_pool,
                 "use_spatial": self.use_spatial,
-                "gate_activation": keras.activations.serialize(self.gate_activation),
             }
         )
         return config

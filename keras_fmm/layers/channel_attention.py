@@ -1,16 +1,15 @@
 """CBAM's attention over channels."""
 
-import contextlib
-
 import keras
 from keras import ops
 
+from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
 from keras_fmm.ops import spatial_max, spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class ChannelAttention(SqueezeExcite):
+class ChannelAttention(IntegerFormMixin, SqueezeExcite):
     """Gates each channel by what all channels hold on average and at most.
 
     `g(x) = gate_activation(MLP(mean(x)) + MLP(max(x)))`, with mean and max over space and one
@@ -42,27 +41,11 @@ class ChannelAttention(SqueezeExcite):
     def __init__(self, reduction=16, use_max_pool=True, **kwargs):
         super().__init__(reduction=reduction, **kwargs)
         self.use_max_pool = use_max_pool
-        self._calls_once = False
-
-    @contextlib.contextmanager
-    def for_integers(self, bits):
-        """Lets calls in its block compute in the form that loses least when made integers.
-
-        TensorFlow's converter to int16x8 takes the bias of a product that is used twice in the
-        first one's scale; so mean and max are then multiplied together. Exports ask every layer
-        that has this method.
-
-        Args:
-            bits: int, 8 or 16, of what is between the layers.
-        """
-        self._calls_once = bits == 16
-        try:
-            yield
-        finally:
-            self._calls_once = False
 
     def excitation(self, inputs):
-        if self.use_max_pool and self._calls_once:
+        if self.use_max_pool and self._integer_bits == 16:
+            # TensorFlow's converter to int16x8 takes the bias of a product that is used twice in
+            # the first one's scale.
             both = ops.stack([spatial_mean(inputs), spatial_max(inputs)], axis=1)
             return ops.sum(self.excite(self.squeeze(both)), axis=1)
         excitation = super().excitation(inputs)

@@ -61,7 +61,9 @@ class EfficientChannelAttention(FeatureGate):
         data_format=None,
         **kwargs,
     ):
-        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        super().__init__(
+            merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
+        )
         if kernel_size is not None:
             kernel_size = checks.positive_odd_integer("kernel_size", kernel_size)
         gamma, beta = checks.number("gamma", gamma), checks.number("beta", beta)
@@ -70,24 +72,22 @@ class EfficientChannelAttention(FeatureGate):
         self.kernel_size = kernel_size
         self.gamma = gamma
         self.beta = beta
-        self.gate_activation = keras.activations.get(gate_activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
     def build_attention(self, channels):
-        self.convolution = keras.layers.Conv1D(
-            1,
-            self._kernel_size(channels),
+        self.convolution = self.make_sublayer(
+            keras.layers.Conv1D,
+            (None, channels, 1),
+            filters=1,
+            kernel_size=self._kernel_size(channels),
             padding="same",
             use_bias=False,
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer,
             kernel_regularizer=self.kernel_regularizer,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name="convolution",
         )
-        self.convolution.build((None, channels, 1))
 
     def _kernel_size(self, channels):
         if self.kernel_size is not None:
@@ -100,9 +100,8 @@ class EfficientChannelAttention(FeatureGate):
         gate = self.convolution(ops.expand_dims(mean, -1))
         return self.gate_activation(ops.expand_dims(ops.squeeze(gate, -1), (1, 2)))
 
-    def start_as_identity(self):
-        self.gate_activation = self._identity_activation()
-        self.convolution.kernel.assign(ops.zeros(self.convolution.kernel.shape))
+    def neutral_weights(self):
+        return [self.convolution.kernel]
 
     def attention_multiply_adds(self, height, width, channels):
         return channels * self._kernel_size(channels)
@@ -114,7 +113,6 @@ class EfficientChannelAttention(FeatureGate):
                 "kernel_size": self.kernel_size,
                 "gamma": self.gamma,
                 "beta": self.beta,
-                "gate_activation": keras.activations.serialize(self.gate_activation),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             }

@@ -1,30 +1,40 @@
 """The base of all layers that gate feature maps."""
 
+import math
+
 import keras
 import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
+from keras_fmm.layers.feature_map import FeatureMapLayer
 from keras_fmm.layers.twice_sigmoid import twice_sigmoid
-from keras_fmm.ops import from_channels_last, to_channels_last
+from keras_fmm.ops import from_channels_last, scale_channels, to_channels_last
+
+# How far a gate's outputs may be from its inputs, of size 1, and it counts as the identity.
+_TOLERANCE = 1e-4
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class FeatureGate(AttentionMapMixin, keras.layers.Layer):
+class FeatureGate(AttentionMapMixin, FeatureMapLayer):
     """Merges feature maps with a gate computed from them: `outputs = merge(x, g(x))`.
 
-    A subclass overrides `compute_attention_map`, which gives `g(x)`, creates and builds its
-    sub-layers in `build_attention`, says in `attention_multiply_adds` what `g` costs, and sets in
-    `start_as_identity` the weights with which the outputs are the inputs.
+    A subclass overrides `compute_attention_map`, which gives `g(x)`, makes its sub-layers in
+    `build_attention`, says in `attention_multiply_adds` what `g` costs, and in `neutral_weights`
+    which weights are 0 where the outputs are the inputs.
 
     Args:
-        merge: "multiply" (default), or "add": the FMM paper's ablation without the product,
-            called AMnoMTP there.
-        data_format: "channels_last", "channels_first" or None for Keras' setting.
+        merge: str, default "multiply". "multiply", or "add": the FMM paper's ablation without the
+            product, called AMnoMTP there.
+        data_format: str or None, default None. "channels_last", "channels_first", or None for
+            Keras' setting.
+        gate_activation: str or callable, default None. The activation of the gate, which a
+            subclass applies in `compute_attention_map`; None is the identity.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Call arguments:
-        return_attention_map: bool, return the gate instead of the merged features.
+        return_attention_map: bool, default False. Whether to return the gate instead of the merged
+            features.
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with
@@ -49,22 +59,20 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         Ye, He, Wang, Li, "Towards Understanding the Effectiveness of Attention Mechanism".
     """
 
-    def __init__(self, merge="multiply", data_format=None, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, merge="multiply", data_format=None, gate_activation=None, **kwargs):
+        super().__init__(data_format=data_format, **kwargs)
         self.merge = checks.one_of("merge", merge, ("multiply", "add"))
-        self.data_format = checks.data_format(data_format)
+        self.gate_activation = keras.activations.get(gate_activation)
 
-    def build(self, input_shape):
-        channels = checks.channels_of(type(self).__name__, input_shape, self.data_format)
-        axis = -1 if self.data_format == "channels_last" else 1
-        self.input_spec = keras.layers.InputSpec(ndim=4, axes={axis: channels})
+    def build_sublayers(self, channels):
         self.build_attention(channels)
 
     def build_attention(self, channels):
-        """Creates and builds the sub-layers; the default has none.
+        """Makes the sub-layers, each by `make_sublayer`; the default has none.
 
-        Give each `dtype=self.dtype_policy` and `trainable=self.trainable`: a layer that is frozen
-        before it is built, as in a frozen model that is loaded, must have frozen sub-layers.
+        `self.squeeze = self.make_sublayer(keras.layers.Dense, (None, channels), units=4,
+        name="squeeze")` gives it the gate's dtype policy, freezes it where the gate is frozen, and
+        builds it.
 
         Args:
             channels: int, the channels of the inputs.
@@ -95,20 +103,42 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         return self._multiply(inputs, gate) if self.merge == "multiply" else inputs + gate
 
     def _multiply(self, inputs, gate):
+        is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
+        is_last = self.data_format == "channels_last"
+        if is_last and is_a_number_a_channel and gate.dtype == inputs.dtype:
+            return scale_channels(inputs, gate)
         return inputs * gate
 
-    def compute_output_shape(self, input_shape):
-        return tuple(input_shape)
+    def neutral_weights(self):
+        """Returns the weights of a built gate that are 0 where its outputs are its inputs.
+
+        Those of the last product before `gate_activation`, its kernel and bias, in most gates. A
+        gate made of other gates has theirs, and need not override this.
+
+        Raises:
+            NotImplementedError: the gate's class does not say, and it is not made of gates.
+        """
+        gates = _gates_in(self)
+        if not gates:
+            raise NotImplementedError(
+                "A gate that starts as the identity must override `neutral_weights`, or all of "
+                f"`start_as_identity`. Received: {type(self).__name__}, which does not. Return "
+                "the weights that are 0 where the outputs are the inputs, such as the kernel "
+                "before the `gate_activation`."
+            )
+        return [weight for gate in gates for weight in gate.neutral_weights()]
 
     def start_as_identity(self):
         """Sets the weights of a built gate so that its outputs are its inputs, and it still learns.
 
         For a gate that joins a trained network. Call it before the gate is traced or trained: a
-        `gate_activation` of sigmoid becomes `twice_sigmoid`.
+        `gate_activation` of sigmoid becomes `twice_sigmoid` where that makes it the identity. The
+        gate is called once, to see whether it is.
 
         Raises:
-            NotImplementedError: the gate's class does not say how.
-            ValueError: the gate is not built, or its activation of 0 leaves the inputs different.
+            NotImplementedError: the gate's class does not say how, see `neutral_weights`.
+            ValueError: the gate is not built, or its outputs differ from its inputs with zeros in
+                its `neutral_weights`; it is then left as it was.
 
         Example:
 
@@ -121,33 +151,47 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         >>> bool(np.allclose(gate(x), x))
         True
         """
-        raise NotImplementedError(
-            "A gate that starts as the identity must override `start_as_identity`. "
-            f"Received: {type(self).__name__}, which does not. Set in it the weights with which "
-            "the outputs are the inputs, such as a zero kernel before a `twice_sigmoid`."
-        )
-
-    def _identity_activation(self):
-        """Returns the `gate_activation` with which a gate of zeros gives back its inputs."""
         if not self.built:
             raise ValueError(
                 "Only a built gate can start as the identity. "
                 f"Received: the gate {self.name!r}. Call it, or its `build`, first."
             )
-        activation = self.gate_activation
-        if self.merge == "multiply" and activation is keras.activations.sigmoid:
-            activation = twice_sigmoid
+        weights = self.neutral_weights()
+        values = [keras.ops.convert_to_numpy(weight.value) for weight in weights]
+        for weight in weights:
+            weight.assign(keras.ops.zeros(weight.shape))
+        difference = self._difference_from_inputs()
+        if difference <= _TOLERANCE:
+            return
+        gates = [self, *_gates_in(self)]
+        sigmoids = [gate for gate in gates if gate.gate_activation is keras.activations.sigmoid]
+        for gate in sigmoids:
+            gate.gate_activation = twice_sigmoid
+        if sigmoids and self._difference_from_inputs() <= _TOLERANCE:
+            return
+        for gate in sigmoids:
+            gate.gate_activation = keras.activations.sigmoid
+        for weight, value in zip(weights, values, strict=True):
+            weight.assign(value)
+        activation = getattr(self.gate_activation, "__name__", self.gate_activation)
         neutral, cure = (0, "tanh") if self.merge == "add" else (1, "sigmoid")
-        # Several entries: a softmax of one is 1.
-        start = np.asarray(activation(keras.ops.zeros((1, 1, 1, 8))))
-        if not np.allclose(start, neutral):
-            raise ValueError(
-                f'With merge="{self.merge}" a gate starts as the identity where `gate_activation` '
-                f"of 0 is {neutral}. Received: {getattr(activation, '__name__', activation)}, "
-                f"which gives {start.flat[0]:g}, in the gate {self.name!r}. Give it "
-                f'gate_activation="{cure}".'
-            )
-        return activation
+        raise ValueError(
+            f'With merge="{self.merge}" a gate starts as the identity where, with zeros in its '
+            f"`neutral_weights`, its map is {neutral}. Received: {activation} as the "
+            f"`gate_activation` of {self.name!r}, whose outputs differ from its inputs by up to "
+            f'{difference:.3g}. Give it gate_activation="{cure}".'
+        )
+
+    def _difference_from_inputs(self):
+        """Returns by how much the outputs differ at most from random inputs; infinite: in shape."""
+        batch, *sizes = self.get_build_config()["input_shape"]
+        sizes = (batch or 2, *(size or 8 for size in sizes))
+        inputs = np.random.default_rng(0).uniform(-1, 1, sizes)
+        inputs = keras.ops.convert_to_tensor(inputs, self.compute_dtype)
+        outputs = self(inputs, training=False)
+        if tuple(outputs.shape) != sizes:
+            return math.inf
+        return float(keras.ops.max(keras.ops.abs(outputs - inputs)))
 
     def attention_multiply_adds(self, height, width, channels):
         """Returns the multiply-adds of the gate alone, for one image; the default is 0."""
@@ -165,11 +209,19 @@ class FeatureGate(AttentionMapMixin, keras.layers.Layer):
         Raises:
             ValueError: height, width or channels are not known.
         """
-        height, width, channels = checks.sizes_of(
-            type(self).__name__, input_shape, self.data_format
-        )
+        height, width, channels = self.sizes_of(input_shape)
         products = height * width * channels if self.merge == "multiply" else 0
         return self.attention_multiply_adds(height, width, channels) + products
 
     def get_config(self):
-        return {**super().get_config(), "merge": self.merge, "data_format": self.data_format}
+        return {
+            **super().get_config(),
+            "merge": self.merge,
+            "gate_activation": keras.activations.serialize(self.gate_activation),
+        }
+
+
+def _gates_in(gate):
+    """Returns the gates that a gate is made of, those in them too."""
+    parts = gate._flatten_layers(include_self=False)
+    return [part for part in parts if isinstance(part, FeatureGate)]

@@ -1,6 +1,13 @@
-"""Layers by name and role: how backbones and recipes say which attention they take."""
+"""Layers by name and role: how backbones, `upgrade` and recipes say which they take.
 
+A layer that takes a role's place gets a line in that role's mapping; where presets of
+`models.from_preset` are to be named after it, one in `SHORT_NAMES` too.
+"""
+
+import dataclasses
+import functools
 import types
+import weakref
 
 import keras
 
@@ -29,19 +36,30 @@ CONVOLUTIONS = types.MappingProxyType({"aw": AWConv2D})
 # The names that `get_residual` knows, each with its class.
 RESIDUALS = types.MappingProxyType({"add": keras.layers.Add, "multiply": MultiplicativeResidual})
 
+# The names that `get_block` knows, each with its class; none yet.
+BLOCKS = types.MappingProxyType({})
+
+# What gates and convolutions are called in front of a preset's backbone: "se_resnet50". Those
+# without a short name have no presets; `get_gate` and its kin take the long names alone.
+SHORT_NAMES = types.MappingProxyType(
+    {"squeeze_excite": "se", "eca": "eca", "cbam": "cbam", "aw": "aw"}
+)
+
 
 def get_gate(attention, name=None):
     """Returns a fresh gate, or None for None.
 
     Args:
-        attention: None, a name among `GATES` (the layer's defaults), or a callable without
-            arguments that returns a fresh layer, such as `lambda: SqueezeExcite(reduction=8)`. A
-            layer of your own needs `get_config`, or it loses `name` when a model is saved.
-        name: str, what to call the layer; None leaves its own name.
+        attention: str, callable or None. A name among `GATES` (the layer's defaults), or a callable
+            without arguments that returns a fresh layer at each call, such as
+            `lambda: SqueezeExcite(reduction=8)`. A layer of your own needs `get_config`, or it
+            loses `name` when a model is saved.
+        name: str or None, default None. What to call the layer; None leaves its own name.
 
     Raises:
-        ValueError: the name is not known, or the callable returns a layer already in use.
-        TypeError: `attention` is none of these, or the callable does not return a layer.
+        ValueError: the name is not known, or the callable fails or returns a layer already in use.
+        TypeError: `attention` is none of these, or the callable takes other arguments or does not
+            return a layer.
 
     Example:
 
@@ -50,50 +68,39 @@ def get_gate(attention, name=None):
     >>> get_gate(lambda: CBAM(use_spatial=False)).use_spatial
     False
     """
-    if attention is None:
-        return None
-    if isinstance(attention, str):
-        if attention not in GATES:
-            known = ", ".join(repr(known) for known in GATES)
-            raise ValueError(
-                f"`attention` must be one of {known}, or a callable that returns a layer. "
-                f"Received: attention={attention!r}"
-            )
-        gate = GATES[attention]()
-    elif isinstance(attention, keras.layers.Layer) or not callable(attention):
-        raise TypeError(
-            "`attention` must be None, a name or a callable without arguments. "
-            f"Received: attention={attention!r}. "
-            "For a layer of your own choice give `lambda: layers.SqueezeExcite(reduction=8)`."
-        )
-    else:
-        gate = attention()
-        if not isinstance(gate, keras.layers.Layer):
-            raise TypeError(
-                "The callable given as `attention` must return a `keras.layers.Layer`. "
-                f"Received: attention={attention!r}, which returned {gate!r}"
-            )
-        # A layer without weights counts as built from the start.
-        if gate.built and gate.weights:
-            raise ValueError(
-                "The callable given as `attention` must return a fresh layer at each call. "
-                f"Received: the layer {gate.name!r}, which is built already."
-            )
-    if name is not None:
-        gate.name = name
-    return gate
+    return _named(_GATE, attention, name)
+
+
+def get_block(block, name=None):
+    """Returns a fresh layer that stands between stages, from a map to one of the same shape.
+
+    Args:
+        block: str, callable or None. A name among `BLOCKS`, or a callable without arguments that
+            returns a fresh layer at each call; None gives None.
+        name: str or None, default None. What to call the layer; None leaves its own name.
+
+    Raises:
+        ValueError, TypeError: as `get_gate`.
+
+    Example:
+
+    >>> get_block(lambda: keras.layers.SpatialDropout2D(0.1), name="stage2_block").name
+    'stage2_block'
+    """
+    return _named(_BLOCK, block, name)
 
 
 def get_convolution(convolution):
     """Returns what makes a backbone's convolutions.
 
     Args:
-        convolution: None for `keras.layers.Conv2D`, a name among `CONVOLUTIONS`, or a callable
-            `(filters, kernel_size, strides, padding, use_bias, name)` that returns a fresh layer,
-            such as `functools.partial(AWConv2D, reduction=4)`.
+        convolution: str, callable or None. None for `keras.layers.Conv2D`, a name among
+            `CONVOLUTIONS`, or a callable `(filters, kernel_size, strides, padding, use_bias, name)`
+            that returns a fresh layer, such as `functools.partial(AWConv2D, reduction=4)`.
 
     Returns:
-        A callable of those arguments, by keyword.
+        A callable of those arguments, by keyword. Where it calls one of your own, it raises
+        ValueError and TypeError as `get_gate`.
 
     Raises:
         ValueError: the name is not known.
@@ -104,64 +111,121 @@ def get_convolution(convolution):
     >>> get_convolution("aw")(filters=8, kernel_size=3, name="stage1_conv").name
     'stage1_conv'
     """
-    if convolution is None:
-        return keras.layers.Conv2D
-    if isinstance(convolution, str):
-        if convolution not in CONVOLUTIONS:
-            known = ", ".join(repr(known) for known in CONVOLUTIONS)
-            raise ValueError(
-                f"`convolution` must be None, one of {known}, or a callable. "
-                f"Received: convolution={convolution!r}"
-            )
-        return CONVOLUTIONS[convolution]
-    if isinstance(convolution, keras.layers.Layer) or not callable(convolution):
-        raise TypeError(
-            "`convolution` must be None, a name or a callable that takes what Conv2D takes. "
-            f"Received: convolution={convolution!r}. "
-            "For a layer of your own choice give `functools.partial(layers.AWConv2D, reduction=4)`."
-        )
-    return convolution
+    return keras.layers.Conv2D if convolution is None else _maker(_CONVOLUTION, convolution)
 
 
 def get_residual(residual, name=None):
     """Returns a fresh layer that merges a residual branch with its shortcut.
 
     Args:
-        residual: a name among `RESIDUALS`, or a callable that takes `name` and returns a fresh
-            layer, which is called on `[branch, shortcut]`, such as `MultiplicativeResidual`.
-        name: str, what to call the layer; None leaves its own name.
+        residual: str or callable. A name among `RESIDUALS`, or a callable that takes `name` and
+            returns a fresh layer, which is called on `[branch, shortcut]`, such as
+            `MultiplicativeResidual`.
+        name: str or None, default None. What to call the layer; None leaves its own name.
 
     Raises:
-        ValueError: the name is not known, or the callable returns a layer already in use.
-        TypeError: `residual` is none of these, or the callable does not return a layer.
+        ValueError, TypeError: as `get_gate`.
 
     Example:
 
     >>> get_residual("multiply", name="stage1_block1_multiply").name
     'stage1_block1_multiply'
     """
-    if isinstance(residual, str):
-        if residual not in RESIDUALS:
-            known = ", ".join(repr(known) for known in RESIDUALS)
+    return _maker(_RESIDUAL, residual)(name=name)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Role:
+    argument: str  # as errors call it
+    known: types.MappingProxyType
+    takes: str  # what a callable takes
+    cure: str
+    may_be_none: bool = True
+
+
+_GATE = _Role(
+    "attention",
+    GATES,
+    "without arguments",
+    "For a layer of your own choice give `lambda: layers.SqueezeExcite(reduction=8)`.",
+)
+_BLOCK = _Role(
+    "block",
+    BLOCKS,
+    "without arguments",
+    "For a layer of your own give `lambda: MyBlock(channels=64)`.",
+)
+_CONVOLUTION = _Role(
+    "convolution",
+    CONVOLUTIONS,
+    "that takes what Conv2D takes",
+    "For a layer of your own choice give `functools.partial(layers.AWConv2D, reduction=4)`.",
+)
+_RESIDUAL = _Role(
+    "residual",
+    RESIDUALS,
+    "that takes `name`",
+    "Give the class, such as `layers.MultiplicativeResidual`, or a `functools.partial` of it.",
+    may_be_none=False,
+)
+
+# What callables of users' own have returned: one that returns a layer again is found out.
+_returned = weakref.WeakSet()
+
+
+def _named(role, choice, name):
+    if choice is None:
+        return None
+    layer = _maker(role, choice)()
+    if name is not None:
+        layer.name = name
+    return layer
+
+
+def _maker(role, choice):
+    """Returns the class of a name, or a user's own callable, checked at each call."""
+    none = "None, " if role.may_be_none else ""
+    if isinstance(choice, str):
+        if choice not in role.known:
+            known = ", ".join(repr(name) for name in role.known)
             raise ValueError(
-                f"`residual` must be one of {known}, or a callable. Received: residual={residual!r}"
+                f"`{role.argument}` must be {none}{known and f'one of {known}, or '}a callable "
+                f"{role.takes} that returns a layer. "
+                f"Received: {role.argument}={choice!r}. {role.cure}"
             )
-        return RESIDUALS[residual](name=name)
-    if isinstance(residual, keras.layers.Layer) or not callable(residual):
+        return role.known[choice]
+    if isinstance(choice, keras.layers.Layer) or not callable(choice):
         raise TypeError(
-            "`residual` must be a name or a callable that takes `name`. "
-            f"Received: residual={residual!r}. Give the class, such as "
-            "`layers.MultiplicativeResidual`, or a `functools.partial` of it."
+            f"`{role.argument}` must be {none}a name or a callable {role.takes}. "
+            f"Received: {role.argument}={choice!r}. {role.cure}"
         )
-    layer = residual(name=name)
+    return functools.partial(_checked, role, choice)
+
+
+def _checked(role, choice, **arguments):
+    """Returns the fresh layer that a user's own callable gives."""
+    must = f"The callable given as `{role.argument}` must"
+    received = f"Received: {role.argument}={choice!r}, which"
+    try:
+        layer = choice(**arguments)
+    except Exception as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        given = f" with {', '.join(arguments)}" if arguments else ""
+        raise kind(
+            f"{must} be one {role.takes} and return a layer. {received}, called{given}, raised "
+            f"{type(error).__name__}: {error}. {role.cure}"
+        ) from error
     if not isinstance(layer, keras.layers.Layer):
         raise TypeError(
-            "The callable given as `residual` must return a `keras.layers.Layer`. "
-            f"Received: residual={residual!r}, which returned {layer!r}"
+            f"{must} return a `keras.layers.Layer`. {received} returned {layer!r}. {role.cure}"
         )
-    if layer.built and layer.weights:
+    # A layer without weights counts as built from the start.
+    is_used = (layer.built and layer.weights) or layer in _returned
+    if is_used:
+        how = "again" if layer in _returned else "which is built already"
         raise ValueError(
-            "The callable given as `residual` must return a fresh layer at each call. "
-            f"Received: the layer {layer.name!r}, which is built already."
+            f"{must} return a fresh layer at each call. {received} returned the layer "
+            f"{layer.name!r} {how}. Make the layer in the callable, not before it. {role.cure}"
         )
+    _returned.add(layer)
     return layer

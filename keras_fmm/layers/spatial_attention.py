@@ -1,18 +1,17 @@
 """CBAM's attention over space."""
 
-import contextlib
-
 import keras
 from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
+from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.ops import channel_max_and_mean, one_filter_conv
 from keras_fmm.ops.sums import is_half
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class SpatialAttention(FeatureGate):
+class SpatialAttention(IntegerFormMixin, FeatureGate):
     """Gates each position by what its neighbourhood holds at most and on average.
 
     `g(x) = gate_activation(batch_norm(K * [max(x), mean(x)]))`, with max and mean over channels
@@ -62,61 +61,41 @@ class SpatialAttention(FeatureGate):
         data_format=None,
         **kwargs,
     ):
-        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        super().__init__(
+            merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
+        )
         self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
         self.use_max_pool = use_max_pool
         self.use_batch_norm = use_batch_norm
-        self.gate_activation = keras.activations.get(gate_activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
-        self._is_for_integers = False
 
     def build_attention(self, channels):
         # These two hold the weights; `compute_attention_map` calls the batch norm in training and
         # in half precision alone, and the convolution never.
-        self.convolution = keras.layers.Conv2D(
-            1,
-            self.kernel_size,
+        self.convolution = self.make_sublayer(
+            keras.layers.Conv2D,
+            (None, None, None, self._pooled_channels()),
+            filters=1,
+            kernel_size=self.kernel_size,
             padding="same",
             use_bias=False,
             data_format="channels_last",
             kernel_initializer=self.kernel_initializer,
             kernel_regularizer=self.kernel_regularizer,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name="convolution",
         )
-        self.convolution.build((None, None, None, self._pooled_channels()))
         self.batch_norm = None
         if self.use_batch_norm:
-            self.batch_norm = keras.layers.BatchNormalization(
+            self.batch_norm = self.make_sublayer(
+                keras.layers.BatchNormalization,
+                (None, None, None, 1),
                 epsilon=1e-5,
-                trainable=self.trainable,
-                dtype=self.dtype_policy,
                 name="batch_norm",
             )
-            self.batch_norm.build((None, None, None, 1))
 
     def _pooled_channels(self):
         return 2 if self.use_max_pool else 1
-
-    @contextlib.contextmanager
-    def for_integers(self, bits):
-        """Lets calls in its block compute in the form that loses least when made integers.
-
-        What is concatenated has one scale in TFLite, and a maximum has that of its inputs. So the
-        whole map would be cut to the range of its maxima, and its mean, far smaller, be cut into
-        few steps. Maximum and mean are then convolved one by one. Exports ask every layer that has
-        this method.
-
-        Args:
-            bits: int, 8 or 16, of what is between the layers.
-        """
-        self._is_for_integers = True
-        try:
-            yield
-        finally:
-            self._is_for_integers = False
 
     def compute_attention_map(self, inputs, training=None):
         kernel, norm = self.convolution.kernel, self.batch_norm
@@ -137,22 +116,21 @@ class SpatialAttention(FeatureGate):
         if not self.use_max_pool:
             return one_filter_conv(ops.mean(inputs, axis=-1, keepdims=True), kernel, bias)
         of_max, of_mean = channel_max_and_mean(inputs)
-        if self._is_for_integers:
+        if self._integer_bits:
+            # What is concatenated has one scale in TFLite, and a maximum has that of its inputs.
+            # So the whole map would be cut to the range of its maxima, and its mean, far smaller,
+            # be cut into few steps.
             return one_filter_conv(of_max, kernel[:, :, :1], bias) + one_filter_conv(
                 of_mean, kernel[:, :, 1:]
             )
         return one_filter_conv(ops.concatenate([of_max, of_mean], axis=-1), kernel, bias)
 
-    def start_as_identity(self):
-        self.gate_activation = self._identity_activation()
+    def neutral_weights(self):
         if self.use_batch_norm:
             # A zero kernel in front of a batch norm would have gradients 1 / sqrt(epsilon) times
             # as large.
-            zeroed = (self.batch_norm.gamma, self.batch_norm.beta)
-        else:
-            zeroed = (self.convolution.kernel,)
-        for weight in zeroed:
-            weight.assign(ops.zeros(weight.shape))
+            return [self.batch_norm.gamma, self.batch_norm.beta]
+        return [self.convolution.kernel]
 
     def attention_multiply_adds(self, height, width, channels):
         return height * width * self.kernel_size**2 * self._pooled_channels()
@@ -164,7 +142,6 @@ class SpatialAttention(FeatureGate):
                 "kernel_size": self.kernel_size,
                 "use_max_pool": self.use_max_pool,
                 "use_batch_norm": self.use_batch_norm,
-                "gate_activation": keras.activations.serialize(self.gate_activation),
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
             }

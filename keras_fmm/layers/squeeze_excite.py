@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
-from keras_fmm.ops import scale_channels, spatial_mean
+from keras_fmm.ops import spatial_mean
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -65,10 +65,11 @@ class SqueezeExcite(FeatureGate):
         data_format=None,
         **kwargs,
     ):
-        super().__init__(merge=merge, data_format=data_format, **kwargs)
+        super().__init__(
+            merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
+        )
         self.reduction = checks.positive_integer("reduction", reduction)
         self.activation = keras.activations.get(activation)
-        self.gate_activation = keras.activations.get(gate_activation)
         self.use_bias = use_bias
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
@@ -77,25 +78,23 @@ class SqueezeExcite(FeatureGate):
 
     def build_attention(self, channels):
         hidden = self._hidden_units(channels)
-        self.squeeze = self._product(hidden, self.activation, "squeeze")
-        self.squeeze.build((None, channels))
-        self.excite = self._product(channels, None, "excite")
-        self.excite.build((None, hidden))
+        self.squeeze = self._product(channels, hidden, self.activation, "squeeze")
+        self.excite = self._product(hidden, channels, None, "excite")
 
     def _hidden_units(self, channels):
         return max(1, channels // self.reduction)
 
-    def _product(self, units, activation, name):
-        return keras.layers.Dense(
-            units,
+    def _product(self, inputs, units, activation, name):
+        return self.make_sublayer(
+            keras.layers.Dense,
+            (None, inputs),
+            units=units,
             activation=activation,
             use_bias=self.use_bias,
             kernel_initializer=_fresh(self.kernel_initializer),
             bias_initializer=_fresh(self.bias_initializer),
             kernel_regularizer=self.kernel_regularizer,
             bias_regularizer=self.bias_regularizer,
-            trainable=self.trainable,
-            dtype=self.dtype_policy,
             name=name,
         )
 
@@ -107,17 +106,8 @@ class SqueezeExcite(FeatureGate):
         gate = self.gate_activation(self.excitation(inputs))
         return ops.expand_dims(gate, (1, 2))
 
-    def start_as_identity(self):
-        self.gate_activation = self._identity_activation()
-        for weight in self.excite.weights:
-            weight.assign(ops.zeros(weight.shape))
-
-    def _multiply(self, inputs, gate):
-        # A subclass may give a gate of another shape.
-        is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
-        if self.data_format == "channels_last" and is_a_number_a_channel:
-            return scale_channels(inputs, gate)
-        return super()._multiply(inputs, gate)
+    def neutral_weights(self):
+        return self.excite.weights
 
     def attention_multiply_adds(self, height, width, channels):
         return 2 * channels * self._hidden_units(channels)
@@ -128,7 +118,6 @@ class SqueezeExcite(FeatureGate):
             {
                 "reduction": self.reduction,
                 "activation": keras.activations.serialize(self.activation),
-                "gate_activation": keras.activations.serialize(self.gate_activation),
                 "use_bias": self.use_bias,
                 "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),

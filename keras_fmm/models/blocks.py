@@ -1,15 +1,46 @@
 """The blocks that the backbones share; each layer's name begins with its block's."""
 
+import collections.abc
 import dataclasses
 import typing
 
 import keras
+import numpy as np
 
-from keras_fmm import checks
-from keras_fmm.layers import MultiplicativeResidual, get_convolution, get_gate
+from keras_fmm import layers
 from keras_fmm.models.backbone import channel_axis
 
-RESIDUALS = ("add", "multiply")
+
+def gates_by_place(attention, places, default):
+    """Returns a dict from a family's places to what `layers.get_gate` takes.
+
+    Args:
+        attention: what a user gives: a gate for the default places, as of `layers.get_gate`, or a
+            dict from places to gates.
+        places: sequence of str, all places of the family.
+        default: sequence of str, those of a gate that is given without a place.
+
+    Raises:
+        ValueError: a place or a name is not known.
+        TypeError: a gate is neither None, a name nor a callable.
+    """
+    if not isinstance(attention, collections.abc.Mapping):
+        # Says what is wrong before anything is built.
+        layers.get_gate(attention)
+        return dict.fromkeys(default, attention)
+    for place, gate in attention.items():
+        if place not in places:
+            known = ", ".join(repr(known) for known in places)
+            raise ValueError(
+                f"`attention` as a dict may name these places of this backbone: {known}. "
+                f"Received: the place {place!r} in attention={attention!r}"
+            )
+        try:
+            layers.get_gate(gate)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"At the place {place!r}: {error}") from error
+    return dict(attention)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,25 +48,25 @@ class Parts:
     """What a user chooses of a backbone, and what its family fixes.
 
     Args:
-        attention: as of `layers.get_gate`; stands at the end of each residual branch, or after
-            each half of a separable block.
+        gates: dict from places to gates, as `gates_by_place` gives. "branch" is the end of each
+            residual branch, "stage" that of each stage; "depthwise" and "pointwise" are the ends
+            of a separable block's halves.
         convolution: as of `layers.get_convolution`.
-        residual: "add" or "multiply".
+        residual: as of `layers.get_residual`.
         epsilon: float, of the batch norms.
         activation: a layer's class, or a callable with `name`, that follows a batch norm.
     """
 
-    attention: typing.Any = None
+    gates: dict = dataclasses.field(default_factory=dict)
     convolution: typing.Any = None
-    residual: str = "add"
+    residual: typing.Any = "add"
     epsilon: float = 1e-5
     activation: typing.Callable = keras.layers.ReLU
 
     def __post_init__(self):
-        checks.one_of("residual", self.residual, RESIDUALS)
         # Says what is wrong before anything is built.
-        get_gate(self.attention)
-        get_convolution(self.convolution)
+        layers.get_convolution(self.convolution)
+        layers.get_residual(self.residual, "trial")
 
     def batch_norm(self, x, name):
         # PyTorch's momentum, and that of AWConv2D; Keras' 0.99 lags behind a short training.
@@ -44,25 +75,89 @@ class Parts:
         )
         return layer(x)
 
-    def chosen_convolution(self, x, filters, kernel_size, name, strides=1):
-        """Convolves without bias (a batch norm follows), "same", with what the user chose."""
-        return get_convolution(self.convolution)(
+    def chosen_convolution(self, x, filters, kernel_size, name, strides=1, use_bias=False):
+        """Convolves, "same", with what the user chose."""
+        layer = layers.get_convolution(self.convolution)(
             filters=filters,
             kernel_size=kernel_size,
             strides=strides,
             padding="same",
-            use_bias=False,
+            use_bias=use_bias,
             name=name,
-        )(x)
+        )
+        layer.name = name
+        shape = [None if size is None else -(-size // strides) for size in x.shape]
+        shape[0], shape[channel_axis()] = x.shape[0], filters
+        return called(layer, x, shape, "convolution", self.convolution)
 
-    def gate(self, x, name):
-        gate = get_gate(self.attention, name=name)
-        return x if gate is None else gate(x)
+    def gate(self, x, place, name):
+        choice = self.gates.get(place)
+        gate = layers.get_gate(choice, name=name)
+        return x if gate is None else called(gate, x, x.shape, "attention", choice)
 
     def merge(self, branch, shortcut, name):
-        """Returns branch and shortcut as one, by a layer `name_add` or `name_multiply`."""
-        kind = keras.layers.Add if self.residual == "add" else MultiplicativeResidual
-        return kind(name=f"{name}_{self.residual}")([branch, shortcut])
+        """Returns branch and shortcut as one; `name_add`, `name_residual` is what gives it."""
+        kind = self.residual if isinstance(self.residual, str) else "residual"
+        layer = layers.get_residual(self.residual, f"{name}_{kind}")
+        layer.name = f"{name}_{kind}"
+        return called(layer, [branch, shortcut], branch.shape, "residual", self.residual)
+
+
+def called(layer, inputs, shape, argument, choice):
+    """Returns the outputs of a fresh layer that a user chose, which must have a shape.
+
+    Args:
+        layer: `keras.layers.Layer`.
+        inputs: a tensor, or a list of them.
+        shape: sequence of ints and None, where a size is not known.
+        argument: str, the name of the argument that `choice` was given as.
+        choice: what the layer was made of, for the error.
+
+    Raises:
+        TypeError, ValueError: it cannot be called so, or its outputs are others.
+    """
+    received = f"Received: {argument}={choice!r}, whose layer {layer.name!r}"
+    form = "[branch, shortcut]" if argument == "residual" else "feature maps"
+    try:
+        outputs = layer(inputs)
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"`{argument}` must give a layer that is called on {form}. {received}, called so, "
+            f"says: {error}"
+        ) from error
+    given = tuple(getattr(outputs, "shape", ()))
+    fits = hasattr(outputs, "shape") and len(given) == len(shape)
+    for size, other in zip(given, shape, strict=False):
+        fits = fits and (size == other or size is None or other is None)
+    if not fits:
+        raise ValueError(
+            f"`{argument}` must give a layer whose outputs here have the shape {tuple(shape)}. "
+            f"{received} gives {given if hasattr(outputs, 'shape') else outputs!r}."
+        )
+    return outputs
+
+
+def refuse_kept_zeros(residual, channels):
+    """Raises ValueError where a residual gives zeros wherever the shortcut is zero.
+
+    Tried by calling a layer of its own, whatever the weights that it starts with.
+    """
+    layer = layers.get_residual(residual, "trial")
+    rng = np.random.default_rng(0)
+    shape = (1, 8, 8, channels) if channel_axis() == -1 else (1, channels, 8, 8)
+    branch = keras.ops.convert_to_tensor(rng.normal(size=shape).astype("float32"))
+    pair = [branch, keras.ops.zeros_like(branch)]
+    called(layer, pair, shape, "residual", residual)
+    for variable in layer.trainable_variables:
+        variable.assign(rng.uniform(0.5, 1.5, size=variable.shape))
+    if not bool(keras.ops.any(layer(pair) != 0)):
+        raise ValueError(
+            "`residual` of a ResNet must not give zeros wherever the shortcut is zero, as "
+            f'"add" does not. Received: residual={residual!r}. Each block of a '
+            "ResNet ends in a ReLU, whose zeros a product never leaves: after ten blocks nothing "
+            "is left. Use `WideResNet`, whose blocks end in the product."
+        )
 
 
 def convolution(x, filters, kernel_size, name, strides=1, padding="same"):
@@ -105,7 +200,7 @@ def _subsampled(x, strides, name):
 
 
 def _end_of_block(y, shortcut, name, parts):
-    y = parts.gate(y, f"{name}_attention")
+    y = parts.gate(y, "branch", f"{name}_attention")
     if shortcut.shape[channel_axis()] != y.shape[channel_axis()]:
         shortcut = convolution(shortcut, y.shape[channel_axis()], 1, f"{name}_shortcut_conv")
         shortcut = parts.batch_norm(shortcut, f"{name}_shortcut_bn")
@@ -126,7 +221,7 @@ def preactivation_block(x, filters, strides, name, parts):
     y = parts.chosen_convolution(y, filters, 3, f"{name}_conv1", strides)
     y = parts.activation(name=f"{name}_relu2")(parts.batch_norm(y, f"{name}_bn2"))
     y = parts.chosen_convolution(y, filters, 3, f"{name}_conv2")
-    y = parts.gate(y, f"{name}_attention")
+    y = parts.gate(y, "branch", f"{name}_attention")
     return parts.merge(y, shortcut, name)
 
 
@@ -148,14 +243,15 @@ def separable_block(x, filters, strides, name, parts, depth_multiplier=1, choose
         use_bias=False,
         name=f"{name}_depthwise_conv",
     )
-    x = _end_of_half(depthwise(x), f"{name}_depthwise", parts)
+    x = _end_of_half(depthwise(x), "depthwise", name, parts)
     if choose:
         x = parts.chosen_convolution(x, filters, 1, f"{name}_pointwise_conv")
     else:
         x = convolution(x, filters, 1, f"{name}_pointwise_conv")
-    return _end_of_half(x, f"{name}_pointwise", parts)
+    return _end_of_half(x, "pointwise", name, parts)
 
 
-def _end_of_half(x, name, parts):
+def _end_of_half(x, half, block, parts):
+    name = f"{block}_{half}"
     x = parts.activation(name=f"{name}_relu")(parts.batch_norm(x, f"{name}_bn"))
-    return parts.gate(x, f"{name}_attention")
+    return parts.gate(x, half, f"{name}_attention")

@@ -30,26 +30,34 @@ def MobileNet(
     """Returns MobileNet: a 3x3 convolution of stride 2, then 13 depthwise separable blocks.
 
     Args:
-        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
-            says; None is 224x224x3 with the top and any size without. Not looked at with
-            `input_tensor`. Height and width may be None, else at least 32.
-        alpha: number above 0: there are `int(alpha * n)` filters where the paper has n.
-        depth_multiplier: int, at least 1, the depthwise convolutions' channels for each of theirs.
-        dropout: float from 0 to below 1, the part of the features that the top drops.
-        include_top: bool, whether to end in the classifier (means over space and one dense layer).
-        weights: None (random), "imagenet" (those of keras.applications, which are downloaded),
-            the path of a file, or a model; see `load_weights`.
-        input_tensor: None, or the output of other Keras layers to take as input, such as a
-            preprocessing layer's.
-        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
-        classes: int, at least 1, the units of the top.
-        classifier_activation: of the top; None gives logits.
-        name: str, the model's name.
-        attention: the gate after each of the 26 depthwise and pointwise convolutions, behind its
-            activation: None, a name among `layers.GATES` or a callable without arguments that
-            returns a fresh layer.
-        convolution: what stands in every second block's pointwise place: None for Conv2D, "aw"
-            for AWConv2D or a callable, see `layers.get_convolution`.
+        input_shape: None or tuple, default None: `(height, width, channels)`, or as
+            `keras.config.image_data_format()` says. None is 224x224x3 with the top and any size
+            without. Not looked at with `input_tensor`. Height and width may be None, else at least
+            32.
+        alpha: number above 0, default 1. There are `int(alpha * n)` filters where the paper has n.
+        depth_multiplier: int, at least 1, default 1. The depthwise convolutions' channels for each
+            of theirs.
+        dropout: float from 0 to below 1, default 0.001. The part of the features that the top
+            drops.
+        include_top: bool, default True. Whether to end in the classifier (means over space and one
+            dense layer).
+        weights: None, "imagenet", path or model, default None (random). "imagenet" are those of
+            keras.applications, which are downloaded; see `load_weights`.
+        input_tensor: None or tensor, default None. The output of other Keras layers to take as
+            input, such as a preprocessing layer's.
+        pooling: None, "avg" or "max", default None (a feature map). What, without the top, ends
+            the model.
+        classes: int, at least 1, default 1000. The units of the top.
+        classifier_activation: str, callable or None, default "softmax". Of the top; None gives
+            logits.
+        name: str, default "mobilenet". The model's name.
+        attention: None, str, callable or dict, default None. The gate after each of the 26
+            depthwise and pointwise convolutions, behind its activation: a name among
+            `layers.GATES` or a callable without arguments that returns a fresh layer. A dict maps
+            the places "depthwise" and "pointwise" to gates.
+        convolution: None, str or callable, default None (Conv2D). What stands in every second
+            block's pointwise place: "aw" is AWConv2D; for a callable see
+            `layers.get_convolution`.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place: `stem_conv`, `stem_bn`,
@@ -59,8 +67,10 @@ def MobileNet(
         the blocks of one resolution.
 
     Raises:
-        TypeError: `attention` or `convolution` is neither a name nor a callable.
-        ValueError: an argument is out of range, or the input is too small.
+        TypeError: `attention` or `convolution` is of another type, or a callable does not give a
+            layer as it should.
+        ValueError: an argument is out of range, a name or place is not known, or the input is too
+            small.
 
     Example:
 
@@ -79,8 +89,9 @@ def MobileNet(
     if not 0 <= checks.number("dropout", dropout) < 1:
         raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}")
     classes = backbone.check_head(pooling, classes)
+    places = ("depthwise", "pointwise")
     parts = blocks.Parts(
-        attention,
+        blocks.gates_by_place(attention, places, default=places),
         convolution,
         epsilon=1e-3,
         activation=functools.partial(keras.layers.ReLU, 6.0),

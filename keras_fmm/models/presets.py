@@ -4,25 +4,26 @@ import difflib
 import functools
 import types
 
-from keras_fmm.layers import CBAM
+from keras_fmm.layers import CBAM, CONVOLUTIONS, GATES, SHORT_NAMES
 from keras_fmm.models.mobilenet import MobileNet
 from keras_fmm.models.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from keras_fmm.models.wide_resnet import WideResNet
 
 
 def _presets():
-    gates = {
-        "se": "squeeze_excite",
-        "eca": "eca",
-        "cbam": "cbam",
-        # As the AW paper calls them: without spatial attention, and without max-pooling.
-        "cbam_maxpool": functools.partial(CBAM, use_spatial=False),
-        "cbam_spatial": functools.partial(CBAM, use_max_pool=False),
-    }
-    attentions = {"": {}, "aw": {"convolution": "aw"}}
+    gates, convolutions = (
+        {SHORT_NAMES[name]: name for name in known if name in SHORT_NAMES}
+        for known in (GATES, CONVOLUTIONS)
+    )
+    # As the AW paper calls them: without spatial attention, and without max-pooling.
+    gates["cbam_maxpool"] = functools.partial(CBAM, use_spatial=False)
+    gates["cbam_spatial"] = functools.partial(CBAM, use_max_pool=False)
+    plain = {"": {}} | {name: {"convolution": kind} for name, kind in convolutions.items()}
+    attentions = dict(plain)
     for name, gate in gates.items():
-        attentions[name] = {"attention": gate}
-        attentions[f"aw_{name}"] = {"attention": gate, "convolution": "aw"}
+        for convolution, arguments in plain.items():
+            both = f"{convolution}_{name}" if convolution else name
+            attentions[both] = {"attention": gate, **arguments}
     backbones = {
         "resnet18": ResNet18,
         "resnet34": ResNet34,
@@ -54,7 +55,7 @@ def from_preset(preset, **arguments):
     `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut.
 
     Args:
-        preset: str, a name among `PRESETS`.
+        preset: str. A name among `PRESETS`.
         **arguments: of the backbone, such as `classes`, `input_shape` or `weights`; they go before
             the preset's.
 

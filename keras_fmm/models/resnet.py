@@ -35,41 +35,54 @@ def ResNet(
     `ResNet18`, `ResNet34`, `ResNet50`, `ResNet101` and `ResNet152` are the ones of the paper.
 
     Args:
-        blocks_per_stage: sequence of 4 ints, each at least 1.
-        bottleneck: bool, whether a block is 1x1, 3x3 and 1x1 convolutions; else two of 3x3.
-        include_top: bool, whether to end in the classifier (means over space and one dense layer).
-        weights: None (random), "imagenet" (those of keras.applications, which are downloaded),
-            the path of a file, or a model; see `load_weights`.
-        input_tensor: None, or the output of other Keras layers to take as input, such as a
-            preprocessing layer's.
-        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
-            says; None is 224x224x3 with the top and any size without. Not looked at with
-            `input_tensor`. Height and width may be None; known ones are at least 32 with the
-            ImageNet stem and 8 with the small one.
-        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
-        classes: int, at least 1, the units of the top.
-        classifier_activation: of the top; None gives logits.
-        name: str, the model's name.
-        attention: the gate at the end of each residual branch: None, a name among `layers.GATES`
-            or a callable without arguments that returns a fresh layer.
-        convolution: what stands in the 3x3 places after the stem: None for Conv2D, "aw" for
-            AWConv2D or a callable, see `layers.get_convolution`.
-        residual: "add". "multiply" is refused: each block ends in a ReLU, whose zeros a product
-            never leaves, so that after ten blocks nothing is left. `WideResNet` takes it.
-        stem: "imagenet", a 7x7 convolution of stride 2 and a max-pool; "small", a 3x3 convolution
-            of stride 1; "auto", the small one where height and width are known and at most 64.
-        filters: int, at least 1, the width of the stem and of the first stage's 3x3
+        blocks_per_stage: sequence of 4 ints, each at least 1. The blocks of each stage.
+        bottleneck: bool, default True. Whether a block is 1x1, 3x3 and 1x1 convolutions; else it
+            is two of 3x3.
+        include_top: bool, default True. Whether to end in the classifier (means over space and one
+            dense layer).
+        weights: None, "imagenet", path or model, default None (random). "imagenet" are those of
+            keras.applications, which are downloaded; see `load_weights`.
+        input_tensor: None or tensor, default None. The output of other Keras layers to take as
+            input, such as a preprocessing layer's.
+        input_shape: None or tuple, default None: `(height, width, channels)`, or as
+            `keras.config.image_data_format()` says. None is 224x224x3 with the top and any size
+            without. Not looked at with `input_tensor`. Height and width may be None; known ones
+            are at least 32 with the ImageNet stem and 8 with the small one.
+        pooling: None, "avg" or "max", default None (a feature map). What, without the top, ends
+            the model.
+        classes: int, at least 1, default 1000. The units of the top.
+        classifier_activation: str, callable or None, default "softmax". Of the top; None gives
+            logits.
+        name: str, default "resnet". The model's name.
+        attention: None, str, callable or dict, default None. The gate at the end of each residual
+            branch: a name among `layers.GATES` or a callable without arguments that returns a
+            fresh layer. A dict maps places to gates: "branch" is that one, "stage" stands behind
+            the last block of each stage.
+        convolution: None, str or callable, default None (Conv2D). What stands in the 3x3 places
+            after the stem: "aw" is AWConv2D; for a callable see `layers.get_convolution`.
+        residual: str or callable, default "add". What merges each branch with its shortcut: a name
+            among `layers.RESIDUALS`, or a callable that takes `name` and returns a fresh layer,
+            which is called on `[branch, shortcut]`. One that gives zeros wherever the shortcut is
+            zero, as "multiply", is refused: each block ends in a ReLU, whose zeros a product never
+            leaves, so that after ten blocks nothing is left. `WideResNet` takes it.
+        stem: "auto", "imagenet" or "small", default "auto". "imagenet" is a 7x7 convolution of
+            stride 2 and a max-pool; "small" a 3x3 convolution of stride 1; "auto" the small one
+            where height and width are known and at most 64.
+        filters: int, at least 1, default 64. The width of the stem and of the first stage's 3x3
             convolutions; each later stage doubles it.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place: `stem_conv`, `stem_bn`, ...,
         `stage1_block1_conv1`, `stage1_block1_bn1`, `stage1_block1_relu1`, ...,
-        `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add`,
-        `stage1_block1_relu`, ..., `avg_pool`, `predictions`.
+        `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add` (with a
+        callable `stage1_block1_residual`), `stage1_block1_relu`, ..., `stage1_attention` (the gate
+        of a stage), ..., `avg_pool`, `predictions`.
 
     Raises:
-        TypeError: `attention` or `convolution` is neither a name nor a callable.
-        ValueError: an argument is out of range, or the input is too small.
+        TypeError: `attention`, `convolution` or `residual` is of another type, or a callable does
+            not give a layer as it should.
+        ValueError: an argument is out of range, a name or place is not known, or the input is too
+            small.
 
     Example:
 
@@ -88,13 +101,9 @@ def ResNet(
     classes = backbone.check_head(pooling, classes)
     filters = checks.positive_integer("filters", filters)
     checks.one_of("stem", stem, ("auto", "imagenet", "small"))
-    if residual == "multiply":
-        raise ValueError(
-            '`residual` of a ResNet must be "add". Received: residual="multiply". Each block of a '
-            "ResNet ends in a ReLU, whose zeros a product never leaves: after ten blocks nothing "
-            "is left. Use `WideResNet`, whose blocks end in the product."
-        )
-    parts = blocks.Parts(attention, convolution, residual, epsilon=1.001e-5)
+    gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
+    parts = blocks.Parts(gates, convolution, residual, epsilon=1.001e-5)
+    blocks.refuse_kept_zeros(residual, 4 * filters if bottleneck else filters)
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top)
     x = start = backbone.images(name, input_tensor, input_shape, min(_SMALLEST_IMAGE.values()))
@@ -110,6 +119,7 @@ def ResNet(
             strides = 2 if stage > 1 and index == 1 else 1
             width = filters * 2 ** (stage - 1)
             x = block(x, width, strides, f"stage{stage}_block{index}", parts)
+        x = parts.gate(x, "stage", f"stage{stage}_attention")
 
     if include_top:
         x = backbone.classified(x, classes, classifier_activation)

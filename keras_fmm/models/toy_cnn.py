@@ -2,8 +2,7 @@
 
 import keras
 
-from keras_fmm.layers import get_convolution, get_gate
-from keras_fmm.models import backbone
+from keras_fmm.models import backbone, blocks
 from keras_fmm.models.weights import with_weights
 
 
@@ -25,28 +24,34 @@ def ToyCNN(
     66,570 parameters.
 
     Args:
-        include_top: bool, whether to end in the classifier (flatten and dense).
-        weights: None (random), the path of a file, or a model; see `load_weights`.
-        input_tensor: None, or the output of other Keras layers to take as input, such as a
-            preprocessing layer's.
-        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
-            says; each side at least 8. Not looked at with `input_tensor`; height and width may be
-            None without the top.
-        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
-        classes: int, at least 1, the units of the top.
-        classifier_activation: of the top; None gives logits.
-        name: str, the model's name.
-        attention: the gate after each convolution's ReLU: None, a name among `layers.GATES` or a
-            callable without arguments that returns a fresh layer.
-        convolution: each stage's convolution: None for Conv2D, "aw" for AWConv2D or a callable,
-            see `layers.get_convolution`.
+        include_top: bool, default True. Whether to end in the classifier (flatten and dense).
+        weights: None, path or model, default None (random). See `load_weights`.
+        input_tensor: None or tensor, default None. The output of other Keras layers to take as
+            input, such as a preprocessing layer's.
+        input_shape: None or tuple, default None: `(height, width, channels)`, or as
+            `keras.config.image_data_format()` says; each side at least 8. Must be given where
+            `input_tensor` is not, else not looked at. Height and width may be None without the top.
+        pooling: None, "avg" or "max", default None (a feature map). What, without the top, ends
+            the model.
+        classes: int, at least 1, default 10. The units of the top.
+        classifier_activation: str, callable or None, default "softmax". Of the top; None gives
+            logits.
+        name: str, default "toy_cnn". The model's name.
+        attention: None, str, callable or dict, default None. The gate after each convolution's
+            ReLU: a name among `layers.GATES` or a callable without arguments that returns a fresh
+            layer. In a dict from places to gates the one place is "stage".
+        convolution: None, str or callable, default None (Conv2D). Each stage's convolution: "aw"
+            is AWConv2D; for a callable see `layers.get_convolution`.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place: `stage1_conv`, `stage1_relu`,
         `stage1_attention`, `stage1_pool`, ..., `predictions`.
 
     Raises:
-        ValueError: no input; one too small, or of unknown size where the top needs it.
+        TypeError: `attention` or `convolution` is of another type, or a callable does not give a
+            layer as it should.
+        ValueError: no input; one too small, or of unknown size where the top needs it; a name or
+            place is not known.
 
     Example:
 
@@ -62,8 +67,8 @@ def ToyCNN(
         max-pooling are ours.
     """
     classes = backbone.check_head(pooling, classes)
-    get_gate(attention)
-    get_convolution(convolution)
+    gates = blocks.gates_by_place(attention, ("stage",), default=("stage",))
+    parts = blocks.Parts(gates, convolution)
     x = start = backbone.images(name, input_tensor, input_shape, minimum=8)
     if include_top and None in backbone.sides(x):
         raise ValueError(
@@ -72,18 +77,9 @@ def ToyCNN(
         )
 
     for stage, filters in enumerate((32, 64, 64), start=1):
-        x = get_convolution(convolution)(
-            filters=filters,
-            kernel_size=3,
-            strides=1,
-            padding="same",
-            use_bias=True,
-            name=f"stage{stage}_conv",
-        )(x)
+        x = parts.chosen_convolution(x, filters, 3, f"stage{stage}_conv", use_bias=True)
         x = keras.layers.ReLU(name=f"stage{stage}_relu")(x)
-        gate = get_gate(attention, name=f"stage{stage}_attention")
-        if gate is not None:
-            x = gate(x)
+        x = parts.gate(x, "stage", f"stage{stage}_attention")
         x = keras.layers.MaxPooling2D(2, name=f"stage{stage}_pool")(x)
 
     if include_top:

@@ -6,8 +6,10 @@ import re
 import keras
 
 from keras_fmm.models import weights_files
+from keras_fmm.protocols import ReplacesConvolution
 
-# What a backbone cannot do without; gates, a classifier and preprocessing may be new.
+# What a backbone cannot do without, of Keras' own class or standing for it as AWConv2D does; gates,
+# a classifier, preprocessing and what is of a user's own kind may be new.
 _NEEDED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
 
 # How many blocks stand before each of MobileNet's stages; keras.applications counts through.
@@ -23,7 +25,7 @@ class LoadReport:
     Args:
         loaded: tuple of str, the model's layers that have the source's weights now.
         skipped: tuple of str, the source's layers that have no place: the classifier of a source
-            whose model has none.
+            whose model has none, and convolutions where the model has a layer of another kind.
         initialised: tuple of str, the model's layers that keep their initial weights.
     """
 
@@ -39,6 +41,9 @@ def load_weights(model, source):
     source, and all that is in the source must have its place. Gates, the attention inside an
     AWConv2D and a classifier keep their initial weights where the source has none. An AWConv2D
     takes the kernel of a Conv2D as it is; `upgrade` also keeps the outputs.
+
+    A layer of your own where the source has a convolution takes its kernel and bias where its own
+    weights have their shapes; else it keeps its initial ones, and the source's are skipped.
 
     The weights of keras.applications' ResNet and MobileNet fit where they fit in size: the biases
     of convolutions, which the models here do not have, are subtracted from the mean in the batch
@@ -99,45 +104,70 @@ class _Plan:
 
     def __init__(self, model, arrays):
         weights_files.read(model)  # Says if two layers have one name.
+        parts = dict(weights_files.parts(model))
         self.layers = {
-            name: layer
-            for name, layer in weights_files.parts(model)
-            if weights_files.own_weights(layer)
+            name: layer for name, layer in parts.items() if weights_files.own_weights(layer)
         }
         self.values = {}
+        self.skipped = []
         self.mismatches = []
         translate = _translation(arrays)
         # By the batch norm that takes it over.
         biases = {}
         left = dict(arrays)
-        for name, layer in self.layers.items():
-            values = left.pop(translate(name), None)
-            if values is not None:
-                self._place(name, list(values), translate is not _same_name, biases)
-            elif "/" not in name and isinstance(layer, _NEEDED):
-                self.mismatches.append(f"{name} is not in the source")
+        for name, layer in parts.items():
+            values = left.get(translate(name))
+            if values is None:
+                if "/" not in name and _is_needed(layer):
+                    self.mismatches.append(f"{name} is not in the source")
+            elif name in self.layers or _replaces_convolution(layer, values):
+                del left[translate(name)]
+                self._place(name, layer, list(values), translate, biases)
         for name, bias in biases.items():
             if name in self.values:
                 self.values[name][2] = self.values[name][2] - bias
         top = translate("predictions")
-        self.skipped = [name for name in left if name == top]
+        self.skipped += [name for name in left if name == top]
         self.mismatches += [f"{name} is not in the model" for name in left if name != top]
 
-    def _place(self, name, values, is_keras_applications, biases):
-        layer = self.layers[name]
+    def _place(self, name, layer, values, translate, biases):
         shapes = [value.shape for value in weights_files.own_weights(layer)]
         if isinstance(layer, keras.layers.Dense) and values[0].shape[:-2] == (1, 1):
             # MobileNet's classifier is a 1x1 convolution in keras.applications.
             values[0] = values[0].reshape(values[0].shape[2:])
         follower = re.sub(r"conv(\d*)$", r"bn\1", name)
-        has_bias = isinstance(layer, keras.layers.Conv2D) and len(values) == len(shapes) + 1
-        if is_keras_applications and has_bias and follower in self.layers:
+        has_bias = len(values) == 2 and [values[0].shape] == shapes and follower != name
+        if translate is not _same_name and has_bias and follower in self.layers:
             biases[follower] = values.pop()
         received = [value.shape for value in values]
         if received == shapes:
             self.values[name] = values
+        elif _replaces_convolution(layer, values):
+            self.skipped.append(translate(name))
         else:
             self.mismatches.append(f"{name} has the shapes {shapes}, in the source {received}")
+
+
+def _is_needed(layer):
+    return isinstance(layer, _NEEDED) and (
+        _is_of_keras(layer) or isinstance(layer, ReplacesConvolution)
+    )
+
+
+def _replaces_convolution(layer, values):
+    """Says whether a layer of another kind stands where the source has a convolution.
+
+    A subclass of Conv2D that has a convolution's weights is of the same kind, as AWConv2D.
+    """
+    own = [value.ndim for value in weights_files.own_weights(layer)]
+    of_convolution = ([4], [4, 1])
+    is_one = isinstance(layer, keras.layers.Conv2D) and own in of_convolution
+    has_one = [value.ndim for value in values] in of_convolution
+    return has_one and not is_one and not _is_of_keras(layer)
+
+
+def _is_of_keras(layer):
+    return type(layer).__module__.split(".")[0] == "keras"
 
 
 def _same_name(name):

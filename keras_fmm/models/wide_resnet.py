@@ -23,36 +23,46 @@ def WideResNet(
     """Returns a Wide ResNet: a 3x3 convolution, then three stages of pre-activation blocks.
 
     Args:
-        depth: int, 6 n + 4 for n blocks a stage: 10, 16, 22, 28, 34, 40, ...
-        width: int, at least 1: the stages have 16, 32 and 64 times as many filters.
-        include_top: bool, whether to end in the classifier (means over space and one dense layer).
-        weights: None (random), the path of a file, or a model; see `load_weights`.
-        input_tensor: None, or the output of other Keras layers to take as input, such as a
-            preprocessing layer's.
-        input_shape: tuple `(height, width, channels)`, or as `keras.config.image_data_format()`
-            says; None is 32x32x3. Not looked at with `input_tensor`. Height and width may be None,
-            else at least 4.
-        pooling: what, without the top, ends the model: None (a feature map), "avg" or "max".
-        classes: int, at least 1, the units of the top.
-        classifier_activation: of the top; None gives logits.
-        name: str, the model's name.
-        attention: the gate at the end of each residual branch: None, a name among `layers.GATES`
-            or a callable without arguments that returns a fresh layer.
-        convolution: what stands in the 3x3 places after the first: None for Conv2D, "aw" for
-            AWConv2D or a callable, see `layers.get_convolution`.
-        residual: "add", `F(x) + x`; or "multiply", `F(x) * x` in every block, which is FMMNet
-            (the shortcuts that change the size are 1x1 convolutions there too). Its authors could
-            not train more than seven such blocks: take depth 16 with 6 blocks, not 28.
+        depth: int, 6 n + 4 for n blocks a stage (10, 16, 22, 28, 34, 40, ...), default 28.
+        width: int, at least 1, default 10. The stages have 16, 32 and 64 times as many filters.
+        include_top: bool, default True. Whether to end in the classifier (means over space and one
+            dense layer).
+        weights: None, path or model, default None (random). See `load_weights`.
+        input_tensor: None or tensor, default None. The output of other Keras layers to take as
+            input, such as a preprocessing layer's.
+        input_shape: None or tuple, default None: `(height, width, channels)`, or as
+            `keras.config.image_data_format()` says. None is 32x32x3. Not looked at with
+            `input_tensor`. Height and width may be None, else at least 4.
+        pooling: None, "avg" or "max", default None (a feature map). What, without the top, ends
+            the model.
+        classes: int, at least 1, default 10. The units of the top.
+        classifier_activation: str, callable or None, default "softmax". Of the top; None gives
+            logits.
+        name: str, default "wide_resnet". The model's name.
+        attention: None, str, callable or dict, default None. The gate at the end of each residual
+            branch: a name among `layers.GATES` or a callable without arguments that returns a
+            fresh layer. A dict maps places to gates: "branch" is that one, "stage" stands behind
+            the last block of each stage.
+        convolution: None, str or callable, default None (Conv2D). What stands in the 3x3 places
+            after the first: "aw" is AWConv2D; for a callable see `layers.get_convolution`.
+        residual: str or callable, default "add". What merges each branch with its shortcut: "add"
+            is `F(x) + x`; "multiply", `F(x) * x` in every block, is FMMNet (the shortcuts that
+            change the size are 1x1 convolutions there too). Its authors could not train more than
+            seven such blocks: take depth 16 with 6 blocks, not 28. Or a callable that takes `name`
+            and returns a fresh layer, which is called on `[branch, shortcut]`.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place: `stem_conv`,
         `stage1_block1_bn1`, `stage1_block1_relu1`, `stage1_block1_conv1`, ...,
         `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add` (or
-        `_multiply`), ..., `head_bn`, `head_relu`, `avg_pool`, `predictions`.
+        `_multiply`; with a callable `_residual`), ..., `stage1_attention` (the gate of a stage),
+        ..., `head_bn`, `head_relu`, `avg_pool`, `predictions`.
 
     Raises:
-        TypeError: `attention` or `convolution` is neither a name nor a callable.
-        ValueError: an argument is out of range, or the input is too small.
+        TypeError: `attention`, `convolution` or `residual` is of another type, or a callable does
+            not give a layer as it should.
+        ValueError: an argument is out of range, a name or place is not known, or the input is too
+            small.
 
     Example:
 
@@ -74,7 +84,8 @@ def WideResNet(
         )
     width = checks.positive_integer("width", width)
     classes = backbone.check_head(pooling, classes)
-    parts = blocks.Parts(attention, convolution, residual)
+    gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
+    parts = blocks.Parts(gates, convolution, residual)
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top=True, side=32)
     start = backbone.images(name, input_tensor, input_shape, minimum=4)
@@ -84,6 +95,7 @@ def WideResNet(
             strides = 2 if stage > 1 and index == 1 else 1
             place = f"stage{stage}_block{index}"
             x = blocks.preactivation_block(x, filters, strides, place, parts)
+        x = parts.gate(x, "stage", f"stage{stage}_attention")
     x = parts.activation(name="head_relu")(parts.batch_norm(x, "head_bn"))
     if include_top:
         x = backbone.classified(x, classes, classifier_activation)

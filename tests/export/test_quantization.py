@@ -7,14 +7,12 @@ from keras import layers
 
 from keras_fmm import export
 from keras_fmm.layers import (
-    CBAM,
     AWConv2D,
-    EfficientChannelAttention,
     SpatialAttention,
-    SqueezeExcite,
 )
 from tests.export import toys
 from tests.support import weights
+from tests.support.layer_table import FIRST_ROWS
 
 IMAGES = toys.images(40)
 
@@ -43,11 +41,9 @@ def error(model, path):
     return np.abs(export.run_tflite(path, IMAGES) - expected).max() / np.ptp(expected)
 
 
+# The first way of using each layer, and AW-convolutions of other forms.
 LAYERS = {
-    "SqueezeExcite": lambda: SqueezeExcite(16),
-    "ECA": EfficientChannelAttention,
-    "CBAM": lambda: CBAM(16),
-    "AWConv2D": lambda: AWConv2D(32, 3, padding="same"),
+    **{row.layer.__name__: row.make for row in FIRST_ROWS if "int8" in row.exports},
     "AWConv2D 1x1": lambda: AWConv2D(32, 1),
     "AWConv2D strides": lambda: AWConv2D(32, (2, 3), strides=2),
     "AWConv2D r_C1": lambda: AWConv2D(8, 3, padding="same", input_reduction=16),
@@ -57,8 +53,11 @@ LAYERS = {
 BOUNDS = {"float16": 1e-3, "dynamic": 0.02, "int8": 0.04, "int16x8": 0.01}
 # Of a range that is 0 to 0, int8 files are such that LiteRT refuses them, unless it is mended.
 MANY_OPERATORS = "AWConv2D r_C1"
+# Without hidden units of its own there is none that could be off.
+HIDDEN = [name for name in LAYERS if name not in ("EfficientChannelAttention", "SpatialAttention")]
 CASES = [
-    *((name, "int8", dead) for name in LAYERS if name != MANY_OPERATORS for dead in (False, True)),
+    *((name, "int8", False) for name in LAYERS if name != MANY_OPERATORS),
+    *((name, "int8", True) for name in HIDDEN if name != MANY_OPERATORS),
     *(pytest.param(MANY_OPERATORS, "int8", dead, marks=pytest.mark.slow) for dead in (False, True)),
     *((name, other, False) for name in ("CBAM", "AWConv2D") for other in BOUNDS if other != "int8"),
 ]
@@ -208,7 +207,7 @@ def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path, ker
     of_the_map = [each.name for each in operators if np.prod(each.shape) == 8 * 8 * 8]
     assert of_the_map.count("MUL") == kernel_size**2
     assert "ADD" not in of_the_map
-    assert not layer._is_for_integers
+    assert layer._integer_bits is None
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -6,66 +6,145 @@ import pytest
 from keras_fmm import layers
 
 
-@pytest.mark.parametrize("name", layers.GATES)
-def test_each_name_gives_a_fresh_gate_named_as_asked(name):
-    gate = layers.get_gate(name, name="stage1_attention")
-    assert isinstance(gate, layers.GATES[name])
-    assert gate.name == "stage1_attention"
-    assert gate is not layers.get_gate(name)
+class Own(keras.layers.Layer):
+    """A layer that may stand in any role."""
+
+    def __init__(self, filters=None, kernel_size=None, strides=1, padding="same", **kwargs):
+        kwargs.pop("use_bias", None)
+        super().__init__(**kwargs)
 
 
-def test_every_gate_class_has_a_name():
-    gates = {
-        value
-        for value in vars(layers).values()
-        if isinstance(value, type) and issubclass(value, layers.FeatureGate)
-    }
-    assert set(layers.GATES.values()) == gates - {layers.FeatureGate}
+CONVOLUTION = {
+    "filters": 4,
+    "kernel_size": 3,
+    "strides": 1,
+    "padding": "same",
+    "use_bias": False,
+    "name": "mine",
+}
+# How each role's callable is asked for a layer, and what it is called with.
+ROLES = {
+    "attention": (lambda choice: layers.get_gate(choice, name="mine"), ()),
+    "block": (lambda choice: layers.get_block(choice, name="mine"), ()),
+    "convolution": (lambda choice: layers.get_convolution(choice)(**CONVOLUTION), CONVOLUTION),
+    "residual": (lambda choice: layers.get_residual(choice, name="mine"), ("name",)),
+}
+every_role = pytest.mark.parametrize("role", ROLES)
 
 
-def test_none_is_none():
+def asked(role, choice):
+    return ROLES[role][0](choice)
+
+
+NAMES = [
+    *(("attention", name, kind) for name, kind in layers.GATES.items()),
+    *(("convolution", name, kind) for name, kind in layers.CONVOLUTIONS.items()),
+    *(("residual", name, kind) for name, kind in layers.RESIDUALS.items()),
+    *(("block", name, kind) for name, kind in layers.BLOCKS.items()),
+]
+
+
+@pytest.mark.parametrize(("role", "name", "kind"), NAMES)
+def test_each_name_gives_a_fresh_layer_named_as_asked(role, name, kind):
+    layer = asked(role, name)
+    assert type(layer) is kind
+    assert layer.name == "mine"
+    assert layer is not asked(role, name)
+
+
+def test_short_names_are_of_names_that_are_known():
+    assert set(layers.SHORT_NAMES) <= {*layers.GATES, *layers.CONVOLUTIONS}
+    assert len(set(layers.SHORT_NAMES.values())) == len(layers.SHORT_NAMES)
+
+
+def test_none_is_none_or_plain():
     assert layers.get_gate(None) is None
-
-
-def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match=r"one of 'squeeze_excite', 'eca',.*attention='se'"):
-        layers.get_gate("se")
-
-
-@pytest.mark.parametrize("attention", [3, layers.CBAM()])
-def test_refuses_what_is_neither_name_nor_callable(attention):
-    with pytest.raises(TypeError, match="None, a name or a callable without arguments. Received"):
-        layers.get_gate(attention)
-
-
-def test_refuses_a_callable_that_gives_no_layer():
-    with pytest.raises(TypeError, match="must return a `keras.layers.Layer`.* which returned 3"):
-        layers.get_gate(lambda: 3)
-
-
-def test_any_fresh_layer_may_stand_in_a_gates_place():
-    gate = layers.get_gate(lambda: keras.layers.Dropout(0.5), name="stage1_attention")
-    assert gate.name == "stage1_attention"
-
-
-def test_refuses_a_layer_in_use():
-    gate = layers.CBAM()
-    gate.build((None, None, None, 4))
-    with pytest.raises(ValueError, match="must return a fresh layer at each call"):
-        layers.get_gate(lambda: gate)
-
-
-def test_convolutions_by_name_by_callable_and_plain():
+    assert layers.get_block(None) is None
     assert layers.get_convolution(None) is keras.layers.Conv2D
-    assert layers.get_convolution("aw") is layers.AWConv2D
-    mine = functools.partial(layers.AWConv2D, reduction=2)
-    assert layers.get_convolution(mine) is mine
+    with pytest.raises(TypeError, match="`residual` must be a name or a callable that takes `name"):
+        layers.get_residual(None)
 
 
-def test_refuses_other_convolutions():
-    with pytest.raises(ValueError, match="None, one of 'aw', or a callable. Received: .*'conv'"):
-        layers.get_convolution("conv")
-    with pytest.raises(TypeError, match=r"that takes what Conv2D takes. Received: convolution=3"):
-        layers.get_convolution(3)
-    with pytest.raises(TypeError, match="functools.partial"):
-        layers.get_convolution(layers.AWConv2D(2, 3))
+@every_role
+def test_any_fresh_layer_may_stand_in_a_roles_place(role):
+    assert asked(role, Own).name == "mine"
+    assert asked(role, functools.partial(Own, trainable=False)).trainable is False
+    # Without weights a layer is built from the start.
+    drop = asked(role, lambda name=None, **_: keras.layers.Dropout(0.5, name=name))
+    assert drop.name == "mine"
+
+
+KNOWN = {
+    "attention": "None, one of 'squeeze_excite', 'eca',.*, or a callable without arguments that",
+    "block": "None, a callable without arguments that returns",
+    "convolution": "None, one of 'aw', or a callable that takes what Conv2D takes that returns",
+    "residual": "one of 'add', 'multiply', or a callable that takes `name` that returns",
+}
+
+
+@every_role
+def test_unknown_names_list_the_known(role):
+    message = rf"`{role}` must be {KNOWN[role]}.* a layer. Received: {role}='se'. .*[Gg]ive "
+    with pytest.raises(ValueError, match=message):
+        asked(role, "se")
+
+
+@every_role
+@pytest.mark.parametrize("choice", [3, layers.CBAM(), ["eca"]])
+def test_refuses_what_is_neither_name_nor_callable(role, choice):
+    message = rf"`{role}` must be .*a name or a callable .*\. Received: {role}=.*\. .*[Gg]ive "
+    with pytest.raises(TypeError, match=message):
+        asked(role, choice)
+
+
+@every_role
+@pytest.mark.parametrize("wrong", [3, None, Own, [Own()]])
+def test_refuses_a_callable_that_gives_no_layer(role, wrong):
+    message = rf"given as `{role}` must return a `keras.layers.Layer`. Received: .* which returned "
+    with pytest.raises(TypeError, match=message):
+        asked(role, lambda **_: wrong)
+
+
+@every_role
+def test_refuses_a_callable_that_takes_something_else(role):
+    given = "".join(f".*{name}" for name in ROLES[role][1])
+    message = rf"given as `{role}` must be one .*which, called{given}.*raised TypeError: .*'x'"
+    with pytest.raises(TypeError, match=message):
+        asked(role, lambda x, **_: Own())
+
+
+@every_role
+@pytest.mark.parametrize(
+    ("error", "kind"), [(ValueError, ValueError), (TypeError, TypeError), (KeyError, ValueError)]
+)
+def test_says_which_callable_raised_what(role, error, kind):
+    def broken(**_):
+        raise error("`reduction` is odd")
+
+    message = rf"{role}=<function .*broken.* raised {error.__name__}: .*`reduction` is odd"
+    with pytest.raises(kind, match=message) as raised:
+        asked(role, broken)
+    assert isinstance(raised.value.__cause__, error)
+
+
+@every_role
+def test_refuses_the_same_layer_again(role):
+    layer = Own()
+    asked(role, lambda **_: layer)
+    message = rf"given as `{role}` must return a fresh layer at each call. .* {layer.name!r} again"
+    with pytest.raises(ValueError, match=message):
+        asked(role, lambda **_: layer)
+
+
+@every_role
+def test_refuses_a_layer_in_use(role):
+    layer = layers.CBAM()
+    layer.build((None, None, None, 4))
+    with pytest.raises(ValueError, match="'cbam.*which is built already. Make the layer in the ca"):
+        asked(role, lambda **_: layer)
+
+
+def test_a_callable_is_called_once_for_each_layer():
+    calls = []
+    layers.get_gate(lambda: calls.append(1) or Own())
+    assert calls == [1]

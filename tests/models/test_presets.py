@@ -7,6 +7,7 @@ import keras
 import pytest
 
 from keras_fmm import analysis, layers, models
+from tests.support.weightless import weightless
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("takes long to build, and no backend makes a difference", allow_module_level=True)
@@ -40,7 +41,8 @@ ON_CIFAR100 = {
 
 @functools.cache
 def preset_model(preset, **arguments):
-    return models.from_preset(preset, **arguments)
+    with weightless():
+        return models.from_preset(preset, **arguments)
 
 
 # For `preset_model`, which keeps what it built.
@@ -96,7 +98,7 @@ def test_multiply_adds_on_cifar():
     ],
 )
 def test_the_papers_two_cbams(preset, use_spatial, use_max_pool):
-    model = models.from_preset(preset, input_shape=(32, 32, 3), classes=2)
+    model = preset_model(preset, input_shape=(32, 32, 3), classes=2)
     gates = [layer for layer in model.layers if isinstance(layer, layers.CBAM)]
     assert gates
     assert {(gate.use_spatial, gate.use_max_pool) for gate in gates} == {
@@ -108,7 +110,7 @@ def test_the_papers_two_cbams(preset, use_spatial, use_max_pool):
 
 
 def test_mobilenets_aw_convolutions_are_every_second_pointwise_one():
-    model = models.from_preset("aw_se_mobilenet", input_shape=(32, 32, 3))
+    model = preset_model("aw_se_mobilenet", input_shape=(32, 32, 3))
     pointwise = [layer for layer in model.layers if layer.name.endswith("pointwise_conv")]
     assert [isinstance(layer, layers.AWConv2D) for layer in pointwise] == [False, True] * 6 + [
         False
@@ -118,14 +120,14 @@ def test_mobilenets_aw_convolutions_are_every_second_pointwise_one():
 
 
 def test_every_block_of_the_fmmnet_multiplies():
-    model = models.from_preset("fmmnet16_4")
+    model = preset_model("fmmnet16_4")
     products = [layer for layer in model.layers if isinstance(layer, layers.MultiplicativeResidual)]
     assert len(products) == 6
     assert not any(isinstance(layer, keras.layers.Add) for layer in model.layers)
 
 
 def test_arguments_go_before_the_presets():
-    model = models.from_preset("se_resnet18", name="mine", attention="eca", input_shape=(8, 8, 1))
+    model = preset_model("se_resnet18", name="mine", attention="eca", input_shape=(8, 8, 1))
     assert model.name == "mine"
     assert isinstance(model.get_layer("stage1_block1_attention"), layers.EfficientChannelAttention)
 

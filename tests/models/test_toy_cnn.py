@@ -98,7 +98,7 @@ def test_logits_without_the_classifiers_activation():
         ({"input_shape": (8, 8)}, "must have rank 4"),
         ({"input_shape": (8, 8, 1), "classes": 0}, "`classes` must be a positive integer"),
         ({"input_shape": (8, 8, 1), "pooling": "sum"}, "`pooling` must be one of None, 'avg'"),
-        ({"input_shape": (8, 8, 1), "attention": "se"}, "`attention` must be one of"),
+        ({"input_shape": (8, 8, 1), "attention": "se"}, "`attention` must be None, one of"),
     ],
 )
 def test_refuses(arguments, message):

@@ -1,20 +1,45 @@
-"""The table of all layers, one row a way of using one: every contract test runs over it."""
+"""The one table of all layers, one row a way of using one: every contract runs over it."""
 
 import dataclasses
 
+import keras
 import numpy as np
+import pytest
 
 from keras_fmm import layers
+
+# The formats that a layer can be written in; `export.to_tflite(quantization="int8")` is the last.
+EXPORTS = ("saved_model", "tflite", "onnx", "int8")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A layer with arguments, what it is called on, and the weights it must then have."""
+    """A layer with arguments, what it is called on, and what it must then be.
+
+    Args:
+        layer: type. The class.
+        role: str. "gate", "convolution", "residual", "block", or "map" for a layer of none of them.
+        arguments: dict. Of the class.
+        input_shape: tuple of 4. The batch, height, width, channels of what it is called on.
+        weights: dict. The names of its weights, each with its shape, in order.
+        zeros: tuple of str, default (). The names of the weights that are 0 where the layer starts
+            as the identity, or as a plain convolution: those that learn first.
+        neutral: float, default 1. What a gate's activation must give at 0 for its outputs to be its
+            inputs: 1 for a factor, 0 for a summand, 0.5 for a sum of two factors.
+        sizes: str, default "any". "any", or "fixed" where it is built for one height and width.
+        exports: tuple of str, default all of `EXPORTS`. The formats it can be written in.
+        inputs: int, default 1. How many tensors it is called on.
+    """
 
     layer: type
+    role: str
     arguments: dict
     input_shape: tuple
-    weights: dict  # name -> shape, in order
+    weights: dict
+    zeros: tuple = ()
+    neutral: float = 1
+    sizes: str = "any"
+    exports: tuple = EXPORTS
     inputs: int = 1
 
     def make(self, **arguments):
@@ -25,10 +50,29 @@ class Row:
         layer.build(self.input_shapes)
         return layer
 
+    def model(self, layer=None, unknown_sizes=True):
+        """Returns a functional model of the layer alone, with height and width unknown or known."""
+        shape = self.input_shape[1:]
+        if unknown_sizes and self.sizes == "any":
+            shape = (None, None, shape[2])
+        inputs = [keras.Input(shape) for _ in range(self.inputs)]
+        inputs = inputs if self.inputs > 1 else inputs[0]
+        return keras.Model(inputs, (layer or self.make())(inputs))
+
     @property
     def input_shapes(self):
         """What `build` and `compute_output_shape` take."""
         return self.input_shape if self.inputs == 1 else [self.input_shape] * self.inputs
+
+    @property
+    def other_shape(self):
+        """Another batch of other sizes, as far as the layer takes them."""
+        _, height, width, channels = self.input_shape
+        return (
+            (1, height + 3, width + 2, channels)
+            if self.sizes == "any"
+            else (1, *self.input_shape[1:])
+        )
 
     def example(self, seed=0, shape=None, dtype="float32"):
         """Returns random inputs: an array, or a list of them."""
@@ -64,47 +108,80 @@ def _aw(kernel, bias, channels, hidden, entries):
     }
 
 
+MLP_ENDS = ("excite/kernel", "excite/bias")
+
 ROWS = (
-    Row(layers.SqueezeExcite, {"reduction": 4}, (2, 5, 6, 8), _mlp(8, 2)),
     Row(
         layers.SqueezeExcite,
+        "gate",
+        {"reduction": 4},
+        (2, 5, 6, 8),
+        _mlp(8, 2),
+        MLP_ENDS,
+    ),
+    Row(
+        layers.SqueezeExcite,
+        "gate",
         {"reduction": 99, "activation": None, "use_bias": False, "merge": "add"},
         (2, 1, 3, 4),
         _mlp(4, 1, bias=False),
+        ("excite/kernel",),
+        neutral=0,
     ),
     Row(
         layers.EfficientChannelAttention,
+        "gate",
         {},
         (2, 5, 6, 64),
         {"convolution/kernel": (3, 1, 1)},
+        ("convolution/kernel",),
     ),
     Row(
         layers.EfficientChannelAttention,
+        "gate",
         {"kernel_size": 5, "merge": "add"},
         (2, 5, 6, 4),
         {"convolution/kernel": (5, 1, 1)},
+        ("convolution/kernel",),
+        neutral=0,
     ),
-    Row(layers.ChannelAttention, {"reduction": 2}, (2, 5, 6, 6), _mlp(6, 3)),
     Row(
         layers.ChannelAttention,
+        "gate",
+        {"reduction": 2},
+        (2, 5, 6, 6),
+        _mlp(6, 3),
+        MLP_ENDS,
+    ),
+    Row(
+        layers.ChannelAttention,
+        "gate",
         {"reduction": 2, "use_max_pool": False, "merge": "add"},
         (2, 5, 6, 6),
         _mlp(6, 3),
+        MLP_ENDS,
+        neutral=0,
     ),
     Row(
         layers.SpatialAttention,
+        "gate",
         {"kernel_size": 3},
         (2, 5, 6, 4),
         {"convolution/kernel": (3, 3, 2, 1), **_batch_norm("batch_norm", 1)},
+        ("batch_norm/gamma", "batch_norm/beta"),
     ),
     Row(
         layers.SpatialAttention,
+        "gate",
         {"kernel_size": 2, "use_max_pool": False, "use_batch_norm": False, "merge": "add"},
         (2, 5, 6, 4),
         {"convolution/kernel": (2, 2, 1, 1)},
+        ("convolution/kernel",),
+        neutral=0,
     ),
     Row(
         layers.CBAM,
+        "gate",
         {"reduction": 2, "kernel_size": 3},
         (2, 5, 6, 4),
         {
@@ -112,9 +189,16 @@ ROWS = (
             "spatial_attention/convolution/kernel": (3, 3, 2, 1),
             **_batch_norm("spatial_attention/batch_norm", 1),
         },
+        (
+            "channel_attention/excite/kernel",
+            "channel_attention/excite/bias",
+            "spatial_attention/batch_norm/gamma",
+            "spatial_attention/batch_norm/beta",
+        ),
     ),
     Row(
         layers.CBAM,
+        "gate",
         {
             "reduction": 2,
             "use_max_pool": False,
@@ -123,15 +207,19 @@ ROWS = (
         },
         (2, 5, 6, 4),
         _mlp(4, 2, prefix="channel_attention/"),
+        ("channel_attention/excite/kernel", "channel_attention/excite/bias"),
     ),
     Row(
         layers.AWConv2D,
+        "convolution",
         {"filters": 6, "kernel_size": 3, "padding": "same", "reduction": 2},
         (2, 6, 5, 4),
         _aw((3, 3, 4, 6), True, 4, 2, 6),
+        ("batch_norm2/gamma", "batch_norm2/beta"),
     ),
     Row(
         layers.AWConv2D,
+        "convolution",
         {
             "filters": 4,
             "kernel_size": (2, 4),
@@ -146,14 +234,25 @@ ROWS = (
         },
         (3, 7, 6, 6),
         _aw((2, 4, 6, 4), False, 6, 2, 4),
+        ("batch_norm2/gamma", "batch_norm2/beta"),
     ),
     Row(
         layers.AWConv2D,
+        "convolution",
         {"filters": 2, "kernel_size": 2, "dilation_rate": 2, "activation": "relu"},
         (2, 6, 5, 4),
         _aw((2, 2, 4, 2), True, 4, 1, 2),
+        ("batch_norm2/gamma", "batch_norm2/beta"),
     ),
-    Row(layers.MultiplicativeResidual, {}, (2, 5, 6, 4), {}, inputs=2),
+    Row(
+        layers.MultiplicativeResidual,
+        "residual",
+        {},
+        (2, 5, 6, 4),
+        {},
+        inputs=2,
+        exports=("saved_model", "tflite", "onnx"),
+    ),
 )
 
 
@@ -161,6 +260,30 @@ ROWS = (
 FIRST_ROWS = tuple({row.layer: row for row in reversed(ROWS)}.values())[::-1]
 
 
+def rows_of(*roles, rows=ROWS):
+    """Returns the rows of these roles."""
+    return [row for row in rows if row.role in roles]
+
+
+def first_row(layer):
+    """Returns the first row of a class."""
+    return next(row for row in ROWS if row.layer is layer)
+
+
 def label(row):
     """Returns the row's name in a test's: its layer and its place in the table."""
     return f"{row.layer.__name__}-{ROWS.index(row)}"
+
+
+def over(rows):
+    """Runs a test once for each of these rows, as its argument `row`."""
+    return pytest.mark.parametrize("row", rows, ids=label)
+
+
+every_row = over(ROWS)
+every_layer = over(FIRST_ROWS)
+
+
+def each(function, inputs):
+    """Applies a function to the inputs, or to each of a list of them."""
+    return [function(array) for array in inputs] if isinstance(inputs, list) else function(inputs)

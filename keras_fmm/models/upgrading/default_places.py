@@ -7,7 +7,9 @@ import keras
 
 from keras_fmm.layers import MultiplicativeResidual
 from keras_fmm.models.upgrading.structure import is_feature_map, sides
+from keras_fmm.protocols import StartsAsSum
 
+_RESIDUALS = (MultiplicativeResidual, StartsAsSum)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -46,20 +48,19 @@ def default_gates(structure):
 def _branch_ends(structure):
     ends = []
     for call in structure.calls:
-        if _is_sum(call.operation) or isinstance(call.operation, MultiplicativeResidual):
-            ends += _branches(structure, call.sources)
+        if is_sum(call.operation) or isinstance(call.operation, _RESIDUALS):
+            ends += branches(structure, call.sources)
+        elif _is_own_merge(structure, call):
+            ends += _linear(structure, branches(structure, call.sources))
         elif _is_product(call.operation):
             # Other products are gates more often than residuals: of a map with one computed from
             # it by a sigmoid, or of one position.
-            ends += [
-                end
-                for end in _branches(structure, call.sources, identity_only=True)
-                if _ends_linear(structure.calls[end].operation)
-            ]
+            ends += _linear(structure, branches(structure, call.sources, identity_only=True))
     return ends
 
 
-def _is_sum(operation):
+def is_sum(operation):
+    """Says whether this is `keras.layers.Add` or a bare sum."""
     is_layer = isinstance(operation, keras.layers.Layer)
     return isinstance(operation, keras.layers.Add) or (
         not is_layer and type(operation).__name__ == "Add"
@@ -73,12 +74,24 @@ def _is_product(operation):
     )
 
 
+def _is_own_merge(structure, call):
+    """Says whether a layer of a user's own makes one map of two of its shape."""
+    is_of_keras = type(call.operation).__module__.split(".")[0] == "keras"
+    is_own = isinstance(call.operation, keras.layers.Layer) and not is_of_keras
+    maps = [structure.calls[source].outputs for source in call.sources]
+    return is_own and len(maps) == 2 and all(map(is_feature_map, [*maps, call.outputs]))
+
+
+def _linear(structure, ends):
+    return [end for end in ends if _ends_linear(structure.calls[end].operation)]
+
+
 def _ends_linear(operation):
     activation = getattr(operation, "activation", keras.activations.linear)
     return bool(_weights(operation)) and activation is keras.activations.linear
 
 
-def _branches(structure, sources, identity_only=False):
+def branches(structure, sources, identity_only=False):
     """Returns which inputs of a sum end residual branches; none where it has no shortcut.
 
     The shortcut is the one with the shortest way from their nearest common ancestor; an input

@@ -5,8 +5,9 @@ import collections
 import keras
 
 from keras_fmm import graph
-from keras_fmm.layers import AWConv2D
+from keras_fmm.models.upgrading.residuals import cannot_be_merged
 from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map
+from keras_fmm.protocols import ReplacesConvolution
 
 
 def cannot_be_gated(structure, operation):
@@ -24,12 +25,13 @@ def cannot_be_gated(structure, operation):
 
 
 def cannot_be_replaced(structure, operation):
-    """Returns why this cannot be replaced by an AWConv2D; None where it can."""
+    """Returns why this convolution cannot be replaced; None where it can."""
     kind = type(operation)
     if id(operation) not in structure.outputs:
         return "is inside another layer, which is no functional model"
-    if isinstance(operation, AWConv2D):
-        return "is an AWConv2D already"
+    if isinstance(operation, ReplacesConvolution):
+        article = "an" if kind.__name__[0] in "AEIO" else "a"
+        return f"is {article} {kind.__name__} already"
     if kind is not keras.layers.Conv2D:
         subclass = ", which may compute something else" * issubclass(kind, keras.layers.Conv2D)
         return f"is of class {kind.__name__}{subclass}"
@@ -44,15 +46,19 @@ def cannot_be_replaced(structure, operation):
     return None
 
 
-def choose(structure, argument, where, default, refusal):
+_REFUSALS = {"attention": cannot_be_gated, "residual": cannot_be_merged}
+
+
+def choose(structure, argument, where, default, refusal, among=None):
     """Returns the chosen layers, operations and nested models, each once.
 
     Args:
         structure: `Structure`.
-        argument: str, "attention" or "convolution", for the errors.
+        argument: str, "attention", "convolution" or "residual", for the errors.
         where: None, a predicate or a sequence of names.
         default: function of a list of candidates; gives the choice for None.
         refusal: function `(structure, operation)` that says why one cannot be chosen, or None.
+        among: list of what a predicate is called on; None: the layers.
 
     Raises:
         ValueError: nothing is chosen, or a name is unknown, ambiguous or cannot be chosen.
@@ -60,7 +66,8 @@ def choose(structure, argument, where, default, refusal):
     """
     name = f"{argument}_where"
     if where is None or callable(where):
-        candidates = [layer for layer in structure.layers() if not refusal(structure, layer)]
+        among = structure.layers() if among is None else among
+        candidates = [layer for layer in among if not refusal(structure, layer)]
         chosen = default(candidates) if where is None else [x for x in candidates if where(x)]
     else:
         names = _as_names(name, where)
@@ -84,6 +91,7 @@ def choose(structure, argument, where, default, refusal):
 _RULES = {
     "attention": "layers with one float output of rank 4",
     "convolution": "layers of the very class keras.layers.Conv2D with groups=1",
+    "residual": "sums of a residual branch and its shortcut",
 }
 
 
@@ -111,7 +119,7 @@ def _summary(structure, argument):
             sizes = "x".join(map(str, operation.kernel_size))
             groups = getattr(operation, "groups", 1)
             kind = f"{type(operation).__name__} {sizes}" + f" (groups={groups})" * (groups > 1)
-        elif argument == "attention" and cannot_be_gated(structure, operation) is None:
+        elif argument != "convolution" and _REFUSALS[argument](structure, operation) is None:
             kind = type(operation).__name__
         else:
             continue
@@ -119,5 +127,9 @@ def _summary(structure, argument):
     listed = "; ".join(
         f"{len(paths)} {kind}, such as {paths[0]!r}" for kind, paths in kinds.items()
     )
-    what = "convolutions" if argument == "convolution" else "feature maps"
+    what = {
+        "attention": "feature maps",
+        "convolution": "convolutions",
+        "residual": "sums of a residual branch and its shortcut",
+    }[argument]
     return f"these {what}: {listed}" if listed else f"no {what}"

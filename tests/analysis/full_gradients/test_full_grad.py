@@ -6,6 +6,7 @@ from keras import layers as L
 from keras_fmm import layers
 from keras_fmm.analysis import full_grad, smooth_full_grad
 from keras_fmm.analysis.full_gradients import recording
+from tests.support.layer_table import FIRST_ROWS, rows_of
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.normal(size=(3, 8, 8, 2)).astype("float32")
@@ -256,9 +257,7 @@ def test_a_gate_by_hand():
 
 
 GATES = {
-    "squeeze_excite": layers.SqueezeExcite,
-    "eca": layers.EfficientChannelAttention,
-    "cbam": layers.CBAM,
+    **{row.layer.__name__: row.make for row in rows_of("gate", rows=FIRST_ROWS)},
     "add": lambda: layers.SqueezeExcite(merge="add"),
     "aw": lambda: layers.AWConv2D(4, 3, reduction=1, activation="relu"),
 }

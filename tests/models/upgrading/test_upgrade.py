@@ -6,6 +6,8 @@ import pytest
 from keras import layers as kl
 
 from keras_fmm import layers, models
+from tests.support.layer_table import first_row
+from tests.support.weightless import weightless
 from tests.support.weights import enliven
 
 on_tensorflow = pytest.mark.skipif(
@@ -81,9 +83,12 @@ gates = pytest.mark.parametrize("gate", layers.GATES)
 @gates
 def test_same_outputs_with_every_gate(gate):
     model = network()
-    upgraded = models.upgrade(model, attention=gate, convolution="aw")
+    # The convolution does not know the gate.
+    convolution = "aw" if gate == "cbam" else None
+    upgraded = models.upgrade(model, attention=gate, convolution=convolution)
     added = new_layers(upgraded)
-    assert set(added) == {"one_relu_attention", "two_relu_attention", "one_conv", "two_conv"}
+    convolutions = {"one_conv", "two_conv"} if convolution else set()
+    assert set(added) == {"one_relu_attention", "two_relu_attention", *convolutions}
     assert type(added["one_relu_attention"]) is layers.GATES[gate]
     assert_same_outputs(upgraded, model)
     # Both draw the same numbers for dropout, and take the batch's statistics.
@@ -140,21 +145,6 @@ def fit_a_step(model, x, y):
     return {v.path for v in model.trainable_variables if (v.numpy().copy() != before[v.path]).any()}
 
 
-# The weights that are 0 at the start, and therefore those that the first step moves.
-FIRST = {
-    "squeeze_excite": {"excite/kernel", "excite/bias"},
-    "eca": {"convolution/kernel"},
-    "channel_attention": {"excite/kernel", "excite/bias"},
-    "spatial_attention": {"batch_norm/gamma", "batch_norm/beta"},
-    "cbam": {
-        "channel_attention/excite/kernel",
-        "channel_attention/excite/bias",
-        "spatial_attention/batch_norm/gamma",
-        "spatial_attention/batch_norm/beta",
-    },
-}
-
-
 def one_block():
     inputs = keras.Input((6, 6, 16))
     x = kl.GlobalAveragePooling2D()(residual(inputs, "one", filters=16))
@@ -178,7 +168,8 @@ def test_a_gate_learns_from_the_first_step_and_all_of_it_from_the_second(gate):
     upgraded.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
     gate_name = "one_relu_attention/"
     moved = {p.removeprefix(gate_name) for p in fit_a_step(upgraded, x, y) if gate_name in p}
-    assert moved == FIRST[gate]
+    # Those that are 0 at the start.
+    assert moved == set(first_row(kind).zeros)
     ours = {v.path for v in upgraded.trainable_variables if gate_name in v.path}
     assert {path for path in fit_a_step(upgraded, x, y) if gate_name in path} == ours
 
@@ -194,7 +185,7 @@ def test_an_aw_convolution_learns_from_the_first_step_and_all_of_it_from_the_sec
     )
     upgraded.compile(keras.optimizers.SGD(0.1), "mse", **AT_ONCE)
     moved = {path for path in fit_a_step(upgraded, x, y) if "one_conv/" in path}
-    last = {"one_conv/batch_norm2/gamma", "one_conv/batch_norm2/beta"}
+    last = {f"one_conv/{name}" for name in first_row(layers.AWConv2D).zeros}
     # The bias stands before a batch norm: its gradient is rounding.
     assert moved - {"one_conv/bias"} == {"one_conv/kernel"} | last
     # Gamma and beta move their own values out of the way of the others.
@@ -230,7 +221,8 @@ def test_gradients_of_the_old_weights_are_the_originals():
 @pytest.mark.parametrize("gate", ["cbam", "eca"])
 def test_saves_and_loads(tmp_path, gate):
     model = network((None, None, 3))
-    upgraded = models.upgrade(model, attention=gate, convolution=small_aw)
+    convolution = small_aw if gate == "cbam" else None
+    upgraded = models.upgrade(model, attention=gate, convolution=convolution)
     upgraded.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     x = example(model)
@@ -238,13 +230,14 @@ def test_saves_and_loads(tmp_path, gate):
     assert new_layers(loaded)["one_relu_attention"].gate_activation is layers.twice_sigmoid
 
 
-# The gate, the convolution, and how many of both there are then.
+# The layer at which the network is cut, the gate, the convolution, and how many of both there are
+# then; test_default_places counts them in the whole networks.
 APPLICATIONS = {
-    "ResNet50V2": ("cbam", "aw", 16 + 16),
-    "MobileNetV2": ("squeeze_excite", "aw", 10 + 34),
-    "EfficientNetB0": ("eca", "aw", 9 + 32),
-    "DenseNet121": ("eca", None, 5),
-    "ConvNeXtTiny": ("spatial_attention", None, 18),
+    "ResNet50V2": ("conv3_block2_out", "cbam", "aw", 5 + 5),
+    "MobileNetV2": ("block_6_project_BN", "squeeze_excite", "aw", 3 + 13),
+    "EfficientNetB0": ("block3b_add", "eca", "aw", 2 + 9),
+    "DenseNet121": ("conv3_block2_concat", "eca", None, 2),
+    "ConvNeXtTiny": ("convnext_tiny_stage_0_block_2_identity", "spatial_attention", None, 2),
 }
 
 
@@ -257,11 +250,11 @@ APPLICATIONS = {
     ],
 )
 def test_keras_applications(name):
-    gate, convolution, count = APPLICATIONS[name]
-    model = getattr(keras.applications, name)(
-        weights=None, input_shape=(64, 64, 3), classes=3, classifier_activation=None
+    last, gate, convolution, count = APPLICATIONS[name]
+    whole = getattr(keras.applications, name)(
+        weights=None, input_shape=(64, 64, 3), include_top=False
     )
-    enliven(model)
+    model = enliven(keras.Model(whole.input, whole.get_layer(last).output))
     upgraded = models.upgrade(model, attention=gate, convolution=convolution)
     assert len(new_layers(upgraded)) == count
     assert_same_outputs(upgraded, model, atol=1e-4)
@@ -272,22 +265,23 @@ def test_keras_applications(name):
 @on_tensorflow
 def test_a_nested_application_gets_its_gates_inside():
     inputs = keras.Input((32, 32, 3))
-    backbone = keras.applications.ResNet50V2(
-        weights=None, include_top=False, input_shape=(32, 32, 3)
-    )
+    whole = keras.applications.ResNet50V2(weights=None, include_top=False, input_shape=(32, 32, 3))
+    last = whole.get_layer("conv2_block3_out").output
+    backbone = keras.Model(whole.input, last, name="resnet50v2")
     model = keras.Model(inputs, kl.GlobalAveragePooling2D()(backbone(inputs)))
     enliven(model)
     upgraded = models.upgrade(model, attention="eca")
     added = [path for path in all_layers(upgraded) if path.endswith("_attention")]
-    assert len(added) == 16
+    assert len(added) == 3
     assert all(path.startswith("resnet50v2/conv") for path in added)
     assert_same_outputs(upgraded, model)
 
 
 def test_convnext_has_no_convolution_to_replace_by_default():
-    model = keras.applications.ConvNeXtTiny(
-        weights=None, input_shape=(32, 32, 3), include_top=False
-    )
+    with weightless():
+        model = keras.applications.ConvNeXtTiny(
+            weights=None, input_shape=(32, 32, 3), include_top=False
+        )
     with pytest.raises(ValueError, match=r"Conv2D 7x7 \(groups=96\), such as 'convnext_tiny_st"):
         models.upgrade(model, convolution="aw")
 
@@ -584,9 +578,9 @@ def test_refuses():
     ):
         with pytest.raises(ValueError, match=r"`model` must be a functional.*keras.Model\(inputs"):
             models.upgrade(other, attention="eca")
-    with pytest.raises(ValueError, match="At least one of `attention` and `convolution`"):
+    with pytest.raises(ValueError, match="At least one of `attention`, `convolution`"):
         models.upgrade(model)
-    with pytest.raises(ValueError, match="`attention` must be one of"):
+    with pytest.raises(ValueError, match="`attention` must be None, one of"):
         models.upgrade(model, attention="se")
     with pytest.raises(TypeError, match="`attention` must be None, a name or a callable"):
         models.upgrade(model, attention=layers.CBAM())
@@ -594,7 +588,7 @@ def test_refuses():
         models.upgrade(model, convolution="conv")
     with pytest.raises(ValueError, match=r"`attention_where` says where `attention` goes"):
         models.upgrade(model, convolution="aw", attention_where=["stem"])
-    with pytest.raises(ValueError, match=r"must give an AWConv2D.*gives a Conv2D"):
+    with pytest.raises(ValueError, match=r"`start_as_convolution\(kernel.*gives a Conv2D"):
         models.upgrade(model, convolution=kl.Conv2D)
     with pytest.raises(ValueError, match=r"Received: 'one_conv', for which .*`output_reduction`"):
         models.upgrade(model, convolution=functools.partial(layers.AWConv2D, output_reduction=3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import ops
-from tests.support import aw_cases, gradients, references
+from tests.support import aw_cases, calls, gradients, references
 
 # JAX compiles every case anew.
 FEW = 8 if keras.backend.backend() == "tensorflow" else 2
@@ -45,25 +45,26 @@ def plain(x, kernel, gain, strides, padding, dilation_rate, bias):
     return keras.ops.concatenate(outputs) + bias
 
 
-@pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=aw_cases.cases())
-def test_equals_a_loop_over_samples_outputs_and_taps(conv, case):
+def test_all_equal_a_loop_over_samples_outputs_and_taps(case):
     arrays = case.conv_inputs()
     expected = reference(case, *(array.astype("float64") for array in arrays))
-    np.testing.assert_allclose(call(conv, case)(*arrays), expected, rtol=1e-4, atol=1e-4)
+    outputs = calls.compiled(lambda *given: [call(conv, case)(*given) for conv in ALL])(*arrays)
+    for conv, found in zip(ALL, outputs, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=conv.__name__)
 
 
 @pytest.mark.parametrize(
-    "conv",
+    "convs",
     [
-        ops.factored_conv,
-        ops.loop_conv,
+        (ops.factored_conv, ops.loop_conv),
         # The formula as it stands, traced anew for each example.
-        pytest.param(ops.vectorized_map_conv, marks=pytest.mark.slow),
+        pytest.param((ops.vectorized_map_conv,), marks=pytest.mark.slow),
     ],
+    ids=["ours", "vectorized_map"],
 )
 @hypothesis.given(case=aw_cases.cases())
-def test_gradients_equal_finite_differences_of_the_loop(conv, case):
+def test_gradients_equal_finite_differences_of_the_loop(convs, case):
     arrays = case.conv_inputs()
     exact = [array.astype("float64") for array in arrays]
     rng = np.random.default_rng(case.seed)
@@ -72,20 +73,24 @@ def test_gradients_equal_finite_differences_of_the_loop(conv, case):
     def loss(arrays):
         return (reference(case, *arrays) * cotangent).sum()
 
-    found = gradients.of_function(loss_of(conv, case, cotangent), arrays)
-    for place, gradient in enumerate(found):
+    found = {
+        conv.__name__: gradients.of_function(loss_of(conv, case, cotangent), arrays)
+        for conv in convs
+    }
+    for place in range(len(arrays)):
         directions = [np.zeros_like(array) for array in exact]
         directions[place] = rng.normal(size=exact[place].shape)
-        terms = gradient * directions[place]
-        np.testing.assert_allclose(
-            terms.sum(), gradients.along(loss, exact, directions), atol=1e-4 * np.abs(terms).sum()
-        )
+        expected = gradients.along(loss, exact, directions)
+        for name, ours in found.items():
+            terms = ours[place] * directions[place]
+            np.testing.assert_allclose(
+                terms.sum(), expected, atol=1e-4 * np.abs(terms).sum(), err_msg=name
+            )
 
 
-@pytest.mark.parametrize("conv", [ops.factored_conv, ops.loop_conv])
 @hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)
-def test_second_derivatives_equal_those_of_automatic_differentiation(conv, case):
+def test_second_derivatives_equal_those_of_automatic_differentiation(case):
     arrays = case.conv_inputs()
     rng = np.random.default_rng(case.seed)
     vectors = [rng.normal(size=array.shape).astype("float32") for array in arrays]
@@ -96,16 +101,17 @@ def test_second_derivatives_equal_those_of_automatic_differentiation(conv, case)
         return lambda *args: keras.ops.sum(keras.ops.square(call(conv, case)(*args)) * cotangent)
 
     expected = gradients.of_gradient(squared(plain), arrays, vectors)
-    found = gradients.of_gradient(squared(conv), arrays, vectors)
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4 * max(1, np.abs(other).max()), rtol=1e-3)
+    for conv in (ops.factored_conv, ops.loop_conv):
+        found = gradients.of_gradient(squared(conv), arrays, vectors)
+        for one, other in zip(found, expected, strict=True):
+            atol = 1e-4 * max(1, np.abs(other).max())
+            np.testing.assert_allclose(one, other, atol=atol, rtol=1e-3, err_msg=conv.__name__)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("conv", ALL)
 @hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)
-def test_in_half_precision_it_rounds_a_few_times(conv, dtype, case):
+def test_in_half_precision_all_round_a_few_times(dtype, case):
     # All is linear in each argument: with every number made positive, the result bounds the sum
     # of the terms' sizes, and an error is that times the rounding of a few steps.
     arrays = case.conv_inputs()
@@ -116,21 +122,23 @@ def test_in_half_precision_it_rounds_a_few_times(conv, dtype, case):
 
     exact = reference(case, *(array.astype("float64") for array in rounded))
     sizes = reference(case, *(np.abs(array).astype("float64") for array in rounded))
-    outputs = call(conv, case)(*halves)
-    assert keras.backend.standardize_dtype(outputs.dtype) == dtype
-    outputs = np.asarray(keras.ops.cast(outputs, "float32"))
-    assert np.all(np.abs(outputs - exact) <= 4 * epsilon * sizes + 1e-6)
+    outputs = calls.compiled(lambda *given: [call(conv, case)(*given) for conv in ALL])(*halves)
+    for conv, found in zip(ALL, outputs, strict=True):
+        assert keras.backend.standardize_dtype(found.dtype) == dtype, conv
+        found = np.asarray(keras.ops.cast(found, "float32"))
+        assert np.all(np.abs(found - exact) <= 4 * epsilon * sizes + 1e-6), conv
 
-    if case.shape[0] == 1 and conv is ops.vectorized_map_conv:
-        return  # Keras' own gradients, not ours.
-    found = gradients.of_function(loss_of(conv, case, cotangent), halves)
     exact = gradients.of_function(loss_of(plain, case, cotangent), rounded)
     sizes = gradients.of_function(
         loss_of(plain, case, cotangent), [np.abs(array) for array in rounded]
     )
-    for one, other, size in zip(found, exact, sizes, strict=True):
-        assert keras.backend.standardize_dtype(one.dtype) == dtype
-        assert np.all(np.abs(one.astype("float32") - other) <= 8 * epsilon * size + 1e-5)
+    for conv in ALL:
+        if case.shape[0] == 1 and conv is ops.vectorized_map_conv:
+            continue  # Keras' own gradients, not ours.
+        found = gradients.of_function(loss_of(conv, case, cotangent), halves)
+        for one, other, size in zip(found, exact, sizes, strict=True):
+            assert keras.backend.standardize_dtype(one.dtype) == dtype, conv
+            assert np.all(np.abs(one.astype("float32") - other) <= 8 * epsilon * size + 1e-5), conv
 
 
 @pytest.mark.parametrize("conv", [ops.factored_conv, ops.vectorized_map_conv])
@@ -139,7 +147,8 @@ def test_sums_over_groups_in_float32(conv):
     x = np.ones((1, 1, 1, 81), "float16")
     x[..., 0] = 4096
     ones = np.ones((1, 1, 81, 1), "float16"), np.ones((1, 1, 1, 81, 1), "float16")
-    outputs = conv(x, *ones, (1, 1), "same", (1, 1))
+    given = calls.compiled(lambda *arrays: conv(*arrays, (1, 1), "same", (1, 1)))
+    outputs = given(x, *ones)
     assert abs(float(np.asarray(outputs, "float64").squeeze()) - (4096 + 80)) < 8
 
 

@@ -8,42 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import layers
-from tests.support import weights
-from tests.support.layer_table import FIRST_ROWS, ROWS, label
-
-# The base class of the gates does nothing by itself; the others are no layers.
-NOT_IN_TABLE = {
-    "FeatureGate",
-    "CONVOLUTIONS",
-    "GATES",
-    "get_convolution",
-    "get_gate",
-    "twice_sigmoid",
-}
+from tests.support import side_by_side, weights
+from tests.support.layer_table import FIRST_ROWS, ROWS, each, every_layer, every_row, label, over
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
-
-every_row = pytest.mark.parametrize("row", ROWS, ids=label)
-every_layer = pytest.mark.parametrize("row", FIRST_ROWS, ids=label)
-
-
-def as_model(row, layer, unknown_sizes=True):
-    """A functional model of the layer alone, with height and width unknown or known."""
-    shape = (None, None, row.input_shape[3]) if unknown_sizes else row.input_shape[1:]
-    inputs = [keras.Input(shape) for _ in range(row.inputs)]
-    inputs = inputs if row.inputs > 1 else inputs[0]
-    return keras.Model(inputs, layer(inputs))
-
-
-def each(function, inputs):
-    """Applies a function to the inputs, or to each of a list of them."""
-    return [function(array) for array in inputs] if isinstance(inputs, list) else function(inputs)
-
-
-def test_table_is_complete():
-    missing = set(layers.__all__) - NOT_IN_TABLE - {row.layer.__name__ for row in ROWS}
-    assert not missing, f"Add a row to tests/support/layer_table.py for each of {missing}."
 
 
 @every_row
@@ -88,16 +56,25 @@ def test_build_makes_the_weights_of_the_table(row):
 
 
 @every_row
-def test_symbolic_eager_and_compiled_calls_agree(row):
+def test_symbolic_and_eager_calls_agree(row):
     layer = row.make()
-    inputs = row.example()
-    eager = np.asarray(layer(inputs))
+    eager = np.asarray(layer(row.example()))
     assert eager.shape == tuple(layer.compute_output_shape(row.input_shapes))
-    for unknown_sizes in (False, True):
-        model = as_model(row, layer, unknown_sizes)
-        assert model.output.shape[1:] == eager.shape[1:] or unknown_sizes
+    assert row.model(layer, unknown_sizes=False).output.shape[1:] == eager.shape[1:]
+    assert row.model(layer).output.shape[3:] == eager.shape[3:]
+
+
+@pytest.mark.parametrize("unknown_sizes", [False, True])
+def test_eager_and_compiled_calls_agree(unknown_sizes):
+    def check(rows):
+        model, inputs, _ = side_by_side.model(rows, 3, unknown_sizes)
+        eager = model(inputs)
         model.compile(jit_compile=True)
-        np.testing.assert_allclose(model.predict(inputs, verbose=0), eager, atol=1e-5)
+        compiled = model.predict_on_batch(inputs)
+        for row, one, other in zip(rows, keras.tree.flatten(compiled), eager, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5, err_msg=label(row))
+
+    side_by_side.together(ROWS, check)
 
 
 @every_row
@@ -139,24 +116,30 @@ def test_samples_do_not_meet_at_inference(row):
         np.testing.assert_allclose(np.asarray(alone)[0], whole[n], atol=1e-5, rtol=1e-5)
 
 
-# On JAX, without it, every operation is compiled by itself: the same, at ten times the price.
-@pytest.mark.parametrize("jit_compile", [False, True] if ON_TENSORFLOW else [True])
-@every_row
-def test_one_step_of_fit_moves_every_weight(row, jit_compile):
-    layer = row.make()
-    model = as_model(row, layer)
-    weights.randomise(layer, positive=True)
-    before = [np.asarray(variable.value) for variable in layer.trainable_variables]
-    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
-    inputs = each(abs, row.example())
-    targets = np.ones(layer.compute_output_shape(row.input_shapes), "float32")
-    history = model.fit(inputs, targets, batch_size=row.input_shape[0], verbose=0)
-    assert np.isfinite(history.history["loss"][0])
-    for old, variable in zip(before, layer.trainable_variables, strict=True):
-        new = np.asarray(variable.value)
-        assert np.isfinite(new).all(), variable.path
-        # More than rounding does where there is no gradient.
-        assert np.abs(new - old).max() > 1e-5, variable.path
+# XLA on TensorFlow, which takes long, gets each layer once; all of them are called so above. On JAX
+# all go through it: without, every operation is compiled by itself.
+@pytest.mark.parametrize(
+    ("rows", "jit_compile"),
+    [(ROWS, False), (FIRST_ROWS, True)] if ON_TENSORFLOW else [(ROWS, True)],
+    ids=lambda value: f"xla-{value}" if isinstance(value, bool) else f"{len(value)}-rows",
+)
+def test_one_step_of_fit_moves_every_weight(rows, jit_compile):
+    def check(rows):
+        model, inputs, _ = side_by_side.model(rows, batch=3)
+        weights.randomise(model, positive=True)
+        before = [np.asarray(variable.value) for variable in model.trainable_variables]
+        model.compile(keras.optimizers.SGD(0.1), ["mse"] * len(rows), jit_compile=jit_compile)
+        inputs = [abs(array) for array in inputs]
+        targets = [np.ones(output.shape, "float32") for output in model(inputs)]
+        history = model.fit(inputs, targets, batch_size=3, verbose=0)
+        assert np.isfinite(history.history["loss"][0])
+        for old, variable in zip(before, model.trainable_variables, strict=True):
+            new = np.asarray(variable.value)
+            assert np.isfinite(new).all(), variable.path
+            # More than rounding does where there is no gradient.
+            assert np.abs(new - old).max() > 1e-5, variable.path
+
+    side_by_side.together([row for row in rows if row.weights], check)
 
 
 POLICIES = {"mixed_float16": 4e-3, "mixed_bfloat16": 4e-2}
@@ -179,7 +162,7 @@ def test_mixed_precision(row, policy):
     )
     if policy == "mixed_float16":
         # Whose loss is scaled, beside all that the other has.
-        model = as_model(row, mixed)
+        model = row.model(mixed)
         model.compile(keras.optimizers.SGD(0.01), "mse")
         loss = model.fit(inputs, expected, verbose=0).history["loss"][0]
         assert np.isfinite(loss)
@@ -188,14 +171,14 @@ def test_mixed_precision(row, policy):
 @every_row
 def test_saves_and_loads_without_custom_objects(row, tmp_path):
     layer = row.make()
-    model = as_model(row, layer)
+    model = row.model(layer)
     weights.randomise(layer)
     inputs = row.example()
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(loaded(inputs), model(inputs))
     model.save_weights(tmp_path / "model.weights.h5")
-    fresh = as_model(row, row.make())
+    fresh = row.model()
     fresh.load_weights(tmp_path / "model.weights.h5")
     for saved, restored in zip(model.weights, fresh.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(saved.value), np.asarray(restored.value))
@@ -224,7 +207,7 @@ def test_only_training_moves_the_averages_of_batch_norm(row, trainable):
 
 @every_row
 def test_a_frozen_model_is_frozen_when_it_is_loaded(row, tmp_path):
-    model = as_model(row, row.make())
+    model = row.model()
     model.trainable = False
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -267,9 +250,7 @@ def test_a_built_layer_refuses_other_channels(row):
         layer(row.example(shape=(*row.input_shape[:3], row.input_shape[3] + 1)))
 
 
-with_data_format = pytest.mark.parametrize(
-    "row", [row for row in ROWS if hasattr(row.make(), "data_format")], ids=label
-)
+with_data_format = over([row for row in ROWS if hasattr(row.make(), "data_format")])
 
 
 @with_data_format
@@ -287,70 +268,6 @@ def test_channels_first_is_channels_last_transposed(row):
     for layer, array in ((first, transposed), (last, inputs)):
         symbolic = layer.attention_map(keras.Input(array.shape[1:]))
         assert symbolic.shape[1:] == layer.attention_map(array).shape[1:]
-
-
-gates = pytest.mark.parametrize(
-    "row", [row for row in ROWS if issubclass(row.layer, layers.FeatureGate)], ids=label
-)
-
-
-@gates
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_outputs_are_inputs_merged_with_the_attention_map(row, policy, data_format):
-    layer = row.make(dtype=policy, data_format=data_format)
-    inputs = row.example(dtype="float16").astype("float32")
-    if data_format == "channels_first":
-        inputs = inputs.transpose(0, 3, 1, 2)
-    # The map comes first: it builds and casts by itself.
-    gate = np.asarray(layer.attention_map(inputs)).astype("float32")
-    merged = inputs + gate if layer.merge == "add" else inputs * gate
-    np.testing.assert_allclose(
-        np.asarray(layer(inputs)).astype("float32"), merged, rtol=2e-3, atol=2e-3
-    )
-
-
-@gates
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_starts_as_the_identity_and_learns(row, data_format, tmp_path):
-    additive = {"gate_activation": "tanh"} if row.arguments.get("merge") == "add" else {}
-    layer = row.make(data_format=data_format, **additive)
-    inputs = row.example()
-    if data_format == "channels_first":
-        inputs = inputs.transpose(0, 3, 1, 2)
-    with pytest.raises(ValueError, match="Only a built gate can start as the identity"):
-        layer.start_as_identity()
-    layer.build(inputs.shape)
-    weights.randomise(layer)
-    layer.start_as_identity()
-    np.testing.assert_array_equal(np.asarray(layer(inputs)), inputs)
-    for training in (True, False):
-        np.testing.assert_allclose(np.asarray(layer(inputs, training=training)), inputs, atol=1e-6)
-    if data_format == "channels_first":
-        return
-    before = [np.asarray(variable) for variable in layer.trainable_variables]
-    tensor = keras.Input(inputs.shape[1:])
-    model = keras.Model(tensor, layer(tensor))
-    # In graphs it learns in `test_one_step_of_fit_moves_every_weight`.
-    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=ON_TENSORFLOW)
-    model.fit(inputs, np.abs(inputs) + 1, verbose=0)
-    after = [np.asarray(variable) for variable in layer.trainable_variables]
-    assert any((new != old).any() for new, old in zip(after, before, strict=True))
-    model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(loaded(inputs), model(inputs))
-
-
-@gates
-def test_other_activations_start_as_the_identity_only_where_zero_gives_it(row):
-    layer = row.make_built(gate_activation="softmax")
-    with pytest.raises(ValueError, match=r"Received: softmax, which gives 0.125, in the gate"):
-        layer.start_as_identity()
-    if layer.merge == "multiply":
-        exponential = row.make_built(gate_activation="exponential")
-        exponential.start_as_identity()
-        assert exponential.gate_activation is keras.activations.exponential
-        np.testing.assert_array_equal(exponential(row.example()), row.example())
 
 
 @with_data_format

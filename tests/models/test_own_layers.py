@@ -1,0 +1,272 @@
+"""A user's own convolution and residual, wherever a layer of this package can stand."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as kl
+
+from keras_fmm import analysis, layers, models
+from tests.models.families import small
+from tests.support.own_layers import Bent, Experts
+from tests.support.weights import enliven
+
+OWN = {"convolution": Experts, "residual": Bent}
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
+
+def images(model, count=2):
+    shape = (count, *model.input_shape[1:])
+    return np.random.default_rng(0).uniform(size=shape).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return enliven(small("wide_resnet", classifier_activation=None))
+
+
+@pytest.fixture(scope="module", params=["backbone", "upgrade"])
+def model(request, plain):
+    """One of own layers that was built with them, and one that was upgraded to them."""
+    if request.param == "upgrade":
+        return models.upgrade(plain, **OWN)
+    return enliven(small("wide_resnet", classifier_activation=None, **OWN))
+
+
+def of_kind(model, kind):
+    return [layer.name for layer in model.layers if isinstance(layer, kind)]
+
+
+def test_they_stand_in_their_places(model):
+    blocks = [f"stage{stage}_block1" for stage in (1, 2, 3)]
+    assert of_kind(model, Experts) == [f"{x}_conv{i}" for x in blocks for i in (1, 2)]
+    residuals = of_kind(model, Bent)
+    assert [name.rpartition("_")[0] for name in residuals] == blocks
+    for name, block in zip(residuals, blocks, strict=True):
+        branch, shortcut = (x._keras_history.operation.name for x in model.get_layer(name).input)
+        assert branch == f"{block}_conv2"
+        assert shortcut in ("stem_conv", f"{block}_shortcut_conv")
+
+
+def test_a_callables_residual_is_named_by_its_place():
+    assert small("wide_resnet", residual=Bent).get_layer("stage3_block1_residual").built
+    assert small("bottleneck_resnet", residual=Bent).get_layer("stage4_block1_residual").built
+
+
+def test_upgrading_keeps_the_outputs(plain):
+    x = images(plain)
+    np.testing.assert_allclose(models.upgrade(plain, **OWN)(x), plain(x), atol=1e-5)
+
+
+def test_they_cost_what_they_say(model, plain):
+    # Each of the 3x3 convolutions twice, as there are two experts.
+    nine = sum(
+        analysis.flops(keras.Model(layer.input, layer.output))
+        for name in of_kind(model, Experts)
+        for layer in [plain.get_layer(name)]
+    )
+    assert analysis.flops(model) == analysis.flops(plain) + nine
+
+
+def test_saved_and_loaded(model, tmp_path):
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(images(model)), model(images(model)))
+    assert len(of_kind(loaded, (Experts, Bent))) == 9
+
+
+@pytest.mark.skipif(not ON_TENSORFLOW, reason="TFLite is TensorFlow's")
+def test_exported(plain, tmp_path):
+    from keras_fmm import export
+
+    model = models.upgrade(plain, **OWN)
+    path = export.to_tflite(model, tmp_path / "model.tflite")
+    x = images(model)
+    np.testing.assert_allclose(export.run_tflite(path, x), np.asarray(model(x)), atol=1e-4)
+
+
+def test_they_train(plain):
+    model = models.upgrade(plain, **OWN)
+    model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=ON_TENSORFLOW)
+    before = {v.path: v.numpy().copy() for v in model.trainable_variables}
+    model.train_on_batch(images(model, 4), np.eye(4, 3))
+    moved = [v.path for v in model.trainable_variables if (v.numpy() != before[v.path]).any()]
+    for name in (*of_kind(model, Bent), *of_kind(model, Experts)):
+        assert any(path.startswith(f"{name}/") for path in moved)
+
+
+def test_upgraded_again_gates_find_the_branches(model):
+    upgraded = models.upgrade(model, attention="eca")
+    gates = of_kind(upgraded, layers.EfficientChannelAttention)
+    assert gates == [f"stage{i}_block1_conv2_attention" for i in (1, 2, 3)]
+
+
+def test_weights_of_a_plain_model_leave_them_new(plain):
+    model = small("wide_resnet", classifier_activation=None, **OWN)
+    before = {v.path: v.numpy() for v in model.weights}
+    report = models.load_weights(model, plain)
+    own = of_kind(model, Experts)
+    assert report.skipped == tuple(own)
+    new = {part for name in own for part in (name, f"{name}/mix")} | set(of_kind(model, Bent))
+    assert set(report.initialised) == new
+    for variable in model.weights:
+        name = variable.path.split("/")[0]
+        is_new = name in new
+        expected = before[variable.path] if is_new else None
+        if not is_new:
+            kind = variable.path.split("/")[-1]
+            expected = np.asarray(getattr(plain.get_layer(name), kind).value)
+        np.testing.assert_array_equal(variable, expected, err_msg=variable.path)
+
+
+def test_weights_of_its_like_load_whole():
+    one, other = (small("wide_resnet", classifier_activation=None, **OWN) for _ in range(2))
+    report = models.load_weights(other, enliven(one))
+    assert report.initialised == report.skipped == ()
+    np.testing.assert_array_equal(other(images(one)), one(images(one)))
+
+
+class Shifted(kl.Layer):
+    """Holds a convolution's own weights, and is none."""
+
+    def __init__(self, filters, kernel_size, strides, padding, use_bias, name):
+        super().__init__(name=name)
+        self.arguments = (strides, padding)
+        self.shape = (kernel_size, kernel_size), filters
+        self.use_bias = use_bias
+
+    def build(self, input_shape):
+        size, filters = self.shape
+        self.kernel = self.add_weight(name="kernel", shape=(*size, input_shape[-1], filters))
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(filters,))
+
+    def call(self, inputs):
+        outputs = keras.ops.conv(inputs, self.kernel, *self.arguments)
+        return outputs + self.bias if self.use_bias else outputs
+
+
+class Narrow(Shifted):
+    def build(self, input_shape):
+        (height, _), filters = self.shape
+        self.shape = (height, 1), filters
+        super().build(input_shape)
+
+
+class ByParts(kl.Layer):
+    """A convolution without weights of its own."""
+
+    def __init__(self, name, **arguments):
+        super().__init__(name=name)
+        self.part = kl.Conv2D(**arguments, name="part")
+
+    def build(self, input_shape):
+        self.part.build(input_shape)
+
+    def call(self, inputs):
+        return self.part(inputs)
+
+
+def test_a_kernel_and_a_bias_that_fit_are_taken():
+    source = enliven(models.ToyCNN(input_shape=(8, 8, 3)))
+    x = images(source)
+    fitting = models.ToyCNN(input_shape=(8, 8, 3), convolution=Shifted)
+    assert models.load_weights(fitting, source).initialised == ()
+    np.testing.assert_allclose(fitting(x), source(x), atol=1e-6)
+    names = tuple(f"stage{i}_conv" for i in (1, 2, 3))
+    for kind, new in (
+        (Narrow, names),
+        (ByParts, tuple(f"{name}/part" for name in names)),
+    ):
+        report = models.load_weights(models.ToyCNN(input_shape=(8, 8, 3), convolution=kind), source)
+        assert (report.skipped, report.initialised) == (names, new)
+        assert report.loaded == ("predictions",)
+
+
+class Own(kl.Conv2D):
+    """Computes what a Conv2D does, with its weights."""
+
+
+@pytest.mark.parametrize("convolution", [None, "aw", Own])
+def test_a_convolution_of_another_size_is_still_refused(convolution):
+    source = models.ToyCNN(input_shape=(8, 8, 1))
+    with pytest.raises(ValueError, match=r"stage1_conv has the shapes \[\(3, 3, 3, 32\)"):
+        models.load_weights(models.ToyCNN(input_shape=(8, 8, 3), convolution=convolution), source)
+
+
+CONVOLUTION = {"kernel_size": 3, "padding": "same", "name": "conv"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"strides": 2},
+        {"use_bias": False},
+        {"padding": "valid"},
+        {"kernel_initializer": "he_normal"},
+        {"kernel_size": 1},
+    ],
+)
+def test_an_own_convolution_takes_the_old_ones_arguments(arguments):
+    inputs = keras.Input((9, 9, 3))
+    outputs = kl.Conv2D(4, **{**CONVOLUTION, **arguments})(inputs)
+    model = enliven(keras.Model(inputs, outputs))
+    upgraded = models.upgrade(
+        model, convolution=functools.partial(Experts, experts=3), convolution_where=["conv"]
+    )
+    assert upgraded.get_layer("conv").experts == 3
+    np.testing.assert_allclose(upgraded(images(model)), model(images(model)), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        ({"dilation_rate": 2}, r"dilation_rate=\(2, 2\)"),
+        ({"activation": "relu"}, "activation='relu'"),
+        ({"kernel_regularizer": "l2"}, "kernel_regularizer="),
+        ({"data_format": "channels_first"}, "data_format='channels_first'"),
+    ],
+)
+def test_an_argument_that_an_own_convolution_lacks_is_not_dropped(arguments, lost):
+    inputs = keras.Input((9, 9, 3))
+    model = keras.Model(inputs, kl.Conv2D(4, **CONVOLUTION, **arguments)(inputs))
+    with pytest.raises(ValueError, match=f"'conv' with {lost}.* config of Experts does not have"):
+        models.upgrade(model, convolution=Experts, convolution_where=["conv"])
+
+
+def test_an_own_convolution_that_starts_as_another_is_refused(plain):
+    class Deaf(Experts):
+        def start_as_convolution(self, kernel, bias=None):
+            pass
+
+    class Mute(Experts):
+        start_as_convolution = None
+
+    with pytest.raises(ValueError, match="a Deaf in the place of 'stage1_block1_conv1', whose"):
+        models.upgrade(plain, convolution=Deaf)
+    with pytest.raises(ValueError, match="gives a Mute without. Write the method"):
+        models.upgrade(plain, convolution=Mute)
+    with pytest.raises(ValueError, match=r"whose outputs here have the shape \(None, 8, 8, 16\)"):
+        models.upgrade(plain, convolution=lambda **kw: Experts(**{**kw, "filters": 3}))
+
+
+@keras.saving.register_keras_serializable(package="own")
+class Kept(Own):
+    """Starts as a convolution in a `kernel` and `bias` of its own."""
+
+    def start_as_convolution(self, kernel, bias=None):
+        self.kernel.assign(kernel)
+        self.bias.assign(bias)
+
+
+def test_a_frozen_convolution_stays_frozen_where_the_own_one_has_a_kernel():
+    inputs = keras.Input((9, 9, 3))
+    model = keras.Model(inputs, kl.Conv2D(4, **CONVOLUTION)(inputs))
+    model.get_layer("conv").trainable = False
+    kept, mixed = (
+        models.upgrade(model, convolution=kind, convolution_where=["conv"])
+        for kind in (Kept, Experts)
+    )
+    assert kept.trainable_variables == []
+    assert len(mixed.trainable_variables) == len(mixed.variables)
