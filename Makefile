@@ -20,7 +20,8 @@ test-all: $(INSTALLED)
 	$(TEST) $(PYTEST_FLAGS)
 
 test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/contracts tests/models tests/test_docs.py $(PYTEST_FLAGS)
+	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/contracts tests/models tests/test_docs.py \
+		tests/test_graph.py tests/analysis/test_on_jax.py $(PYTEST_FLAGS)
 
 # Wants the machine to itself.
 bench: $(INSTALLED)

@@ -322,3 +322,21 @@ def test_results_by_path_take_dots_for_one_release():
     for missing in ("a", 3):
         with pytest.raises(KeyError):
             found[missing]
+
+
+def sharing():
+    shared = layers.Dense(2, name="shared")
+    one, two, inputs = (keras.Input((2,)) for _ in range(3))
+    first = keras.Model(one, shared(one), name="first")
+    second = keras.Model(two, layers.Dense(2, name="own")(shared(two)), name="second")
+    return keras.Model(inputs, second(first(inputs)))
+
+
+def test_weights_of_a_layer_of_two_nested_models_are_loaded_once(tmp_path):
+    source, model = sharing(), sharing()
+    source.save(tmp_path / "source.keras")
+    x = IMAGES[0, 0]
+    for given in (source, tmp_path / "source.keras"):
+        model.set_weights([np.zeros_like(value) for value in model.get_weights()])
+        assert keras_fmm.models.load_weights(model, given).loaded == ("shared", "own")
+        np.testing.assert_allclose(model(x), source(x), rtol=1e-6)

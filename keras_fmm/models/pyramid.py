@@ -1,5 +1,6 @@
 """Feature maps of a backbone, for detection, segmentation and Grad-CAM."""
 
+import collections.abc
 import re
 
 import keras
@@ -47,8 +48,11 @@ def feature_model(model, names=None):
             f"Received: names=None for the model {model.name!r}. Give a list of layers' names."
         )
     names = list(ends) if names is None else names
-    if isinstance(names, (str, bytes)):
-        raise TypeError(f"`names` must be a list of str. Received: names={names!r}")
+    if isinstance(names, (str, bytes)) or not isinstance(names, collections.abc.Iterable):
+        raise TypeError(f"`names` must be None or a list of str. Received: names={names!r}")
+    names = list(names)
+    if not names:
+        raise ValueError("`names` must name at least one layer. Received: names=[]")
     paths = [_path(model, name, ends) for name in names]
     inputs = graph.functional(model).input
     return keras.Model(inputs, _outputs(model, paths), name=model.name)

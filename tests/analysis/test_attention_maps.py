@@ -23,7 +23,7 @@ def step_by_step(model, images):
     return maps
 
 
-@pytest.mark.parametrize("attention", ["squeeze_excite", "cbam", "spatial_attention"])
+@pytest.mark.parametrize("attention", ["squeeze_excite", "cbam"])
 def test_maps_are_those_of_the_layers_called_by_hand(attention):
     model = toy(attention)
     maps = analysis.attention_maps(model, IMAGES, batch_size=2)

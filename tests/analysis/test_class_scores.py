@@ -1,9 +1,5 @@
 """What all measurements by the scores of a model refuse, and what they need."""
 
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -100,36 +96,3 @@ def test_what_is_no_model_or_has_no_scores(function):
     maps = keras.Model(inputs, layers.Conv2D(2, 3, name="features")(inputs))
     with pytest.raises(ValueError, match="one score for each class, .*Received: outputs of shape"):
         function(maps, IMAGES)
-
-
-JAX = """
-import keras, numpy as np
-from tests.analysis.test_class_scores import *
-assert keras.backend.backend() == "jax"
-model = keras.models.load_model(sys.argv[1])
-for function in (*BY_FEATURES, *BY_IMAGES):
-    if function not in (analysis.curve, analysis.output_sensitivity, BY_FEATURES[1]):
-        with pytest.raises(ValueError, match="the TensorFlow backend. Received: backend=jax. Save"):
-            function(model, IMAGES)
-analysis.occlusion_sensitivity(model, IMAGES)
-found = analysis.output_sensitivity(model, IMAGES, draws=2).mean
-np.save(sys.argv[2], np.append(analysis.curve(model, IMAGES), found))
-"""
-
-
-@pytest.mark.slow
-def test_on_jax_what_needs_no_gradient_works_and_the_rest_says_so(tmp_path):
-    pytest.importorskip("jax")
-    model = network()
-    model.save(tmp_path / "model.keras")
-    done = subprocess.run(
-        [sys.executable, "-c", JAX, tmp_path / "model.keras", tmp_path / "found.npy"],
-        env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    variance = analysis.output_sensitivity(model, IMAGES, draws=2).mean
-    expected = np.append(analysis.curve(model, IMAGES), variance)
-    np.testing.assert_allclose(np.load(tmp_path / "found.npy"), expected, rtol=1e-3, atol=1e-5)

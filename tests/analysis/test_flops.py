@@ -64,7 +64,10 @@ def test_toy_cnn_by_hand():
 
 @pytest.mark.parametrize(
     ("application", "published"),
-    [(keras.applications.ResNet50, 3.86), (keras.applications.MobileNet, 0.569)],
+    [
+        pytest.param(keras.applications.ResNet50, 3.86, marks=pytest.mark.slow),
+        (keras.applications.MobileNet, 0.569),
+    ],
 )
 def test_of_published_networks(application, published):
     model = application(weights=None, include_top=False, input_shape=(None, None, 3))
@@ -133,7 +136,11 @@ def test_operations_with_constants_and_products_of_features():
 
 
 @pytest.mark.parametrize(
-    "application", [keras.applications.MobileNetV3Small, keras.applications.ConvNeXtTiny]
+    "application",
+    [
+        keras.applications.MobileNetV3Small,
+        pytest.param(keras.applications.ConvNeXtTiny, marks=pytest.mark.slow),
+    ],
 )
 def test_networks_with_operations_and_layers_that_only_scale(application):
     model = application(weights=None, include_top=False, input_shape=(64, 64, 3))

@@ -80,8 +80,9 @@ def by_hand(front, back, images, classes):
         (sequential, None),
     ],
 )
-@pytest.mark.parametrize("activation", ["softmax", None])
-def test_equals_loops(build, layer, activation):
+def test_equals_loops(build, layer):
+    # Without a layer's name it is of a model that ends in logits.
+    activation = None if layer is None else "softmax"
     front, back = features(), head(activation)
     expected = by_hand(front, back, IMAGES, CLASSES)
     assert (expected > 0).mean() > 0.1

@@ -152,6 +152,7 @@ def test_pointwise_ones_where_there_are_none_but_not_of_single_positions(data_fo
 RESNET50_BLOCKS = [(2, 3), (3, 4), (4, 6), (5, 3)]
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_resnet50():
     model = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(32, 32, 3))
@@ -169,6 +170,7 @@ def test_mobilenet_v2():
     assert convolutions(model) == pointwise | {"expanded_conv_project", "Conv_1"}
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_efficientnet_leaves_squeeze_and_excitation_alone():
     model = keras.applications.EfficientNetB0(weights=None, classes=3, input_shape=(64, 64, 3))
@@ -178,6 +180,7 @@ def test_efficientnet_leaves_squeeze_and_excitation_alone():
     assert gates(model.inputs, model.outputs) == blocks
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_densenet():
     model = keras.applications.DenseNet121(weights=None, classes=3, input_shape=(32, 32, 3))

@@ -8,7 +8,7 @@ from keras import layers as kl
 from keras_fmm import layers, models
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model():
     inputs = keras.Input((8, 8, 4), name="image")
     inside = keras.Input((8, 8, 4), name="inside")
