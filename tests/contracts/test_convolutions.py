@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import layers, protocols
-from tests.support import gradients, weights
+from tests.support import calls, gradients, weights
 from tests.support.layer_table import FIRST_ROWS, over, rows_of
 
 PLACE = {"filters": 6, "kernel_size": 3, "padding": "same"}
@@ -45,10 +45,8 @@ def test_starts_as_the_convolution_that_it_replaces_and_learns(row):
         weights.randomise(each, positive=True)
     layer.start_as_convolution(*plain.get_weights())
     inputs = row.example()
-    for training in (False, True):
-        np.testing.assert_allclose(
-            layer(inputs, training=training), plain(inputs), rtol=1e-4, atol=1e-4
-        )
+    for outputs in calls.of_layer(layer, inputs, {"training": False}, {"training": True}):
+        np.testing.assert_allclose(outputs, plain(inputs), rtol=1e-4, atol=1e-4)
     for name in row.zeros:
         assert not named_weights(layer)[name].any()
     cotangent = np.ones(layer.compute_output_shape(inputs.shape), "float32")

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_fmm import protocols
 from tests.support import side_by_side, weights
 from tests.support.layer_table import FIRST_ROWS, ROWS, each, every_layer, every_row, label, over
 
@@ -82,9 +83,8 @@ def test_other_sizes_than_built_for(row):
     layer = row.make()
     layer(row.example())
     weights.randomise(layer)
-    shape = (1, row.input_shape[1] + 3, row.input_shape[2] + 2, row.input_shape[3])
     other = row.make()
-    inputs = row.example(shape=shape)
+    inputs = row.example(shape=row.other_shape)
     other(inputs)
     other.set_weights(layer.get_weights())
     np.testing.assert_allclose(layer(inputs), other(inputs), atol=1e-6)
@@ -194,7 +194,8 @@ def test_only_training_moves_the_averages_of_batch_norm(row, trainable):
     if row.inputs > 1:
         assert not layer.weights
         return
-    layer.attention_map(inputs)
+    if isinstance(layer, protocols.HasAttentionMap):
+        layer.attention_map(inputs)
     still = layer.get_weights()
     for weight, fresh in zip(still, row.make_built().get_weights(), strict=True):
         if weight.ndim == 1:
@@ -265,6 +266,8 @@ def test_channels_first_is_channels_last_transposed(row):
     np.testing.assert_allclose(outputs.transpose(0, 2, 3, 1), expected, atol=1e-6)
     assert outputs.shape == tuple(first.compute_output_shape(transposed.shape))
     assert first.multiply_adds(transposed.shape) == last.multiply_adds(inputs.shape)
+    if not isinstance(first, protocols.HasAttentionMap):
+        return
     for layer, array in ((first, transposed), (last, inputs)):
         symbolic = layer.attention_map(keras.Input(array.shape[1:]))
         assert symbolic.shape[1:] == layer.attention_map(array).shape[1:]

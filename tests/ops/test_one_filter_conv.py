@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import ops
+from tests.support import calls
 
 
 class OneFilter(keras.layers.Layer):
@@ -28,7 +29,8 @@ def test_equals_a_loop_over_taps(width, size, channels):
     for i in range(size):
         for j in range(size):
             expected += padded[:, i : i + 4, j : j + width] @ kernel[i, j]
-    found = ops.one_filter_conv(*(array.astype("float32") for array in (x, kernel, bias)))
+    given = [array.astype("float32") for array in (x, kernel, bias)]
+    found = calls.compiled(ops.one_filter_conv)(*given)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
