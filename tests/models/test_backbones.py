@@ -197,7 +197,7 @@ def test_half_precision(family):
     ],
 )
 def test_refuses(family, arguments, error, message):
-    with pytest.raises(error, match=message):
+    with weightless(), pytest.raises(error, match=message):
         small(family, **arguments)
 
 

@@ -145,9 +145,10 @@ def test_a_shared_sum_stays_shared():
 
 def test_half_precision_and_a_gate_at_the_branchs_end():
     keras.config.set_dtype_policy("mixed_float16")
-    model = models.ResNet((1, 1, 1, 1), filters=4, input_shape=(16, 16, 3), classes=2)
+    inputs = keras.Input((6, 6, 4))
+    outputs = kl.Add(name="sum")([inputs, conv("branch")(inputs)])
     keras.config.set_dtype_policy("float32")
-    upgraded = models.upgrade(model, attention="eca", residual=Bent)
-    merged = upgraded.get_layer("stage1_block1_add")
+    upgraded = models.upgrade(keras.Model(inputs, outputs), attention="eca", residual=Bent)
+    merged = upgraded.get_layer("sum")
     assert merged.dtype_policy.name == "mixed_float16"
-    assert merged.input[0] is upgraded.get_layer("stage1_block1_bn3_attention").output
+    assert merged.input[0] is upgraded.get_layer("branch_attention").output
