@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from keras_fmm import export
-from keras_fmm.export import metadata
+from keras_fmm.export.tflite import metadata
 from tests.export import toys
 
 IMAGES = toys.images(40)

@@ -165,11 +165,3 @@ def test_refused_arguments(written, tmp_path):
         export.run_saved_model(written[1], np.array(["cat"]))
     with pytest.raises(ValueError, match="`model` must be built"):
         export.to_saved_model(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "toy")
-
-
-def test_several_inputs_are_written_but_not_run(tmp_path):
-    inputs = [keras.Input((3,), name="left"), keras.Input((3,), name="right")]
-    model = keras.Model(inputs, keras.layers.Add()(inputs))
-    path = export.to_saved_model(model, tmp_path / "toy")
-    with pytest.raises(ValueError, match=r"one input and one output.*left.*right"):
-        export.run_saved_model(path, np.ones((2, 3)))

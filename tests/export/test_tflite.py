@@ -68,16 +68,6 @@ def test_sequential_and_subclassed_models(tmp_path):
         _agrees(export.to_tflite(model, tmp_path / "toy.tflite"), model, toys.images())
 
 
-@pytest.mark.parametrize("structure", ["list", "dict"])
-def test_several_inputs_are_written_but_not_run(tmp_path, structure):
-    inputs = {name: keras.Input((3,), name=name) for name in ("left", "right")}
-    given = list(inputs.values()) if structure == "list" else inputs
-    model = keras.Model(given, layers.Subtract()(list(inputs.values())))
-    path = export.to_tflite(model, tmp_path / "toy.tflite")
-    with pytest.raises(ValueError, match="one input and one output"):
-        export.run_tflite(path, np.ones((2, 3)))
-
-
 @pytest.mark.parametrize(
     ("head", "message"),
     [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_fmm.export import flatbuffers
+from keras_fmm.export.tflite import flatbuffers
 
 # What stands between a classifier's product and its scores; of one input and one output each.
 _BETWEEN = ("LOGISTIC", "RESHAPE", "SOFTMAX")
