@@ -10,7 +10,7 @@ from tests.support.weights import randomise
 
 @pytest.mark.slow
 def test_aw_se_resnet_is_builtin_operators_and_says_what_keras_says(tmp_path):
-    model = small("bottleneck_resnet", attention="squeeze_excite", convolution="aw")
+    model = small("wide_resnet", attention="squeeze_excite", convolution="aw")
     for number, layer in enumerate(model.layers):
         kernel = layer.kernel.value if hasattr(layer, "kernel") else None
         randomise(layer, seed=number)

@@ -32,3 +32,33 @@ def test_two_scores_that_are_close_are_told_apart_where_others_are_far(tmp_path,
         arguments = {"representative_data": IMAGES, "io_dtype": "int8"}
         export.to_tflite(model, path, quantization="int8", **arguments)
         assert {operator.dtype for operator in export.inspect(path).operators} == {"int8"}
+
+
+def test_each_of_several_outputs_gives_floats_and_progress_is_shown_on_request(tmp_path, capsys):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.GlobalAveragePooling2D()(inputs)
+    heads = {"scores": layers.Dense(3, activation="softmax")(x), "box": layers.Dense(4)(x)}
+    # What is looked at elsewhere too stays as it is, and so does what follows no product.
+    between = layers.Dense(5)(x)
+    rest = {"between": between, "behind": layers.Dense(2)(between), "pooled": x}
+    model = keras.Model(inputs, {**heads, **rest})
+    path = export.to_tflite(
+        model,
+        tmp_path / "toy.tflite",
+        quantization="int8",
+        representative_data=IMAGES,
+        verbose=1,
+    )
+    # Each image is looked at three times; the conversion and the trial are steps too.
+    assert f"{3 * len(IMAGES) + 2}/{3 * len(IMAGES) + 2}" in capsys.readouterr().out
+    found = [each for each in export.inspect(path).operators if each.name == "FULLY_CONNECTED"]
+    assert {each.shape: each.dtype for each in found} == {
+        (1, 3): "float32",
+        (1, 4): "float32",
+        (1, 5): "int8",
+        (1, 2): "float32",
+    }
+    outputs, expected = export.run_tflite(path, IMAGES), model(IMAGES)
+    for name, values in expected.items():
+        values = np.asarray(values)
+        np.testing.assert_allclose(outputs[name], values, atol=0.04 * np.ptp(values))
