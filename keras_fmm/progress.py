@@ -15,8 +15,9 @@ class Progress:
 
     Args:
         target: int, the steps that the work takes.
-        verbose: "auto", 0, 1 or 2. "auto" shows a bar once the work has taken five seconds; 0 never
-            does, 1 does from the first step on, and 2 writes one line when the work is done.
+        verbose: "auto", 0, 1 or 2. "auto" shows a bar once the work has taken five seconds and is
+            not done; 0 never does, 1 does from the first step on, and 2 writes one line when the
+            work is done.
         unit_name: str, what a step is called.
         clock: function that returns seconds; tests give their own.
 
@@ -32,11 +33,11 @@ class Progress:
 
     def __init__(self, target, verbose="auto", unit_name="step", clock=time.monotonic):
         checks.one_of("verbose", verbose, VERBOSE)
-        self._is_shown_late = verbose == "auto"
+        self._is_shown = verbose != "auto"
         self._target, self._done = target, 0
         self._clock, self._start = clock, clock()
         self._bar = keras.utils.Progbar(
-            target, verbose=1 if self._is_shown_late else verbose, unit_name=unit_name
+            target, verbose=verbose if self._is_shown else 1, unit_name=unit_name
         )
 
     def add(self, steps):
@@ -45,5 +46,7 @@ class Progress:
         if done == self._done:
             return
         self._done = done
-        if not self._is_shown_late or self._clock() - self._start >= _SECONDS:
+        if done < self._target and self._clock() - self._start >= _SECONDS:
+            self._is_shown = True
+        if self._is_shown:
             self._bar.update(done)

@@ -36,6 +36,14 @@ def test_long_work_shows_a_bar_once_five_seconds_have_passed(capsys):
     assert shown.endswith("\n")
 
 
+def test_work_that_is_done_needs_no_bar(capsys):
+    clock = Clock()
+    progress = Progress(1, clock=clock)
+    clock.seconds = 60.0
+    progress.add(1)
+    assert capsys.readouterr().out == ""
+
+
 def test_it_can_be_silenced_and_forced(capsys):
     clock = Clock()
     silent = Progress(2, verbose=0, clock=clock)

@@ -103,7 +103,6 @@ def to_tflite(
     progress = Progress(_steps(quantization, images), verbose)
     with files.replacing(path) as temporary, arguments.tensorflow_files():
         conversion.convert(model, temporary, batch_size, quantization, io_dtype, images, progress)
-        progress.add(1)
         if quantization == "int8":
             content = ranges.quantized(temporary.read_bytes(), images, io_dtype, progress)
             temporary.write_bytes(content)
@@ -118,6 +117,6 @@ def to_tflite(
 
 
 def _steps(quantization, images):
-    """Returns how many steps writing takes: the conversion, the trial and each look at an image."""
+    """Returns how many steps writing takes: each look at an image, and the trial."""
     looks = {"int8": 3, "int16x8": 1}.get(quantization, 0)
-    return 2 + looks * (0 if images is None else len(images))
+    return 1 + looks * (0 if images is None else len(images))

@@ -112,7 +112,11 @@ def test_representative_data_that_is_refused(tmp_path, model, data, kind, messag
 
 def test_pixels_are_taken_by_a_model_that_scales_them(tmp_path, capfd):
     path = export.to_tflite(
-        RESCALED, tmp_path / "toy.tflite", quantization="int8", representative_data=PIXELS
+        RESCALED,
+        tmp_path / "toy.tflite",
+        quantization="int8",
+        representative_data=PIXELS,
+        verbose=0,
     )
     assert capfd.readouterr().out == ""
     # Images of 0 to 255 are themselves as uint8.
