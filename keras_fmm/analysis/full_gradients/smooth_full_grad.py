@@ -26,12 +26,17 @@ def smooth_full_grad(
     the score is the copies' mean score. The class is that of the image itself.
 
     Args:
-        model, images, class_index, hold_gates, batch_size: as in `full_grad`.
+        model: functional or Sequential `keras.Model` of one input, a classifier, as in `full_grad`.
+        images: array of numbers, `(n, height, width, channels)`, n >= 1, as the model takes them.
+        class_index: int, one for all; array of ints, one for each; or None for the class that the
+            model predicts.
         noise: number, at least 0, the standard deviation of `e`, which is normal, as a fraction of
             the image's range, its greatest value less its least.
         samples: int, at least 1, the copies of each image.
         seed: int, at least 0. An image's copies depend on it and on the image's place among
             `images` only.
+        hold_gates: bool, whether gates are held constant, as in `full_grad`.
+        batch_size: int, at least 1. All the terms of a batch are held at once.
         verbose: "auto", 0 or 1; "auto" shows a progress bar of the copies once they have taken five
             seconds, 1 from the first batch on.
 

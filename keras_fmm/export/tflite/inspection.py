@@ -17,8 +17,9 @@ class Tensor:
         name: str.
         shape: tuple of int; -1 where any size fits.
         dtype: str, e.g. "float32" or "int8".
-        scale, zero_point: of a quantized one, which stands for `(value - zero_point) * scale`;
-            None and None otherwise.
+        scale: float of a quantized one, which stands for `(value - zero_point) * scale`; None
+            otherwise.
+        zero_point: int, likewise.
     """
 
     name: str
@@ -53,7 +54,8 @@ class Inspection:
 
     Attributes:
         operators: tuple of `Operator`, in the order they run.
-        inputs, outputs: tuples of `Tensor`.
+        inputs: tuple of `Tensor`, in the model's order where the file tells it.
+        outputs: tuple of `Tensor`, in the order of their names in the file's signature.
         file_bytes: int, the file's size.
         weight_bytes: dict of str to int, the constants' size in bytes by dtype.
         activation_bytes: int, the size of the largest operator's output; None where the file

@@ -34,13 +34,15 @@ def to_tflite(
     under float32 first. Unknown height and width stay unknown (`Interpreter.resize_tensor_input`
     sets them; the trial run takes 96), which is slow: LiteRT's fast kernels need known sizes.
 
-    | `quantization` | weights | between the layers | size | LiteRT's fast kernels |
-    |---|---|---|---|---|
-    | None | float32 | float32 | 1 | yes |
-    | "float16" | float16 | float32 | 1/2 | yes |
-    | "dynamic" | int8 | float32, int8 in products | 1/4 | for most operators |
-    | "int8" | int8 | int8, float32 from the last product on | 1/4 | yes |
-    | "int16x8" | int8 | int16 | 1/4 | no |
+    `quantization` says how weights and the values between the layers are stored. LiteRT's fast
+    kernels take the whole file but for the last two:
+
+    - None: both are float32.
+    - "float16": weights are float16, values float32. The file has half the size.
+    - "int8": both are int8, and values float32 from each output's last product on. A quarter.
+    - "dynamic": weights are int8, values float32 and in products int8. A quarter of the size; the
+      fast kernels take most operators.
+    - "int16x8": weights are int8, values int16. A quarter; the fast kernels take no operator.
 
     Args:
         model: a built `keras.Model`, on the TensorFlow backend, that gives one tensor, or a list or
@@ -48,7 +50,7 @@ def to_tflite(
             `representative_data`; the file's signature has their names.
         path: str or `os.PathLike` that ends in ".tflite". A file that is there is replaced.
         batch_size: int, the batch that the file takes, or None for any (slower).
-        quantization: see above.
+        quantization: None, "float16", "dynamic", "int8" or "int16x8", see above.
         representative_data: for "int8" and "int16x8", some hundred images as the model is fed in
             training, on which the range of every value is measured: an array, a tf.data pipeline
             of batches, with or without labels, an iterable of batches, or a function that returns
@@ -60,8 +62,9 @@ def to_tflite(
         class_names: sequence of str, of the model's classes in order; kept in the file.
         input_range: pair of numbers, what the images' darkest and lightest values are for the
             model, such as (0, 255); kept in the file. See `read_metadata`.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar once the work has taken five seconds,
-            1 from the first step on.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar of the images that are looked at once
+            the work has taken five seconds, 1 from the first step on. Without images there is one
+            step.
 
     Returns:
         `pathlib.Path`, the file.
@@ -70,11 +73,12 @@ def to_tflite(
         ImportError: LiteRT is not installed.
         TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
         ValueError: the model needs operators that TFLite lacks (they are named), LiteRT cannot run
-            what came out, or it says something else; `model` is not built or cannot be rebuilt
-            under float32; `path` ends otherwise; Keras does not run on TensorFlow; an argument is
-            none of the above; `representative_data` is missing, empty, of another shape, not
-            finite, or scaled otherwise than the model needs (as far as its first layer that
-            scales or its first batch norm tell).
+            what came out, or an output says something else; `model` is not built, cannot be
+            rebuilt under float32, or gives more than a list or dict of tensors; `path` ends
+            otherwise; Keras does not run on TensorFlow; an argument is none of the above;
+            `representative_data` is missing, empty, of another shape, not finite, or scaled
+            otherwise than the model needs (as far as its first layer that scales or its first batch
+            norm tell).
         OSError: the file cannot be written.
 
         Whatever is raised, what was at `path` before is still there.
