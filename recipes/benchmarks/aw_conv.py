@@ -36,7 +36,6 @@ from recipes.lab.settings import output_path, setting, start
 
 BACKEND = keras.backend.backend()
 MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
-SLOW_TO_COMPILE = ("train, XLA", "LiteRT, batch 1")
 MODES = MODES if BACKEND == "tensorflow" else ("train, XLA", "inference, XLA")
 
 
@@ -143,6 +142,15 @@ def outside(mode):
     }
 
 
+def candidates(mode):
+    """Returns the package's layers and those outside that this mode can run, two dicts by name."""
+    ours, others = implementations() | variants(), outside(mode)
+    if (mode, BACKEND) == ("train, XLA", "tensorflow"):
+        # Their gradients cannot be compiled there.
+        del ours["vectorized_map"], others["map_fn"]
+    return ours, others
+
+
 def main(settings):
     """Measures, prints, draws and saves; returns the results, a dict."""
     if settings.smoke:
@@ -152,20 +160,14 @@ def main(settings):
     rounds = settings.rounds
     ratios = {}
     for mode in MODES:
+        ours, others = candidates(mode)
+        if settings.smoke and mode != "inference":
+            # All of them are called; of those that are alike one is trained and compiled.
+            ours = {"auto": ours["auto"]}
         for stage in stages:
             shape = (settings.batch_size, *sizes(stage))
             found = {}
-            ours = implementations()
-            if not (settings.smoke and mode in SLOW_TO_COMPILE):
-                ours |= variants()
-            for makers, times in (
-                (ours, rounds),
-                (outside(mode), min(rounds, settings.outside_rounds)),
-            ):
-                if (mode, BACKEND) == ("train, XLA", "tensorflow"):
-                    # Its gradient cannot be compiled there.
-                    makers.pop("vectorized_map", None)
-                    makers.pop("map_fn", None)
+            for makers, times in ((ours, rounds), (others, min(rounds, settings.outside_rounds))):
                 if times:
                     found |= measure(makers, mode, shape, settings.dtype, times)
             for name, ratio in found.items():

@@ -64,9 +64,10 @@ def main(settings):
                 "`attentions` must be prefixes of presets, such as se,aw_cbam. "
                 f"Received: {settings.attentions}, and there is no preset {name}."
             )
+    networks = {name: build(name, settings) for name in names}
     found = {}
     for mode in ("train", "inference"):
-        seconds = timing.seconds(steps(names, mode, settings), settings.rounds)
+        seconds = timing.seconds(steps(networks, mode, settings), settings.rounds)
         found[mode] = rounded(timing.median_ratios(seconds, names[0]))
         found[f"{mode}, fastest"] = rounded(timing.fastest_ratios(seconds, names[0]))
     # What was measured is kept, should the memory fail.
@@ -92,7 +93,12 @@ def build(name, settings):
     else:
         stem = {"stem": "imagenet"} if "resnet" in name else {}
         model = models.from_preset(name, **arguments, **stem)
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy")
+    model.compile(
+        keras.optimizers.SGD(1e-3, momentum=0.9),
+        "sparse_categorical_crossentropy",
+        # A step or three are not worth a graph.
+        run_eagerly=settings.smoke,
+    )
     # Otherwise the first step is traced twice, the first time to make its variables.
     model.optimizer.build(model.trainable_variables)
     return model
@@ -104,7 +110,7 @@ def batch(settings):
     return rng.normal(size=shape).astype("float32"), rng.integers(0, 1000, settings.batch_size)
 
 
-def steps(names, mode, settings):
+def steps(networks, mode, settings):
     """Returns functions that run one step of this mode to its end, by the model's name."""
     images, labels = batch(settings)
 
@@ -113,7 +119,7 @@ def steps(names, mode, settings):
             return lambda: model.train_on_batch(images, labels)
         return lambda: model.predict_on_batch(images)
 
-    return {name: step(build(name, settings)) for name in names}
+    return {name: step(model) for name, model in networks.items()}
 
 
 def memory(name, settings):
