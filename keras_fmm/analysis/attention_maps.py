@@ -7,7 +7,7 @@ from keras_fmm.analysis.calls import flat_graph
 from keras_fmm.analysis.images import over_batches, prepared
 
 
-def attention_maps(model, images, batch_size=128, verbose=0):
+def attention_maps(model, images, batch_size=128, verbose="auto"):
     """Returns the map of every gate of a model, for each image.
 
     A gate is any layer with a method `attention_map(inputs)`, as all attention layers of this
@@ -18,7 +18,7 @@ def attention_maps(model, images, batch_size=128, verbose=0):
         model: functional or Sequential `keras.Model` of one input.
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
         batch_size: int, the images that are run at once.
-        verbose: 0, or 1 for a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         Dict of float32 NumPy arrays, by the layers' names in the order in which they run. One in

@@ -8,6 +8,7 @@ import numpy as np
 from keras_fmm.analysis.logits import check_model
 from keras_fmm.half_precision import as_float32
 from keras_fmm.input_range import scaling_problem
+from keras_fmm.progress import Progress
 
 
 def prepared(model, images, name="images"):
@@ -113,13 +114,13 @@ def over_batches(function, arrays, batch_size=128, verbose=0):
             the batch first.
         arrays: list of arrays.
         batch_size: int, at least 1.
-        verbose: 0 or 1; 1 shows a progress bar.
+        verbose: "auto", 0, 1 or 2, see `Progress`.
 
     Returns:
         The structure of whole NumPy arrays.
     """
     count = len(arrays[0])
-    progress = keras.utils.Progbar(count, verbose=verbose, unit_name="image")
+    progress = Progress(count, verbose, unit_name="image")
     parts = []
     for start in range(0, count, batch_size):
         result = function(*(array[start : start + batch_size] for array in arrays))

@@ -2,12 +2,18 @@
 
 from keras_fmm import deprecated
 from keras_fmm.export.compare import Agreement, Report, compare
-from keras_fmm.export.inspection import Inspection, Operator, Tensor, inspect
 from keras_fmm.export.keras_file import save_model
-from keras_fmm.export.metadata import read_metadata
-from keras_fmm.export.quantization import QUANTIZATIONS
 from keras_fmm.export.saved_model import run_saved_model, to_saved_model
-from keras_fmm.export.tflite import run_tflite, to_tflite
+from keras_fmm.export.tflite import (
+    QUANTIZATIONS,
+    Inspection,
+    Operator,
+    Tensor,
+    inspect,
+    read_metadata,
+    run_tflite,
+    to_tflite,
+)
 
 __all__ = [
     "QUANTIZATIONS",

@@ -7,6 +7,8 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_fmm.export import names
+
 
 def built_model(model):
     """Returns `model` if it is a `keras.Model` that has its weights.
@@ -55,6 +57,8 @@ def file_path(path, ending):
 def input_specs(model, batch_size=None):
     """Returns what `model` is called on: a structure of `keras.InputSpec` of this batch size.
 
+    Several inputs have names, by which they are known in a file; one has none.
+
     Args:
         model: a built `keras.Model`. A subclassed one has the height and width it was built with.
         batch_size: int, or None for any.
@@ -63,13 +67,18 @@ def input_specs(model, batch_size=None):
         ValueError: a subclassed model of several inputs, or one that was built without a shape.
     """
 
-    def spec(shape, dtype):
-        return keras.InputSpec(shape=(batch_size, *shape[1:]), dtype=dtype)
+    def spec(shape, dtype, name=None):
+        return keras.InputSpec(shape=(batch_size, *shape[1:]), dtype=dtype, name=name)
 
     if isinstance(model, keras.Sequential):
         return spec(model.inputs[0].shape, model.inputs[0].dtype)
     if getattr(model, "inputs", None):
-        return keras.tree.map_structure(lambda x: spec(x.shape, x.dtype), model.input)
+        count = len(model.inputs)
+        called = (names.in_signature(names.of_inputs(model)) if count > 1 else None) or [
+            None
+        ] * count
+        flat = [spec(x.shape, x.dtype, name) for x, name in zip(model.inputs, called, strict=True)]
+        return keras.tree.pack_sequence_as(model.input, flat)
     shape = (model.get_build_config() or {}).get("input_shape")
     if not shape or not all(size is None or isinstance(size, int) for size in shape):
         raise ValueError(
@@ -80,7 +89,97 @@ def input_specs(model, batch_size=None):
     return spec(shape, model.input_dtype)
 
 
-def fitting_images(images, shape, dtype, of):
+def checked_class_names(class_names, model):
+    """Returns the names as a list, one for each entry of the model's last axis, or None.
+
+    Raises:
+        TypeError: they are not a sequence of str.
+        ValueError: they are not as many as the model's outputs, or a name has a line's end.
+    """
+    if class_names is None:
+        return None
+    found = list(class_names) if not isinstance(class_names, str) else [None]
+    if not all(isinstance(name, str) for name in found):
+        raise TypeError(
+            f"`class_names` must be a sequence of str. Received: class_names={class_names!r}"
+        )
+    outputs = getattr(model, "outputs", None) or [None]
+    classes = None if outputs[0] is None else outputs[0].shape[-1]
+    if len(outputs) != 1 or classes not in (None, len(found)):
+        raise ValueError(
+            "`class_names` must name each class of a model of one output. Received: "
+            f"{len(found)} names for outputs of shape {[x.shape for x in outputs if x is not None]}"
+        )
+    if any(name.splitlines() != [name] or not _is_text(name) for name in found):
+        raise ValueError(
+            "`class_names` must be names of one line each, that UTF-8 can hold. "
+            f"Received: class_names={found!r}"
+        )
+    return found
+
+
+def _is_text(name):
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def fitting_inputs(images, wanted, of, is_ordered=True):
+    """Returns what goes into each input, by the input's name, if it fits.
+
+    Args:
+        images: array of numbers, the batch first; for several inputs a list or tuple of arrays in
+            the model's order, or a dict of arrays by name.
+        wanted: dict of the inputs' names to pairs of shape and dtype, in the model's order.
+        of: str, names in the error whose inputs they are.
+        is_ordered: bool; False where the model's order is not known, and a dict is needed.
+
+    Raises:
+        TypeError: an array does not hold numbers.
+        ValueError: there is not one array for each input, one does not fit, or they are not of as
+            many images.
+    """
+    known = ", ".join(repr(name) for name in wanted)
+    if isinstance(images, dict):
+        if set(images) != set(wanted):
+            raise ValueError(
+                f"`images` must have one array for each input of {of}: {known}. "
+                f"Received: a dict of {', '.join(map(repr, images)) or 'nothing'}"
+            )
+        given = images
+    elif len(wanted) == 1:
+        ((name, (shape, _)),) = wanted.items()
+        is_listed = isinstance(images, (list, tuple)) and len(images) == 1
+        is_whole = is_listed and getattr(images[0], "ndim", None) == len(shape)
+        given = {name: images[0] if is_whole else images}
+    else:
+        if not is_ordered or not isinstance(images, (list, tuple)) or len(images) != len(wanted):
+            form = "a list in this order, or a dict" if is_ordered else "a dict of arrays by name"
+            received = f"one {type(images).__name__}"
+            if isinstance(images, (list, tuple)):
+                received = f"a {type(images).__name__} of {len(images)}"
+            raise ValueError(
+                f"`images` must have one array for each input of {of}: {known}. "
+                f"Received: {received}. Give {form}."
+            )
+        given = dict(zip(wanted, images, strict=True))
+    label = "images[{!r}]" if len(wanted) > 1 else "images"
+    found = {
+        name: fitting_images(given[name], shape, dtype, of, label.format(name))
+        for name, (shape, dtype) in wanted.items()
+    }
+    counts = {name: len(array) for name, array in found.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"`images` must be as many for each input of {of}. Received: "
+            + ", ".join(f"{count} for {name!r}" for name, count in counts.items())
+        )
+    return found
+
+
+def fitting_images(images, shape, dtype, of, name="images"):
     """Returns `images` in `dtype` if they can be the input of a model.
 
     Args:
@@ -88,21 +187,25 @@ def fitting_images(images, shape, dtype, of):
         shape: the input's shape, the batch first; None or -1 where any size fits.
         dtype: the input's dtype.
         of: str, names in the error whose input that is.
+        name: str, the argument's name, quoted in errors.
 
     Raises:
         TypeError: `images` does not hold numbers.
         ValueError: there is no image, or they do not fit the shape.
     """
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be one array of numbers. Received: {error}") from error
     if not np.issubdtype(images.dtype, np.number):
-        raise TypeError(f"`images` must hold numbers. Received: images of dtype {images.dtype}")
+        raise TypeError(f"`{name}` must hold numbers. Received: images of dtype {images.dtype}")
     wanted = tuple(None if size in (None, -1) else int(size) for size in shape[1:])
     fits = len(images.shape) == len(wanted) + 1 and all(
         size in (None, received) for size, received in zip(wanted, images.shape[1:], strict=True)
     )
     if not fits or len(images) == 0:
         raise ValueError(
-            f"`images` must hold at least one image and have the shape {(None, *wanted)}, that of "
+            f"`{name}` must hold at least one image and have the shape {(None, *wanted)}, that of "
             f"the input of {of}. Received: images of shape {images.shape}"
         )
     return images.astype(dtype, copy=False)

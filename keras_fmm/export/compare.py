@@ -2,18 +2,17 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.export import arguments
-from keras_fmm.export.saved_model import run_saved_model
-from keras_fmm.export.tflite import run_tflite
+from keras_fmm.export import arguments, keras_model, names
+from keras_fmm.export.saved_model import outputs_of_saved_model
+from keras_fmm.export.tflite.running import outputs_of_file
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """How far one artefact agrees with the Keras model on the same images.
+    """How far one artefact's output agrees with the Keras model's on the same images.
 
     Attributes:
         name: "saved_model" or "tflite".
@@ -24,6 +23,9 @@ class Agreement:
             over images and, in a dense prediction, positions; one with a NaN does not agree. None
             where the last axis holds fewer than two values or is the batch.
         images: int, the number of images compared.
+        output: str, the output's name: its key where the model gives a dict, and of a list the name
+            of the layer that gives it (or "output_0", "output_1" and so on where a layer gives
+            several). None where there is one output.
     """
 
     name: str
@@ -31,11 +33,16 @@ class Agreement:
     mean_difference: float
     same_class: float | None
     images: int
+    output: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `compare` found: one `Agreement` an artefact, by iteration or `report["tflite"]`."""
+    """What `compare` found: an `Agreement` for each artefact and output.
+
+    They come by iteration; or by name, as `report["tflite"]` where the model has one output, and as
+    `report["tflite", "boxes"]` where it has several.
+    """
 
     rows: tuple[Agreement, ...]
 
@@ -47,17 +54,27 @@ class Report:
 
     def __getitem__(self, name):
         for row in self.rows:
-            if row.name == name:
+            if name == (row.name if row.output is None else (row.name, row.output)):
                 return row
-        raise KeyError(name)
+        known = "; ".join(
+            repr(row.name) if row.output is None else f"{row.name!r}, {row.output!r}"
+            for row in self.rows
+        )
+        raise KeyError(f"A report has a row for each of [{known}]. Received: {name!r}")
 
     def table(self):
-        """Returns the report as text: a heading and a line for each artefact."""
-        lines = [f"{'artefact':<12} {'images':>7} {'max diff':>10} {'mean diff':>10} {'class':>8}"]
-        for row in self.rows:
+        """Returns the report as text: a heading and a line for each artefact and output."""
+        titles = [
+            row.name if row.output is None else f"{row.name} {row.output}" for row in self.rows
+        ]
+        width = max(12, *map(len, titles))
+        lines = [
+            f"{'artefact':<{width}} {'images':>7} {'max diff':>10} {'mean diff':>10} {'class':>8}"
+        ]
+        for title, row in zip(titles, self.rows, strict=True):
             same = "-" if row.same_class is None else f"{row.same_class:.2%}"
             lines.append(
-                f"{row.name:<12} {row.images:>7} {row.max_difference:>10.2e} "
+                f"{title:<{width}} {row.images:>7} {row.max_difference:>10.2e} "
                 f"{row.mean_difference:>10.2e} {same:>8}"
             )
         return "\n".join(lines)
@@ -72,22 +89,25 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
     usual for float32, 1e-2 for a model of mixed precision).
 
     Args:
-        model: a built `keras.Model` of one input and one output, on any backend.
-        images: array of numbers, shape (n, height, width, channels), n >= 1; fed as each input's
-            dtype.
+        model: a built `keras.Model`, on any backend, that gives one tensor, or a list or a dict of
+            tensors.
+        images: array of numbers, shape (n, height, width, channels), n >= 1, or what else the model
+            takes, fed as each input's dtype; for several inputs a list or tuple of arrays in the
+            model's order, or a dict of arrays by name, as in `run_tflite`.
         saved_model: str or `os.PathLike`, a SavedModel folder to compare, or None.
         tflite: str or `os.PathLike`, a TFLite file to compare, or None.
         batch_size: int, how many images Keras and the SavedModel run at a time; the file has its
             own.
 
     Returns:
-        `Report`, with a row for each artefact that was given.
+        `Report`, with a row for each artefact that was given and each of its outputs.
 
     Raises:
         FileNotFoundError: an artefact is not there.
         TypeError: `model` is not a `keras.Model`, or `images` does not hold numbers.
-        ValueError: no artefact was given, one is damaged or gives outputs of another shape, the
-            images do not fit the model or an artefact, or there are several inputs or outputs.
+        ValueError: no artefact was given, one is damaged or gives other outputs or outputs of
+            another shape, an output has no batch, or the images do not fit the model or an
+            artefact.
 
     Example:
 
@@ -107,37 +127,43 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
         raise ValueError(
             "`saved_model` or `tflite` must be given. Received: saved_model=None, tflite=None"
         )
-    expected = _run_keras(model, images, batch_size)
+    arguments.built_model(model)
+    inputs = keras_model.fitting_inputs(model, images)
+    expected = keras_model.outputs(model, list(inputs.values()), batch_size)
+
+    def fed(known):
+        # By name; in the model's order to a file that does not have the names.
+        return inputs if set(known) == set(inputs) else list(inputs.values())
+
     rows = []
     if saved_model is not None:
-        received = run_saved_model(saved_model, images, batch_size)
-        rows.append(_agreement("saved_model", expected, received))
+        received = outputs_of_saved_model(saved_model, fed, batch_size)
+        rows += _agreements("saved_model", model, expected, received)
     if tflite is not None:
-        rows.append(_agreement("tflite", expected, run_tflite(tflite, images)))
+        rows += _agreements("tflite", model, expected, outputs_of_file(tflite, fed))
     return Report(tuple(rows))
 
 
-def _run_keras(model, images, batch_size):
-    arguments.built_model(model)
-    specs = keras.tree.flatten(arguments.input_specs(model))
-    if len(specs) != 1:
-        raise ValueError(f"`model` must have one input. Received: model={model!r} with {specs}")
-    images = arguments.fitting_images(
-        images, specs[0].shape, keras.backend.standardize_dtype(specs[0].dtype), repr(model)
-    )
-    outputs = []
-    for start in range(0, len(images), batch_size):
-        output = model(images[start : start + batch_size], training=False)
-        if len(keras.tree.flatten(output)) != 1:
-            raise ValueError(f"`model` must have one output. Received: model={model!r}")
-        outputs.append(keras.ops.convert_to_numpy(keras.tree.flatten(output)[0]))
-    return np.concatenate(outputs)
-
-
-def _agreement(name, expected, received):
-    if expected.shape != received.shape:
+def _agreements(artefact, model, expected, received):
+    """Returns the rows of one artefact, for outputs by the names in a signature."""
+    if len(expected) == len(received) == 1:
+        return [_agreement(artefact, *expected.values(), *received.values())]
+    if set(expected) != set(received):
         raise ValueError(
-            f"The outputs of `{name}` must have the shape of the model's, {expected.shape}. "
+            f"The outputs of `{artefact}` must be those of the model: {', '.join(expected)}. "
+            f"Received: {', '.join(received)}. Was it exported from this model?"
+        )
+    return [
+        _agreement(artefact, expected[name], received[name], title)
+        for name, title in zip(expected, names.of_outputs(model, expected), strict=True)
+    ]
+
+
+def _agreement(name, expected, received, output=None):
+    if expected.shape != received.shape:
+        which = "" if output is None else f" {output!r}"
+        raise ValueError(
+            f"The outputs{which} of `{name}` must have the shape of the model's, {expected.shape}. "
             f"Received: {received.shape}. Was it exported from this model?"
         )
     expected, received = expected.astype("float64"), received.astype("float64")
@@ -154,4 +180,5 @@ def _agreement(name, expected, received):
         mean_difference=float(difference.mean()),
         same_class=same_class,
         images=len(expected),
+        output=output,
     )

@@ -4,10 +4,9 @@ import functools
 import pathlib
 
 import keras
-import numpy as np
 
 from keras_fmm import checks, files
-from keras_fmm.export import arguments, metadata
+from keras_fmm.export import arguments, names
 
 
 def to_saved_model(model, path, class_names=None, preprocessing=None):
@@ -20,7 +19,8 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
     `class_names`, strings of the same shape, the best class first.
 
     Args:
-        model: a built `keras.Model`, on the TensorFlow backend.
+        model: a built `keras.Model`, on the TensorFlow backend, that gives one tensor, or a list or
+            a dict of tensors. Of several inputs the signature has the names.
         path: str or `os.PathLike`, the folder to write. A SavedModel that is there is replaced;
             any other folder that holds something is refused.
         class_names: sequence of str, of the model's classes in order; needs a functional or
@@ -36,8 +36,8 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         TypeError: `model` is not a `keras.Model`, `class_names` is no sequence of str, or
             `preprocessing` is no layer.
         ValueError: `model` is not built, `path` is a folder of other files, Keras does not run on
-            TensorFlow, the names are not as many as the classes, or `preprocessing` is given
-            without names.
+            TensorFlow, the names are not as many as the classes, `preprocessing` is given without
+            names, or the outputs are nested deeper.
         OSError: the folder cannot be written. What was at `path` before is still there.
 
     Example:
@@ -57,7 +57,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             f"`path` must be a new or empty folder or a SavedModel. Received: path={str(path)!r}, "
             "whose files would be lost. Choose another name."
         )
-    class_names = metadata.checked_class_names(class_names, model)
+    class_names = arguments.checked_class_names(class_names, model)
     if class_names is not None:
         shapes = [len(x.shape) for x in getattr(model, "outputs", None) or []]
         if len(getattr(model, "inputs", None) or []) != 1 or shapes != [2]:
@@ -65,6 +65,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
                 "`class_names` need a functional or Sequential model of one input and of outputs "
                 f"(batch, classes). Received: model={model!r}"
             )
+    names.check_outputs(model)
     if preprocessing is not None and class_names is None:
         raise ValueError(
             "`preprocessing` is for the signature `classify`, which needs `class_names`. Received: "
@@ -77,7 +78,10 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         )
     with files.replacing(path) as temporary, arguments.tensorflow_files():
         if class_names is None:
-            model.export(temporary, format="tf_saved_model", verbose=False)
+            # Without it, inputs are called as their tensors, which the user may never have seen.
+            several = len(names.of_inputs(model)) > 1
+            given = {"input_signature": [arguments.input_specs(model)]} if several else {}
+            model.export(temporary, format="tf_saved_model", verbose=False, **given)
         else:
             _write_classifier(model, temporary, class_names, preprocessing)
     return path
@@ -102,7 +106,7 @@ def _write_classifier(model, path, class_names, preprocessing):
                 f"`preprocessing` must give what the model takes, {inputs.shape}. "
                 f"Received: {preprocessing!r}, which gives {given}"
             )
-    names = tf.constant(class_names)
+    known = tf.constant(class_names)
 
     def classify(images):
         x = tf.cast(images, "float32")
@@ -113,7 +117,7 @@ def _write_classifier(model, path, class_names, preprocessing):
         order = tf.argsort(scores, axis=-1, direction="DESCENDING", stable=True)
         return {
             "scores": tf.gather(scores, order, axis=-1, batch_dims=1),
-            "class_names": tf.gather(names, order),
+            "class_names": tf.gather(known, order),
         }
 
     archive = keras.export.ExportArchive()
@@ -128,23 +132,35 @@ def _write_classifier(model, path, class_names, preprocessing):
 
 
 def run_saved_model(path, images, batch_size=32):
-    """Returns what a SavedModel of one input and one output says of images.
+    """Returns what a SavedModel says of images.
 
     Args:
         path: str or `os.PathLike`, the folder.
-        images: array of numbers, shape (n, height, width, channels); fed as the input's dtype.
+        images: array of numbers, shape (n, height, width, channels), fed as the input's dtype; for
+            several inputs a list or tuple of arrays in the model's order, or a dict of arrays by
+            name, as in `run_tflite`.
         batch_size: int, how many images to run at a time.
 
     Returns:
-        array of n outputs, e.g. (n, classes), of the model's output dtype.
+        array of n outputs, e.g. (n, classes), of the model's output dtype; of a model of several
+        outputs a list of them in the model's order, or a dict where the model gives one.
 
     Raises:
         FileNotFoundError: there is nothing at `path`.
         TypeError: `images` does not hold numbers, or `batch_size` is no integer.
-        ValueError: `path` is no whole SavedModel with one input and one output in the signature
-            `serving_default`, or `images` does not fit its input.
+        ValueError: `path` is no whole SavedModel with a signature `serving_default`, it gives
+            outputs without a batch, or `images` does not fit its inputs.
 
     Example: see `to_saved_model`.
+    """
+    return names.as_given(outputs_of_saved_model(path, images, batch_size))
+
+
+def outputs_of_saved_model(path, images, batch_size=32):
+    """Returns as `run_saved_model`, but always a dict by the names in the signature.
+
+    Args: as `run_saved_model`; and `images` may be a function of the inputs' names, a list, to
+        them.
     """
     import tensorflow as tf
 
@@ -161,18 +177,36 @@ def run_saved_model(path, images, batch_size=32):
             f"`path` must be a whole SavedModel with a signature serving_default. Received: "
             f"path={str(path)!r}, which cannot be loaded ({error}). Export the model again."
         ) from error
-    inputs = serve.structured_input_signature[1]
-    if len(inputs) != 1 or len(serve.structured_outputs) != 1:
-        raise ValueError(
-            f"`path` must be a SavedModel of one input and one output. Received: path={str(path)!r}"
-            f" with inputs {sorted(inputs)} and outputs {sorted(serve.structured_outputs)}"
-        )
-    ((name, spec),) = inputs.items()
-    images = arguments.fitting_images(
-        images, tuple(spec.shape), spec.dtype.as_numpy_dtype, f"the SavedModel {path}"
-    )
-    outputs = []
-    for start in range(0, len(images), batch_size):
-        (output,) = serve(**{name: tf.constant(images[start : start + batch_size])}).values()
-        outputs.append(output.numpy())
-    return np.concatenate(outputs)
+    signature = serve.structured_input_signature[1]
+    called, is_ordered = _inputs(loaded, signature)
+    if callable(images):
+        images = images(list(called))
+    wanted = {
+        name: (tuple(signature[key].shape), signature[key].dtype.as_numpy_dtype)
+        for name, key in called.items()
+    }
+    of = f"the SavedModel {path}"
+    inputs = arguments.fitting_inputs(images, wanted, of, is_ordered)
+    parts, counts = [], []
+    for start in range(0, len(next(iter(inputs.values()))), batch_size):
+        batch = {name: array[start : start + batch_size] for name, array in inputs.items()}
+        found = serve(**{called[name]: tf.constant(array) for name, array in batch.items()})
+        parts.append({name: output.numpy() for name, output in found.items()})
+        counts.append(len(next(iter(batch.values()))))
+    return names.joined(parts, counts, of)
+
+
+def _inputs(loaded, signature):
+    """Returns the signature's name of each input by the model's, and whether they are in order."""
+    keys = {name: name for name in signature}
+    try:
+        # What Keras' exporter leaves beside the signature: the structure that the model takes.
+        ((structure, *_), _) = loaded.serve.concrete_functions[0].structured_input_signature
+    except (AttributeError, IndexError, ValueError):
+        return names.in_order(keys)
+    specs = names.flat_dict(structure)
+    if specs is None:
+        return names.in_order(keys, [spec.name for spec in keras.tree.flatten(structure)])
+    if {spec.name for spec in specs.values()} == set(signature):
+        return {key: spec.name for key, spec in specs.items()}, True
+    return names.in_order(keys, list(specs))

@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from keras_fmm import export
-from tests.models.families import small
+from keras_fmm import export, models
 from tests.support.weights import randomise
 
 
 @pytest.mark.slow
-def test_aw_se_resnet_is_builtin_operators_and_says_what_keras_says(tmp_path):
-    model = small("bottleneck_resnet", attention="squeeze_excite", convolution="aw")
+def test_an_aw_se_network_is_builtin_operators_and_says_what_keras_says(tmp_path):
+    model = models.ToyCNN(input_shape=(8, 8, 3), attention="squeeze_excite", convolution="aw")
     for number, layer in enumerate(model.layers):
         kernel = layer.kernel.value if hasattr(layer, "kernel") else None
         randomise(layer, seed=number)

@@ -43,7 +43,7 @@ class ChannelImportance:
     with_bias: np.ndarray
 
 
-def channel_importance(model, images, layer, class_index=None, batch_size=128, verbose=0):
+def channel_importance(model, images, layer, class_index=None, batch_size=128, verbose="auto"):
     """Returns how much each channel of a layer's input, such as a gate's, matters to a logit.
 
     `without_bias[c] = sum over positions of |h_c * df/dh_c|` for the layer's input `h`, and
@@ -74,7 +74,7 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
         class_index: int, one for all; array of ints, one for each; or None for the class that the
             model predicts.
         batch_size: int, at least 1.
-        verbose: 0 or 1; 1 shows a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         A `ChannelImportance`.

@@ -31,7 +31,7 @@ class FullGradient:
     saliency: np.ndarray | None
 
 
-def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, verbose=0):
+def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, verbose="auto"):
     """Returns the full gradient of a class's logit, and the saliency map that is made of it.
 
     `f(x) = sum(x * df/dx) + sum over biases of sum(b * df/dz) + remainder`, where a bias `b` is a
@@ -76,7 +76,7 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
             model predicts.
         hold_gates: bool, see above.
         batch_size: int, at least 1. All the terms of a batch are held at once.
-        verbose: 0 or 1; 1 shows a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         A `FullGradient`.

@@ -5,6 +5,7 @@ import numpy as np
 from keras_fmm import checks
 from keras_fmm.analysis.full_gradients.full_grad import averaged
 from keras_fmm.analysis.images import prepared
+from keras_fmm.progress import Progress
 
 
 def smooth_full_grad(
@@ -16,7 +17,7 @@ def smooth_full_grad(
     seed=0,
     hold_gates=False,
     batch_size=32,
-    verbose=0,
+    verbose="auto",
 ):
     """Returns the full gradient averaged over noisy copies of each image.
 
@@ -25,12 +26,14 @@ def smooth_full_grad(
     the score is the copies' mean score. The class is that of the image itself.
 
     Args:
-        model, images, class_index, hold_gates, batch_size, verbose: as in `full_grad`.
+        model, images, class_index, hold_gates, batch_size: as in `full_grad`.
         noise: number, at least 0, the standard deviation of `e`, which is normal, as a fraction of
             the image's range, its greatest value less its least.
         samples: int, at least 1, the copies of each image.
         seed: int, at least 0. An image's copies depend on it and on the image's place among
             `images` only.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar of the copies once they have taken five
+            seconds, 1 from the first batch on.
 
     Returns:
         A `FullGradient`.
@@ -58,6 +61,7 @@ def smooth_full_grad(
     samples = checks.positive_integer("samples", samples)
     seed = checks.integer("seed", seed, "an integer of at least 0")
     model, images = prepared(model, images)
+    progress = Progress(samples * len(images), verbose, unit_name="copy")
 
     def copies(batch, places):
         draws = [np.random.default_rng((seed, place)) for place in places]
@@ -66,5 +70,6 @@ def smooth_full_grad(
         for _ in range(samples):
             normal = np.stack([draw.standard_normal(batch.shape[1:], "float32") for draw in draws])
             yield batch + deviation * normal
+            progress.add(len(batch))
 
-    return averaged(model, images, class_index, hold_gates, batch_size, verbose, copies)
+    return averaged(model, images, class_index, hold_gates, batch_size, 0, copies)

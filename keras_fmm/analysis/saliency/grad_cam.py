@@ -13,7 +13,7 @@ from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
 
 
-def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose=0):
+def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose="auto"):
     """Returns where in each image a layer's features speak for a class.
 
     `maps = relu(sum over c of w[c] * A[:, :, c])` with `w[c]` the mean over all positions of the
@@ -31,7 +31,7 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
             output of rank 4, of more than one position. A later call of the same layer is named
             "name:2".
         batch_size: int, the images that are run at once.
-        verbose: 0, or 1 for a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         Float32 NumPy array `(n, h, w)` of the layer's height and width, at least 0. It is not

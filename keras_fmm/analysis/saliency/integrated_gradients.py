@@ -9,7 +9,7 @@ from keras_fmm.analysis.saliency.on_tf_explain import explainer
 
 
 def integrated_gradients(
-    model, images, class_index=None, n_steps=50, baseline=0.0, batch_size=128, verbose=0
+    model, images, class_index=None, n_steps=50, baseline=0.0, batch_size=128, verbose="auto"
 ):
     """Returns what each number of an image adds to the class's logit, against a baseline.
 
@@ -29,7 +29,7 @@ def integrated_gradients(
             the range of `images`. 0 is black for images as they are stored.
         batch_size: int, the images that are run at once, steps counted; those of one image always
             are.
-        verbose: 0, or 1 for a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         Float32 NumPy array of the images' shape; of both signs.

@@ -9,7 +9,7 @@ from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
 def occlusion_sensitivity(
-    model, images, class_index=None, patch_size=8, value=None, batch_size=128, verbose=0
+    model, images, class_index=None, patch_size=8, value=None, batch_size=128, verbose="auto"
 ):
     """Returns how much the class's logit falls where a square of the image is covered.
 
@@ -28,7 +28,7 @@ def occlusion_sensitivity(
         value: number that covers, in the range of `images`; None for the mean of each image and
             channel.
         batch_size: int, the images that are run at once.
-        verbose: 0, or 1 for a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         Float32 NumPy array `(n, ceil(height / patch_size), ceil(width / patch_size))`, in units

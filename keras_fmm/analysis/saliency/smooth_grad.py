@@ -15,7 +15,7 @@ def smooth_grad(
     noise=0.15,
     seed=0,
     batch_size=128,
-    verbose=0,
+    verbose="auto",
 ):
     """Returns the gradient of the class's logit by the image, averaged over noisy copies of it.
 
@@ -33,7 +33,7 @@ def smooth_grad(
         seed: int of the noise, which does not depend on `batch_size`.
         batch_size: int, the images that are run at once, copies counted; those of one image
             always are.
-        verbose: 0, or 1 for a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         Float32 NumPy array of the images' shape; of both signs, and not normalised.

@@ -9,7 +9,7 @@ from keras_fmm.analysis.images import over_batches, prepared
 from keras_fmm.analysis.logits import check_model
 
 
-def curve(model, trajectory, of="logits", batch_size=128, verbose=0):
+def curve(model, trajectory, of="logits", batch_size=128, verbose="auto"):
     """Returns the last layer's neurons along a trajectory, or along several.
 
     Args:
@@ -19,7 +19,7 @@ def curve(model, trajectory, of="logits", batch_size=128, verbose=0):
             what the model takes, as `ellipse` gives it; or several, `(trajectories, points, ...)`.
         of: "logits", or "probabilities" for the softmax of them.
         batch_size: int, the points taken at once.
-        verbose: 0 or 1; 1 shows a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         float32 array, `(points, classes)`, or `(trajectories, points, classes)`.

@@ -10,7 +10,7 @@ from keras_fmm.analysis.images import over_batches, prepared
 _UNROLLED_CLASSES = 32
 
 
-def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verbose=0):
+def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verbose="auto"):
     """Returns the norm of the input-output Jacobian, on average over images.
 
     `J = mean over x of ||d f(x) / d x||_F`, with `f` the softmax of the logits, computed here
@@ -28,7 +28,7 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
         of: "probabilities", or "logits" for the Jacobian before the softmax, which is what to take
             of a model that ends in a sigmoid.
         batch_size: int, the images taken at once; the numbers do not depend on it.
-        verbose: 0 or 1; 1 shows a progress bar.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
 
     Returns:
         `Estimate`: the mean over the images; its `total` is their sum.
@@ -57,7 +57,7 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
     return Estimate.from_samples(_norms(model, images, of, batch_size, verbose))
 
 
-def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose=0):
+def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose="auto"):
     """Returns the norm of the Jacobian at each image, whose mean is `jacobian_sensitivity`.
 
     Args and raises: those of `jacobian_sensitivity`.

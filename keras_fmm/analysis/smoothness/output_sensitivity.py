@@ -9,7 +9,7 @@ from keras_fmm.analysis.images import over_batches, prepared
 
 
 def output_sensitivity(
-    model, images, noise=0.1, draws=10, seed=0, of="logits", batch_size=128, verbose=0
+    model, images, noise=0.1, draws=10, seed=0, of="logits", batch_size=128, verbose="auto"
 ):
     """Returns the variance of what noise on the input does to the mean of the logits.
 
@@ -34,7 +34,8 @@ def output_sensitivity(
         of: "logits". There is no choice: the mean of probabilities over the classes is
             1 / classes whatever the input.
         batch_size: int, the inputs taken at once.
-        verbose: 0 or 1; 1 shows a progress bar over the noisy images.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar over the noisy images after five
+            seconds, 1 always does.
 
     Returns:
         `Estimate`: `mean` is S, `n` the images.

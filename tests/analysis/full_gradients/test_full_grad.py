@@ -311,10 +311,13 @@ def test_smooth_without_noise_is_full_grad():
     assert list(smooth.bias_terms) == list(plain.bias_terms)
 
 
-def test_smooth_repeats_by_seed_whatever_the_batches():
+def test_smooth_repeats_by_seed_whatever_the_batches(capsys):
     model = model_of(convolutional)
-    one = smooth_full_grad(model, IMAGES, samples=2, seed=3)
-    two = smooth_full_grad(model, IMAGES, samples=2, seed=3, batch_size=2)
+    one = smooth_full_grad(model, IMAGES, samples=2, seed=3, verbose=0)
+    assert capsys.readouterr().out == ""
+    two = smooth_full_grad(model, IMAGES, samples=2, seed=3, batch_size=2, verbose=1)
+    # It counts the copies, of which a batch may have many.
+    assert f"{2 * len(IMAGES)}/{2 * len(IMAGES)}" in capsys.readouterr().out
     other = smooth_full_grad(model, IMAGES, samples=2, seed=4)
     np.testing.assert_allclose(two.score, one.score, rtol=1e-5)
     np.testing.assert_allclose(two.saliency, one.saliency, rtol=1e-4, atol=1e-4)

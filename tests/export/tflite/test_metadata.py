@@ -61,7 +61,7 @@ def test_a_file_of_another_origin_has_none(path, tmp_path):
 
 
 def test_a_file_kept_from_an_earlier_version_still_loads():
-    kept = pathlib.Path(__file__).parents[1] / "data" / "toy_0.1.0_int8.tflite"
+    kept = pathlib.Path(__file__).parents[2] / "data" / "toy_0.1.0_int8.tflite"
     assert export.read_metadata(kept)["keras_fmm"] == "0.1.0"
     assert export.inspect(kept).inputs[0].dtype == "uint8"
     images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), "uint8")

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from keras_fmm.export import flatbuffers, last_product, quantization
+from keras_fmm.export.tflite import calibration, flatbuffers, float_ending, litert
 
 # Of how many of the images each range holds all values; that which serves best is taken.
 _SHARES = (1.0, 0.97, 0.9)
@@ -43,7 +43,7 @@ _KEEPING = (
 )
 
 
-def quantized(content, images, io_dtype):
+def quantized(content, images, io_dtype, progress):
     """Returns the int8 file that follows from a float one with ranges, the ranges mended.
 
     They are measured anew: TensorFlow's calibrator looks at an operator's inputs when it has run,
@@ -58,22 +58,23 @@ def quantized(content, images, io_dtype):
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
     they need; all that was measured is still in it.
 
-    With "float32" the last product gives floats, see `last_product`.
+    With "float32" the last product gives floats, see `float_ending`.
 
     Args:
         content: bytes, what the converter wrote when told to measure ranges alone.
         images: float32 array `(n, height, width, channels)`, to measure on.
         io_dtype: str, "float32", "int8" or "uint8".
+        progress: `Progress`, that is told of each image twice.
 
     Returns:
         bytes.
     """
-    extremes = _measured(content, images)
+    extremes = _measured(content, images, progress)
     shares = _SHARES if len(images) >= _FEWEST_IMAGES else (1.0,)
     found = [_quantized(content, extremes, share) for share in shares]
     if io_dtype == "float32":
-        found = [last_product.in_floats(each) for each in found]
-    errors = _errors(found, content, images)
+        found = [float_ending.in_floats(each) for each in found]
+    errors = _errors(found, content, images, progress)
     # The images that are cut lose by it: the others must gain clearly.
     best = int(np.argmin(errors * [1, *[_CLEARLY] * (len(found) - 1)]))
     if io_dtype == "float32":
@@ -101,28 +102,19 @@ def _quantized(content, extremes, share, io_dtype="float32"):
     return mlir_quantize(flatbuffers.packed(model), input_data_type=dtype, output_data_type=dtype)
 
 
-def _measured(content, images):
+def _measured(content, images, progress):
     """Returns, for each tensor with a range, the least and the greatest value in each batch."""
-    from ai_edge_litert import interpreter as litert
-
     graph = flatbuffers.parsed(content).subgraphs[0]
-    interpreter = litert.Interpreter(
-        model_content=content,
-        # Fast kernels keep nothing that is between them.
-        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        experimental_preserve_all_tensors=True,
-        num_threads=os.cpu_count(),
-    )
-    interpreter.allocate_tensors()
-    (taken,) = interpreter.get_input_details()
+    session = litert.Session(content, num_threads=os.cpu_count(), keeps_all=True)
+    session.allocate()
+    ((name, taken),) = session.inputs.items()
     computed = {int(index) for op in graph.operators for index in op.outputs if index >= 0}
     computed |= {taken["index"]}
     extremes = {index: ([], []) for index in computed if _has_range(graph.tensors[index])}
-    for batch in quantization.batches(images, int(taken["shape"][0])):
-        interpreter.set_tensor(taken["index"], batch[0])
-        interpreter.invoke()
+    for batch in calibration.batches(images, int(taken["shape"][0]), progress):
+        session.run({name: batch})
         for index, (lows, highs) in extremes.items():
-            values = interpreter.get_tensor(index)
+            values = session.read(index)
             lows.append(values.min(initial=np.inf))
             highs.append(values.max(initial=-np.inf))
     for index, (lows, highs) in extremes.items():
@@ -136,47 +128,41 @@ def _measured(content, images):
     return extremes
 
 
-def _errors(contents, reference, images):
+def _errors(contents, reference, images, progress):
     """Returns how far each file's outputs are from another's on the images, array of n errors.
 
     They are mean squares, each output's as a part of the reference's own; of a file that LiteRT
     refuses, infinity.
     """
     expecting = _loaded(reference)
-    interpreters = [_loaded(content) for content in contents]
+    sessions = [_loaded(content) for content in contents]
+    ((name, taken),) = expecting.inputs.items()
     wrong, power = 0.0, 0.0
-    for batch in quantization.batches(images, int(expecting.get_input_details()[0]["shape"][0])):
-        expected = _outputs(expecting, batch[0])
-        power += np.array([np.mean(np.square(x)) for x in expected])
+    for batch in calibration.batches(images, int(taken["shape"][0]), progress):
+        expected = expecting.run({name: batch})
+        power += np.array([np.mean(np.square(x)) for x in expected.values()])
         wrong += np.array(
-            [
-                [np.mean(np.square(x - y)) for x, y in zip(outputs, expected, strict=True)]
-                for outputs in (_outputs(each, batch[0], expected) for each in interpreters)
-            ]
+            [_square_errors(session, {name: batch}, expected) for session in sessions]
         )
     return np.sum(wrong / (power + _EMPTY), axis=-1)
 
 
 def _loaded(content):
-    """Returns a LiteRT interpreter of a file, or None where LiteRT refuses it."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+    """Returns a LiteRT session of a file, or None where LiteRT refuses it."""
     try:
-        interpreter.allocate_tensors()
-    except RuntimeError:
+        session = litert.Session(content, num_threads=os.cpu_count())
+        session.allocate()
+    except litert.RefusedError:
         return None
-    return interpreter
+    return session
 
 
-def _outputs(interpreter, batch, like=None):
-    """Returns the outputs for a batch, in the order of their names; without a file, infinities."""
-    if interpreter is None:
-        return [np.full(x.shape, np.inf) for x in like]
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], batch)
-    interpreter.invoke()
-    details = sorted(interpreter.get_output_details(), key=lambda detail: detail["name"])
-    return [interpreter.get_tensor(detail["index"]) for detail in details]
+def _square_errors(session, arrays, expected):
+    """Returns each output's mean square error; without a file, infinities."""
+    if session is None:
+        return [np.inf] * len(expected)
+    outputs = session.run(arrays)
+    return [np.mean(np.square(outputs[name] - value)) for name, value in expected.items()]
 
 
 def _has_range(tensor):

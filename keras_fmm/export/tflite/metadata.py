@@ -16,7 +16,7 @@ _LABELS = "labels.txt"
 _METADATA = "keras_fmm.json"
 
 
-def attach(path, quantization=None, class_names=None, input_range=None):
+def attach(path, quantization=None, class_names=None, input_range=None, inputs=None):
     """Puts the metadata behind a TFLite file's model.
 
     Args:
@@ -24,6 +24,7 @@ def attach(path, quantization=None, class_names=None, input_range=None):
         quantization: str or None, how it was quantized.
         class_names: list of str or None.
         input_range: pair of float or None.
+        inputs: list of str, the names of the model's inputs in order; None where there is one.
     """
     content = {
         "keras_fmm": version.__version__,
@@ -32,6 +33,8 @@ def attach(path, quantization=None, class_names=None, input_range=None):
         "input_range": input_range,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
+    if inputs is not None:
+        content["inputs"] = inputs
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_METADATA, json.dumps(content, indent=1))
         if class_names is not None:
@@ -39,15 +42,17 @@ def attach(path, quantization=None, class_names=None, input_range=None):
 
 
 def split(content):
-    """Returns a file's model and its metadata, `bytes` and dict.
+    """Returns a TFLite file's model and its metadata, `bytes` and dict.
 
     Args:
         content: bytes, the file's; without metadata of this package the dict is empty, and nothing
             says whether the file is whole.
 
     Raises:
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or is no TFLite file.
     """
+    if content[4:8] != b"TFL3":
+        raise ValueError("it does not have TFL3 in bytes 4 to 7")
     if _METADATA.encode() not in content:
         return content, {}
     try:
@@ -65,43 +70,6 @@ def split(content):
     ) as error:
         raise ValueError(f"its metadata is damaged: {error}") from error
     raise ValueError("its model is not the one that was written: the checksums differ")
-
-
-def checked_class_names(class_names, model):
-    """Returns the names as a list, one for each entry of the model's last axis, or None.
-
-    Raises:
-        TypeError: they are not a sequence of str.
-        ValueError: they are not as many as the model's outputs, or a name has a line's end.
-    """
-    if class_names is None:
-        return None
-    names = list(class_names) if not isinstance(class_names, str) else [None]
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError(
-            f"`class_names` must be a sequence of str. Received: class_names={class_names!r}"
-        )
-    outputs = getattr(model, "outputs", None) or [None]
-    classes = None if outputs[0] is None else outputs[0].shape[-1]
-    if len(outputs) != 1 or classes not in (None, len(names)):
-        raise ValueError(
-            "`class_names` must name each class of a model of one output. Received: "
-            f"{len(names)} names for outputs of shape {[x.shape for x in outputs if x is not None]}"
-        )
-    if any(name.splitlines() != [name] or not _is_text(name) for name in names):
-        raise ValueError(
-            "`class_names` must be names of one line each, that UTF-8 can hold. "
-            f"Received: class_names={names!r}"
-        )
-    return names
-
-
-def _is_text(name):
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def checked_input_range(input_range):
@@ -134,8 +102,9 @@ def read_metadata(path):
 
     Returns:
         dict: "keras_fmm" (the version that wrote it), "quantization", "class_names" and
-        "input_range" as `to_tflite` was given them; empty for a file of another origin, and for
-        one that was cut before its metadata, which LiteRT then refuses to run.
+        "input_range" as `to_tflite` was given them, and, of a model of several inputs, "inputs",
+        their names in order. Empty for a file of another origin, and for one that was cut before
+        its metadata, which LiteRT then refuses to run.
 
     Raises:
         FileNotFoundError: there is no file at `path`.
@@ -154,10 +123,7 @@ def read_metadata(path):
     """
     path = pathlib.Path(path)
     try:
-        content, found = split(path.read_bytes())
-        if content[4:8] != b"TFL3":
-            raise ValueError("it does not have TFL3 in bytes 4 to 7")
-        return found
+        return split(path.read_bytes())[1]
     except ValueError as error:
         raise damaged(path, error) from error
 

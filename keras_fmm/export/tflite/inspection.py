@@ -6,7 +6,7 @@ import pathlib
 
 import numpy as np
 
-from keras_fmm.export import metadata, tflite
+from keras_fmm.export.tflite import litert, metadata
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +129,13 @@ def inspect(path):
     ()
     """
     path = pathlib.Path(path)
-    interpreter = tflite.invoked(path)
+    session = litert.opened(path)
+    try:
+        session.run_on_zeros()
+    except litert.RefusedError as error:
+        raise metadata.damaged(path, error) from error
     content = path.read_bytes()
-    # Not public, and what TensorFlow's own tools read.
-    nodes = interpreter._get_ops_details()
-    tensors = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-    inputs = interpreter.get_input_details()
+    nodes, tensors = session.operators(), session.tensors()
     own = [node for node in nodes if node["op_name"] != "DELEGATE"]
     parts = [node for node in nodes if node["op_name"] == "DELEGATE"]
     maker = {int(index): number for number, node in enumerate(own) for index in node["outputs"]}
@@ -153,7 +154,7 @@ def inspect(path):
                 fast=number in fast,
             )
         )
-    made = {*maker, *(detail["index"] for detail in inputs)}
+    made = {*maker, *(detail["index"] for detail in session.inputs.values())}
     made |= {int(index) for part in parts for index in part["outputs"]}
     used = {int(index) for node in own for index in node["inputs"]}
     weights = collections.Counter()
@@ -161,11 +162,11 @@ def inspect(path):
         if index in tensors:
             weights[np.dtype(tensors[index]["dtype"]).name] += _size(tensors[index])
     sizes = [_size(tensors[index]) for index in maker if index in tensors]
-    is_open = any(-1 in detail["shape_signature"] for detail in inputs)
+    is_open = any(-1 in detail["shape_signature"] for detail in session.inputs.values())
     return Inspection(
         operators=tuple(operators),
-        inputs=tuple(map(_tensor, inputs)),
-        outputs=tuple(map(_tensor, interpreter.get_output_details())),
+        inputs=tuple(map(_tensor, session.inputs.values())),
+        outputs=tuple(map(_tensor, session.outputs.values())),
         file_bytes=len(content),
         weight_bytes=dict(weights.most_common()),
         activation_bytes=None if is_open else max(sizes, default=0),

@@ -1,16 +1,11 @@
-"""How a TFLite file's numbers are stored, and the images that the ranges are measured on."""
-
-import contextlib
+"""The images that the ranges between the layers are measured on."""
 
 import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm.export.tflite.quantizations import CALIBRATED
 from keras_fmm.input_range import scaling_layer, scaling_problem
 
-QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
-# These need the range of every value in between, which is measured on images.
-_CALIBRATED = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
 # More change little: TensorFlow's own guide takes 100 to 500.
 _MOST_IMAGES = 500
 # How far the variance of trained features may be from what their batch norm saw in training.
@@ -18,77 +13,7 @@ _MOST_IMAGES = 500
 _GREATEST_RATIO = 10_000.0
 
 
-def checked(quantization, io_dtype):
-    """Returns the two if they go together.
-
-    Raises:
-        ValueError: one is unknown, or the second is not to be had with the first.
-    """
-    checks.one_of("quantization", quantization, QUANTIZATIONS)
-    allowed = _CALIBRATED.get(quantization, ("float32",))
-    if io_dtype not in allowed:
-        raise ValueError(
-            f"`io_dtype` must be one of {', '.join(map(repr, allowed))} with "
-            f"quantization={quantization!r}. Received: io_dtype={io_dtype!r}"
-        )
-    return quantization, io_dtype
-
-
-@contextlib.contextmanager
-def integer_forms(model, quantization):
-    """Has the layers that know one compute in the form that loses least in integers.
-
-    They are found by the method `for_integers`, which gives the context to compute in.
-    """
-    bits = 16 if quantization == "int16x8" else 8
-    with contextlib.ExitStack() as stack:
-        if quantization in _CALIBRATED:
-            for layer in model._flatten_layers():
-                if hasattr(layer, "for_integers"):
-                    stack.enter_context(layer.for_integers(bits))
-        yield
-
-
-def converter_arguments(quantization, io_dtype, images, batch_size):
-    """Returns what TensorFlow's converter is to be told, keyword arguments of `Model.export`.
-
-    Args:
-        quantization, io_dtype: as `checked` returns them.
-        images: what `calibration_images` returned, or None.
-        batch_size: int, the batch that the file takes, or None.
-    """
-    import tensorflow as tf
-
-    sets = tf.lite.OpsSet
-    supported = {
-        "int8": sets.TFLITE_BUILTINS_INT8,
-        "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-    }.get(quantization, sets.TFLITE_BUILTINS)
-    arguments = {"target_spec": {"supported_ops": [supported]}}
-    if quantization is None:
-        return arguments
-    arguments["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        arguments["target_spec"]["supported_types"] = [tf.float16]
-    if quantization in _CALIBRATED:
-        arguments["representative_dataset"] = lambda: batches(images, batch_size or 1)
-        # Where ranges are needed; `ranges.quantized` measures and mends them, and quantizes.
-        arguments["_experimental_calibrate_only"] = quantization == "int8"
-        if io_dtype != "float32":
-            arguments["inference_input_type"] = tf.as_dtype(io_dtype)
-            arguments["inference_output_type"] = tf.as_dtype(io_dtype)
-    return arguments
-
-
-def batches(images, batch_size):
-    """Yields batches of this size in a list, as the converter takes them; the last is filled up."""
-    for start in range(0, len(images), batch_size):
-        chunk = images[start : start + batch_size]
-        missing = batch_size - len(chunk)
-        yield [np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])]
-
-
-def calibration_images(model, quantization, data):
+def checked_images(model, quantization, data):
     """Returns the images that ranges are measured on, or None where none are needed.
 
     Args:
@@ -104,12 +29,13 @@ def calibration_images(model, quantization, data):
         ValueError: `data` is None or empty, its batches are not what the model takes, they hold a
             NaN or an infinity, or they are not scaled as the model needs it.
     """
-    if quantization not in _CALIBRATED:
+    if quantization not in CALIBRATED:
         return None
     if len(getattr(model, "inputs", None) or []) != 1:
         raise ValueError(
             f"Only a functional or Sequential model of one input can be quantized to "
-            f"{quantization}. Received: model={model!r}. Wrap it in a functional model."
+            f"{quantization}. Received: model={model!r}. Wrap a subclassed model in a functional "
+            'one; with several inputs take "dynamic" or "float16", which measure nothing.'
         )
     shape = tuple(model.inputs[0].shape)
     if None in shape[1:]:
@@ -216,24 +142,16 @@ def _batch_norm_problem(model, images):
     )
 
 
-def quantize(values, detail):
-    """Returns float values as the integers of a file's input.
+def batches(images, batch_size, progress):
+    """Yields batches of exactly this size; the last is filled up with copies of the last image.
 
     Args:
-        values: float array.
-        detail: dict of LiteRT's interpreter about the input.
+        images: array, the batch first.
+        batch_size: int.
+        progress: `Progress`, that is told of each image when its batch is done with.
     """
-    scale, zero_point = detail["quantization"]
-    bounds = np.iinfo(detail["dtype"])
-    whole = np.round(values / scale) + zero_point
-    return np.clip(whole, bounds.min, bounds.max).astype(detail["dtype"])
-
-
-def dequantize(values, detail):
-    """Returns the floats that the integers of a file's output stand for, as `quantize`."""
-    scale, zero_point = detail["quantization"]
-    return (values.astype("float32") - zero_point) * np.float32(scale)
-
-
-def is_quantized(detail):
-    return detail["quantization"][0] != 0
+    for start in range(0, len(images), batch_size):
+        chunk = images[start : start + batch_size]
+        missing = batch_size - len(chunk)
+        yield np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
+        progress.add(len(chunk))

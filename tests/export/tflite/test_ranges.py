@@ -7,7 +7,7 @@ from ai_edge_litert.interpreter import Interpreter
 from keras import layers
 
 from keras_fmm import export
-from keras_fmm.export import metadata
+from keras_fmm.export.tflite import metadata
 from tests.export import toys
 
 IMAGES = toys.images(40)
@@ -100,3 +100,15 @@ def test_what_is_not_finite_between_the_layers_is_refused(tmp_path):
             model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_roots_and_quotients_keep_their_ranges(tmp_path):
+    # Their outputs are not in the units of their inputs.
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(8, 3, kernel_initializer=keras.initializers.RandomNormal(stddev=10))(inputs)
+    model = keras.Model(inputs, layers.LayerNormalization()(x))
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    expected = np.asarray(model(IMAGES))
+    assert np.sqrt(np.mean((export.run_tflite(path, IMAGES) - expected) ** 2)) < 0.03

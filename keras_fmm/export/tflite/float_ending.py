@@ -1,8 +1,8 @@
-"""The last product of an int8 file whose outputs are floats gives floats itself."""
+"""The last products of an int8 file whose outputs are floats give floats themselves."""
 
 import numpy as np
 
-from keras_fmm.export import flatbuffers
+from keras_fmm.export.tflite import flatbuffers
 
 # What stands between a classifier's product and its scores; of one input and one output each.
 _BETWEEN = ("LOGISTIC", "RESHAPE", "SOFTMAX")
@@ -10,13 +10,13 @@ _FLOAT32 = 0
 
 
 def in_floats(content):
-    """Returns an int8 file with a last product that gives floats, and what follows too.
+    """Returns an int8 file whose last products give floats, and what follows them too.
 
-    Its weights stay int8. In eight bits the scores of a classifier are cut into steps of a
+    Their weights stay int8. In eight bits the scores of a classifier are cut into steps of a
     255th of their whole range: where that is wide, the first two are often the same, and the class
     that is named is chance. LiteRT has a kernel for floats times int8 weights.
 
-    Nothing is changed where the file does not end in a FULLY_CONNECTED operator with constant
+    An output is left as it is where it does not come from a FULLY_CONNECTED operator with constant
     weights whose outputs nothing else looks at, perhaps a softmax or sigmoid, and a DEQUANTIZE.
 
     Args:
@@ -27,10 +27,16 @@ def in_floats(content):
     """
     model = flatbuffers.parsed(content)
     graph = model.subgraphs[0]
-    ending = _ending(graph, model)
-    if ending is None:
-        return content
-    product, *between, last = ending
+    endings = [_ending(graph, model, int(output)) for output in dict.fromkeys(graph.outputs)]
+    for ending in endings:
+        if ending is not None:
+            _put_in_floats(graph, model, *ending)
+    return flatbuffers.packed(model) if any(endings) else content
+
+
+def _put_in_floats(graph, model, product, *following):
+    """Changes a graph in place; `following` ends with the DEQUANTIZE of an output."""
+    *between, last = following
     features = graph.tensors[product.inputs[0]]
     weights, outputs = graph.tensors[product.inputs[1]], graph.tensors[last.outputs[0]]
 
@@ -50,16 +56,13 @@ def in_floats(content):
         tensor = graph.tensors[op.outputs[0]]
         tensor.type, tensor.quantization = _FLOAT32, None
     (between or [product])[-1].outputs = [output]
-    return flatbuffers.packed(model)
 
 
-def _ending(graph, model):
-    """Returns the operators from the last product to the DEQUANTIZE of the output, or None."""
-    if len(graph.outputs) != 1:
-        return None
+def _ending(graph, model, output):
+    """Returns the operators from the last product to the DEQUANTIZE of an output, or None."""
     writes = {int(index): op for op in graph.operators for index in op.outputs}
     reads = [int(index) for op in graph.operators for index in op.inputs]
-    found = [writes.get(int(graph.outputs[0]))]
+    found = [writes.get(output)]
     while found[0] is not None:
         name = flatbuffers.operator_name(found[0], model)
         if name == "FULLY_CONNECTED" and len(found) > 1:

@@ -1,0 +1,100 @@
+"""From a Keras model to a TFLite file: TensorFlow's converter, and what it is told."""
+
+import contextlib
+import re
+
+from keras_fmm import protocols
+from keras_fmm.export import arguments
+from keras_fmm.export.tflite import calibration
+from keras_fmm.export.tflite.quantizations import CALIBRATED
+
+
+def convert(model, path, batch_size, quantization, io_dtype, images, progress):
+    """Writes a model as a TFLite file; for "int8" in floats still, with room for ranges.
+
+    Args:
+        model: a built float32 `keras.Model`.
+        path: `pathlib.Path`, the file to write.
+        batch_size: int, the batch that the file takes, or None for any.
+        quantization, io_dtype: as `quantizations.checked` returns them.
+        images: what `calibration.checked_images` returned, or None.
+        progress: `Progress`, that is told of each image.
+
+    Raises:
+        ValueError: the model needs operators that TFLite lacks; they are named.
+    """
+    with contextlib.ExitStack() as stack:
+        if quantization in CALIBRATED:
+            stack.enter_context(integer_forms(model, 16 if quantization == "int16x8" else 8))
+        try:
+            model.export(
+                path,
+                format="litert",
+                input_signature=[arguments.input_specs(model, batch_size)],
+                verbose=False,
+                **_told(quantization, io_dtype, images, batch_size, progress),
+            )
+        except Exception as error:
+            if refusal := _lacking(model, error):
+                raise refusal from error
+            raise
+
+
+@contextlib.contextmanager
+def integer_forms(model, bits):
+    """Has all layers that have a form for integers compute in it.
+
+    Args:
+        model: `keras.Model` or layer; layers in it at any depth are asked.
+        bits: 8 or 16.
+    """
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers():
+            if isinstance(layer, protocols.HasIntegerForm):
+                stack.enter_context(layer.for_integers(bits))
+        yield
+
+
+def _told(quantization, io_dtype, images, batch_size, progress):
+    """Returns what TensorFlow's converter is to be told, keyword arguments of `Model.export`."""
+    import tensorflow as tf
+
+    sets = tf.lite.OpsSet
+    supported = {
+        "int8": sets.TFLITE_BUILTINS_INT8,
+        "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+    }.get(quantization, sets.TFLITE_BUILTINS)
+    told = {"target_spec": {"supported_ops": [supported]}}
+    if quantization is None:
+        return told
+    told["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if quantization == "float16":
+        told["target_spec"]["supported_types"] = [tf.float16]
+    if quantization in CALIBRATED:
+        told["representative_dataset"] = lambda: (
+            [batch] for batch in calibration.batches(images, batch_size or 1, progress)
+        )
+        # Where ranges are needed; `ranges.quantized` measures and mends them, and quantizes.
+        told["_experimental_calibrate_only"] = quantization == "int8"
+        if io_dtype != "float32":
+            told["inference_input_type"] = tf.as_dtype(io_dtype)
+            told["inference_output_type"] = tf.as_dtype(io_dtype)
+    return told
+
+
+def _lacking(model, error):
+    """Returns the error that names the operators that TFLite lacks, or None if it is another."""
+    # The converter's error class is not public; its text names operators and their places.
+    groups = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", str(error), re.MULTILINE)
+    if not groups:
+        return None
+    places = re.findall(r'fused\["(\w+):", "([^"@]+)', str(error))
+    operators = []
+    for name in sorted({name.strip() for group in groups for name in group.split(",")}):
+        found = sorted({place for operator, place in places if operator == name})
+        operators.append(f"{name} (at {', '.join(found)})" if found else name)
+    return ValueError(
+        "A TFLite file may hold builtin operators only. "
+        f"Received: model={model!r}, which needs {'; '.join(operators)}. "
+        "Write that layer with other operations, or leave it out of the exported model."
+    )

@@ -1,0 +1,122 @@
+"""Writing a TFLite file: the model is checked, converted, quantized, tried and compared."""
+
+import math
+
+from keras_fmm import checks, files, half_precision
+from keras_fmm.export import arguments, names
+from keras_fmm.export.tflite import (
+    calibration,
+    conversion,
+    litert,
+    metadata,
+    quantizations,
+    ranges,
+    verification,
+)
+from keras_fmm.progress import Progress
+
+
+def to_tflite(
+    model,
+    path,
+    batch_size=1,
+    quantization=None,
+    representative_data=None,
+    io_dtype="float32",
+    class_names=None,
+    input_range=None,
+    verbose="auto",
+):
+    """Writes a TFLite file of builtin operators, quantized on request, whole or not at all.
+
+    The file is run once with LiteRT before it counts as written: one that converts without an
+    error can still be refused when it is loaded. A model of half or mixed precision is rebuilt
+    under float32 first. Unknown height and width stay unknown (`Interpreter.resize_tensor_input`
+    sets them; the trial run takes 96), which is slow: LiteRT's fast kernels need known sizes.
+
+    | `quantization` | weights | between the layers | size | LiteRT's fast kernels |
+    |---|---|---|---|---|
+    | None | float32 | float32 | 1 | yes |
+    | "float16" | float16 | float32 | 1/2 | yes |
+    | "dynamic" | int8 | float32, int8 in products | 1/4 | for most operators |
+    | "int8" | int8 | int8, float32 from the last product on | 1/4 | yes |
+    | "int16x8" | int8 | int16 | 1/4 | no |
+
+    Args:
+        model: a built `keras.Model`, on the TensorFlow backend, that gives one tensor, or a list or
+            a dict of tensors. Several inputs are taken if it is functional and needs no
+            `representative_data`; the file's signature has their names.
+        path: str or `os.PathLike` that ends in ".tflite". A file that is there is replaced.
+        batch_size: int, the batch that the file takes, or None for any (slower).
+        quantization: see above.
+        representative_data: for "int8" and "int16x8", some hundred images as the model is fed in
+            training, on which the range of every value is measured: an array, a tf.data pipeline
+            of batches, with or without labels, an iterable of batches, or a function that returns
+            one. The first 500 images are taken. Not looked at otherwise.
+        io_dtype: "float32", or for "int8" also "int8" and "uint8", for "int16x8" "int16": of the
+            file's input and output, whose scale and zero point `inspect` tells. Images of 0 to 255
+            are themselves in "uint8". With integers the last product gives integers too, and
+            scores that are close are the same more often.
+        class_names: sequence of str, of the model's classes in order; kept in the file.
+        input_range: pair of numbers, what the images' darkest and lightest values are for the
+            model, such as (0, 255); kept in the file. See `read_metadata`.
+        verbose: "auto", 0 or 1; "auto" shows a progress bar once the work has taken five seconds,
+            1 from the first step on.
+
+    Returns:
+        `pathlib.Path`, the file.
+
+    Raises:
+        ImportError: LiteRT is not installed.
+        TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
+        ValueError: the model needs operators that TFLite lacks (they are named), LiteRT cannot run
+            what came out, or it says something else; `model` is not built or cannot be rebuilt
+            under float32; `path` ends otherwise; Keras does not run on TensorFlow; an argument is
+            none of the above; `representative_data` is missing, empty, of another shape, not
+            finite, or scaled otherwise than the model needs (as far as its first layer that
+            scales or its first batch norm tell).
+        OSError: the file cannot be written.
+
+        Whatever is raised, what was at `path` before is still there.
+
+    Example:
+
+    >>> import tempfile, keras, numpy as np
+    >>> from keras_fmm import export
+    >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
+    >>> path = export.to_tflite(model, tempfile.mkdtemp() + "/toy.tflite")
+    >>> export.run_tflite(path, np.zeros((5, 8, 8, 3))).shape
+    (5, 192)
+    """
+    arguments.tensorflow_backend()
+    arguments.built_model(model)
+    path = arguments.file_path(path, ".tflite")
+    if batch_size is not None:
+        batch_size = checks.positive_integer("batch_size", batch_size)
+    quantization, io_dtype = quantizations.checked(quantization, io_dtype)
+    class_names = arguments.checked_class_names(class_names, model)
+    input_range = metadata.checked_input_range(input_range)
+    litert.library()
+    model = half_precision.as_float32(model)
+    names.check_outputs(model)
+    images = calibration.checked_images(model, quantization, representative_data)
+    progress = Progress(_steps(quantization, images), verbose)
+    with files.replacing(path) as temporary, arguments.tensorflow_files():
+        conversion.convert(model, temporary, batch_size, quantization, io_dtype, images, progress)
+        if quantization == "int8":
+            content = ranges.quantized(temporary.read_bytes(), images, io_dtype, progress)
+            temporary.write_bytes(content)
+        session = verification.trial_run(temporary, model)
+        if images is not None:
+            verification.check_outputs(session, model, images, quantization)
+        progress.add(math.inf)
+        called = names.of_inputs(model)
+        called = called if len(called) > 1 else None
+        metadata.attach(temporary, quantization, class_names, input_range, called)
+    return path
+
+
+def _steps(quantization, images):
+    """Returns how many steps writing takes: each look at an image, and the trial."""
+    looks = {"int8": 3, "int16x8": 1}.get(quantization, 0)
+    return 1 + looks * (0 if images is None else len(images))
