@@ -32,7 +32,7 @@ from keras import ops
 from keras_fmm import checks, export, layers, plots
 from recipes.benchmarks import timing
 from recipes.lab import figures
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 BACKEND = keras.backend.backend()
 MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
@@ -49,6 +49,7 @@ class Settings:
     stages: str = setting("56x56x64,28x28x128,14x14x256,7x7x512", "maps, square")
     dtype: str = setting("float32", "of layers and maps", ("float32", "bfloat16", "float16"))
     output: str = setting("recipes/results/benchmark_aw_conv.json", "where the results go")
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one small stage, one round, to see that all of it runs")
 
 
@@ -169,10 +170,11 @@ def main(settings):
             found = {}
             for makers, times in ((ours, rounds), (others, min(rounds, settings.outside_rounds))):
                 if times:
-                    found |= measure(makers, mode, shape, settings.dtype, times)
+                    found |= measure(makers, mode, shape, settings.dtype, times, shown(settings))
             for name, ratio in found.items():
                 ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
-            print(f"measured {mode} at {stage}", flush=True)
+            if settings.verbose != "0":
+                print(f"measured {mode} at {stage}", flush=True)
     results = timing.write(output_path(settings), settings, {"ratios": ratios})
     drawn = {
         mode: {name: row for name, row in rows.items() if name not in variants()}
@@ -194,7 +196,7 @@ def sizes(stage):
     return found
 
 
-def measure(makers, mode, shape, dtype, rounds):
+def measure(makers, mode, shape, dtype, rounds, verbose="auto"):
     """Returns the median ratio of each layer's time to the plain convolution's, by name."""
     makers = {
         "Conv2D": lambda channels, **common: keras.layers.Conv2D(
@@ -206,7 +208,7 @@ def measure(makers, mode, shape, dtype, rounds):
     for name, make in makers.items():
         layer = make(shape[3], dtype=dtype)
         steps[name] = lite_step(layer, shape) if "LiteRT" in mode else step(layer, mode, shape)
-    return timing.median_ratios(timing.seconds(steps, rounds), "Conv2D")
+    return timing.median_ratios(timing.seconds(steps, rounds, verbose), "Conv2D")
 
 
 def step(layer, mode, shape):

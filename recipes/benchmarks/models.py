@@ -26,7 +26,7 @@ import numpy as np
 
 from keras_fmm import models
 from recipes.benchmarks import timing
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 THEIRS = "keras.applications"
 ATTENTIONS = ("se", "eca", "cbam", "aw", "aw_se")
@@ -47,6 +47,7 @@ class Settings:
     rounds: int = setting(11, "how often each candidate is timed", minimum=1)
     memory: bool = setting(True, "measure the memory too")
     output: str = setting("recipes/results/benchmark_models.json", "where the results go")
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one attention, small images, one round, no memory")
 
 
@@ -67,7 +68,7 @@ def main(settings):
     networks = {name: build(name, settings) for name in names}
     found = {}
     for mode in ("train", "inference"):
-        seconds = timing.seconds(steps(networks, mode, settings), settings.rounds)
+        seconds = timing.seconds(steps(networks, mode, settings), settings.rounds, shown(settings))
         found[mode] = rounded(timing.median_ratios(seconds, names[0]))
         found[f"{mode}, fastest"] = rounded(timing.fastest_ratios(seconds, names[0]))
     # What was measured is kept, should the memory fail.

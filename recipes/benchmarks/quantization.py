@@ -86,6 +86,7 @@ def main(settings):
                 representative_data=samples,
                 class_names=dataset.class_names,
                 input_range=(0, 255),
+                verbose=shown(settings),
             )
             agreement = export_model.compared(keras_says, path, images, labels)
             files[quantization or "float32"] = {

@@ -35,7 +35,7 @@ def weights(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.4])
-def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
+def test_a_stopped_trial_ends_as_one_that_was_not(here, capsys, mixup_alpha):
     dataset = data.load("digits")
 
     def run(epochs):
@@ -43,7 +43,7 @@ def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
         schedule = trials.Schedule(
             epochs, batch_size=300, mixup_alpha=mixup_alpha, smoke=mixup_alpha > 0
         )
-        return trials.trained("gated", build, dataset, schedule, seed=3)
+        return trials.trained("gated", build, dataset, schedule, seed=3, verbose=0)
 
     whole, found = run(2)
     assert len(found["val_accuracy"]) == 2
@@ -56,6 +56,7 @@ def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
     assert again == found
     with pytest.raises(ValueError, match="fewer than the run already has. Received: epochs=1"):
         run(1)
+    assert capsys.readouterr().out == "", "`verbose=0` shows nothing"
 
 
 def test_batches_of_an_epoch_are_a_new_permutation():
