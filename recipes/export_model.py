@@ -21,7 +21,7 @@ import keras
 import numpy as np
 
 from keras_fmm import data, export
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start, verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Settings:
     batch_size: int = setting(1, "images that the file takes at once", minimum=1)
     dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    verbose: str = verbosity()
     output: str | None = setting(None, "the .tflite file; none: CHECKPOINT_QUANTIZATION.tflite")
 
 
@@ -66,6 +67,7 @@ def main(settings):
         io_dtype=settings.io_dtype,
         class_names=dataset.class_names,
         input_range=(0, 255),
+        verbose=shown(settings),
     )
     print(export.inspect(path))
     images, labels = dataset.arrays("test", image_size=size)

@@ -71,7 +71,7 @@ class Settings:
     # Output
     workdir: str | None = setting(None, "folder; none: runs/fine_tune_MODEL_ATTENTION_DATASET")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
-    verbose: int | None = verbosity()
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one epoch of ten steps a phase, to see that all of it runs")
 
 
@@ -202,7 +202,13 @@ def fit(model, settings, dataset, strategy, workdir):
     """Trains one phase from its last finished epoch on; returns its run and the batch size."""
     plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
     with strategy.scope():
-        fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
+        fitting.compiled(
+            model,
+            train.Pipelines,
+            plan.learning_rate,
+            settings.momentum,
+            run_eagerly=settings.smoke,
+        )
     run = train.new_run(settings, workdir)
     train.fit(model, run, dataset, settings, plan.global_batch_size)
     return run, plan.global_batch_size

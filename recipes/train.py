@@ -26,7 +26,7 @@ import numpy as np
 
 from keras_fmm import analysis, data, export, layers, models, plots, training
 from recipes.lab import fitting
-from recipes.lab.settings import setting, start, verbosity
+from recipes.lab.settings import setting, shown, start, verbosity
 
 MODELS = {
     "toy_cnn": models.ToyCNN,
@@ -71,7 +71,7 @@ class Settings:
     # Output
     workdir: str | None = setting(None, "folder of the run; none: runs/MODEL_ATTENTION_DATASET...")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
-    verbose: int | None = verbosity()
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one epoch of ten steps, to see that all of it runs")
 
 
@@ -162,7 +162,10 @@ def build(settings, dataset, learning_rate):
         attention=settings.attention,
         convolution=settings.convolution,
     )
-    return fitting.compiled(model, Pipelines, learning_rate, settings.momentum)
+    # Ten steps are not worth a graph, which takes longer to trace and compile.
+    return fitting.compiled(
+        model, Pipelines, learning_rate, settings.momentum, run_eagerly=settings.smoke
+    )
 
 
 def fit(model, run, dataset, settings, batch_size):
@@ -171,7 +174,7 @@ def fit(model, run, dataset, settings, batch_size):
         model.distribute_strategy, batch_size, dataset.sizes["validation"]
     )
     pipelines = Pipelines(dataset, settings, batch_size, evaluation_batch)
-    fitting.fit(model, run, pipelines, settings.epochs, settings.tensorboard, settings.verbose)
+    fitting.fit(model, run, pipelines, settings.epochs, settings.tensorboard, shown(settings))
 
 
 class Pipelines:

@@ -32,11 +32,10 @@ from keras import ops
 from keras_fmm import checks, export, layers, plots
 from recipes.benchmarks import timing
 from recipes.lab import figures
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 BACKEND = keras.backend.backend()
 MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
-SLOW_TO_COMPILE = ("train, XLA", "LiteRT, batch 1")
 MODES = MODES if BACKEND == "tensorflow" else ("train, XLA", "inference, XLA")
 
 
@@ -50,6 +49,7 @@ class Settings:
     stages: str = setting("56x56x64,28x28x128,14x14x256,7x7x512", "maps, square")
     dtype: str = setting("float32", "of layers and maps", ("float32", "bfloat16", "float16"))
     output: str = setting("recipes/results/benchmark_aw_conv.json", "where the results go")
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one small stage, one round, to see that all of it runs")
 
 
@@ -143,6 +143,15 @@ def outside(mode):
     }
 
 
+def candidates(mode):
+    """Returns the package's layers and those outside that this mode can run, two dicts by name."""
+    ours, others = implementations() | variants(), outside(mode)
+    if (mode, BACKEND) == ("train, XLA", "tensorflow"):
+        # Their gradients cannot be compiled there.
+        del ours["vectorized_map"], others["map_fn"]
+    return ours, others
+
+
 def main(settings):
     """Measures, prints, draws and saves; returns the results, a dict."""
     if settings.smoke:
@@ -152,25 +161,20 @@ def main(settings):
     rounds = settings.rounds
     ratios = {}
     for mode in MODES:
+        ours, others = candidates(mode)
+        if settings.smoke and mode != "inference":
+            # All of them are called; of those that are alike one is trained and compiled.
+            ours = {"auto": ours["auto"]}
         for stage in stages:
             shape = (settings.batch_size, *sizes(stage))
             found = {}
-            ours = implementations()
-            if not (settings.smoke and mode in SLOW_TO_COMPILE):
-                ours |= variants()
-            for makers, times in (
-                (ours, rounds),
-                (outside(mode), min(rounds, settings.outside_rounds)),
-            ):
-                if (mode, BACKEND) == ("train, XLA", "tensorflow"):
-                    # Its gradient cannot be compiled there.
-                    makers.pop("vectorized_map", None)
-                    makers.pop("map_fn", None)
+            for makers, times in ((ours, rounds), (others, min(rounds, settings.outside_rounds))):
                 if times:
-                    found |= measure(makers, mode, shape, settings.dtype, times)
+                    found |= measure(makers, mode, shape, settings.dtype, times, shown(settings))
             for name, ratio in found.items():
                 ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
-            print(f"measured {mode} at {stage}", flush=True)
+            if settings.verbose != "0":
+                print(f"measured {mode} at {stage}", flush=True)
     results = timing.write(output_path(settings), settings, {"ratios": ratios})
     drawn = {
         mode: {name: row for name, row in rows.items() if name not in variants()}
@@ -192,7 +196,7 @@ def sizes(stage):
     return found
 
 
-def measure(makers, mode, shape, dtype, rounds):
+def measure(makers, mode, shape, dtype, rounds, verbose="auto"):
     """Returns the median ratio of each layer's time to the plain convolution's, by name."""
     makers = {
         "Conv2D": lambda channels, **common: keras.layers.Conv2D(
@@ -204,7 +208,7 @@ def measure(makers, mode, shape, dtype, rounds):
     for name, make in makers.items():
         layer = make(shape[3], dtype=dtype)
         steps[name] = lite_step(layer, shape) if "LiteRT" in mode else step(layer, mode, shape)
-    return timing.median_ratios(timing.seconds(steps, rounds), "Conv2D")
+    return timing.median_ratios(timing.seconds(steps, rounds, verbose), "Conv2D")
 
 
 def step(layer, mode, shape):

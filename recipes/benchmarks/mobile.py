@@ -37,7 +37,7 @@ import numpy as np
 from keras_fmm import checks, export, models, plots
 from recipes.benchmarks import quantization, timing
 from recipes.lab import comparison, figures
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 QUANTIZATIONS = (None, "float16", "dynamic", "int8")
 APPLICATIONS = {
@@ -78,6 +78,7 @@ class Settings:
         "recipes/results/quantization.json", "results of the quantization benchmark"
     )
     output: str = setting("recipes/results/benchmark_mobile.json", "where the results go")
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one network, small images, one round, nothing trained")
 
 
@@ -125,7 +126,9 @@ def written(name, quantization, settings, folder):
             layer.beta.assign(rng.normal(0, 0.1, layer.beta.shape))
     images = rng.uniform(size=(8, *shape)).astype("float32")
     path = folder / f"{name.replace(' ', '_')}_{quantization or 'float32'}.tflite"
-    return export.to_tflite(model, path, quantization=quantization, representative_data=images)
+    return export.to_tflite(
+        model, path, quantization=quantization, representative_data=images, verbose=shown(settings)
+    )
 
 
 def measured(paths, settings):
@@ -137,7 +140,7 @@ def measured(paths, settings):
     found = {}
     for threads in (1, 2):
         steps = {name: step(path, threads) for name, path in paths.items()}
-        seconds = timing.seconds(steps, settings.rounds)
+        seconds = timing.seconds(steps, settings.rounds, shown(settings))
         for name, times in seconds.items():
             row = found.setdefault(name, {"milliseconds": {}, "median": {}})
             row["milliseconds"][str(threads)] = round(1000 * min(times), 3)

@@ -26,7 +26,7 @@ import numpy as np
 
 from keras_fmm import models
 from recipes.benchmarks import timing
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 THEIRS = "keras.applications"
 ATTENTIONS = ("se", "eca", "cbam", "aw", "aw_se")
@@ -47,6 +47,7 @@ class Settings:
     rounds: int = setting(11, "how often each candidate is timed", minimum=1)
     memory: bool = setting(True, "measure the memory too")
     output: str = setting("recipes/results/benchmark_models.json", "where the results go")
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one attention, small images, one round, no memory")
 
 
@@ -64,9 +65,10 @@ def main(settings):
                 "`attentions` must be prefixes of presets, such as se,aw_cbam. "
                 f"Received: {settings.attentions}, and there is no preset {name}."
             )
+    networks = {name: build(name, settings) for name in names}
     found = {}
     for mode in ("train", "inference"):
-        seconds = timing.seconds(steps(names, mode, settings), settings.rounds)
+        seconds = timing.seconds(steps(networks, mode, settings), settings.rounds, shown(settings))
         found[mode] = rounded(timing.median_ratios(seconds, names[0]))
         found[f"{mode}, fastest"] = rounded(timing.fastest_ratios(seconds, names[0]))
     # What was measured is kept, should the memory fail.
@@ -92,7 +94,12 @@ def build(name, settings):
     else:
         stem = {"stem": "imagenet"} if "resnet" in name else {}
         model = models.from_preset(name, **arguments, **stem)
-    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9), "sparse_categorical_crossentropy")
+    model.compile(
+        keras.optimizers.SGD(1e-3, momentum=0.9),
+        "sparse_categorical_crossentropy",
+        # A step or three are not worth a graph.
+        run_eagerly=settings.smoke,
+    )
     # Otherwise the first step is traced twice, the first time to make its variables.
     model.optimizer.build(model.trainable_variables)
     return model
@@ -104,7 +111,7 @@ def batch(settings):
     return rng.normal(size=shape).astype("float32"), rng.integers(0, 1000, settings.batch_size)
 
 
-def steps(names, mode, settings):
+def steps(networks, mode, settings):
     """Returns functions that run one step of this mode to its end, by the model's name."""
     images, labels = batch(settings)
 
@@ -113,7 +120,7 @@ def steps(names, mode, settings):
             return lambda: model.train_on_batch(images, labels)
         return lambda: model.predict_on_batch(images)
 
-    return {name: step(build(name, settings)) for name in names}
+    return {name: step(model) for name, model in networks.items()}
 
 
 def memory(name, settings):

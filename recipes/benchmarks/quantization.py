@@ -25,7 +25,7 @@ import keras
 from keras_fmm import data, export, models
 from recipes import export_model
 from recipes.lab import comparison, trials
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import output_path, setting, shown, start
 
 # How often a file must name the class that Keras names, and by how much accuracy may fall.
 REQUIRED = {"float16": (0.995, 0.001), "dynamic": (0.995, 0.002), "int8": (0.98, 0.01)}
@@ -72,7 +72,7 @@ def main(settings):
 
     def measure(name, seed):
         model, found = trials.trained(
-            name, builder(*names[name]), dataset, schedule, seed, settings.verbose
+            name, builder(*names[name]), dataset, schedule, seed, shown(settings)
         )
         model = deployed(model)
         keras_says = export_model.classes(model, images)
@@ -86,6 +86,7 @@ def main(settings):
                 representative_data=samples,
                 class_names=dataset.class_names,
                 input_range=(0, 255),
+                verbose=shown(settings),
             )
             agreement = export_model.compared(keras_says, path, images, labels)
             files[quantization or "float32"] = {

@@ -8,12 +8,12 @@ import time
 
 import numpy as np
 
-from keras_fmm import files, training
+from keras_fmm import files, progress, training
 from recipes.lab import sections
 from recipes.lab.settings import changed, flags
 
 
-def seconds(steps, rounds):
+def seconds(steps, rounds, verbose="auto"):
     """Returns how long each step took in each round, lists of seconds by name.
 
     Each round runs every step once, in random order.
@@ -21,11 +21,13 @@ def seconds(steps, rounds):
     Args:
         steps: dict by name of functions without arguments that return when they are done.
         rounds: int, at least 1.
+        verbose: as of `progress.Progress`.
     """
     for run in steps.values():
         run()
         run()
     found = {name: [] for name in steps}
+    shown = progress.Progress(rounds, verbose, unit_name="round")
     rng = np.random.default_rng(0)
     for _ in range(rounds):
         # In a new order each time: what ran just before leaves its traces in the caches.
@@ -33,6 +35,7 @@ def seconds(steps, rounds):
             begin = time.perf_counter()
             steps[name]()
             found[name].append(time.perf_counter() - begin)
+        shown.add(1)
     return found
 
 

@@ -28,7 +28,7 @@ class Settings:
     seeds: int = setting(3, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(10, "passes over train", minimum=1)
     learning_rate: float = setting(trials.Schedule.learning_rate, "of SGD", minimum=0.0)
-    verbose: int | None = verbosity()
+    verbose: str = verbosity()
     smoke: bool = setting(False, "one seed and epoch of three steps on digits")
 
 

@@ -50,7 +50,7 @@ def compiled(model, data, learning_rate, momentum, weight_decay=None, run_eagerl
     return model
 
 
-def fit(model, run, data, epochs, tensorboard=False, verbose=None):
+def fit(model, run, data, epochs, tensorboard=False, verbose="auto"):
     """Trains from the run's last finished epoch on.
 
     Args:
@@ -59,7 +59,8 @@ def fit(model, run, data, epochs, tensorboard=False, verbose=None):
         data: a form of data.
         epochs: int, how many there shall be in the end.
         tensorboard: bool, whether logs for TensorBoard are written.
-        verbose: 0 (silent), 1 (bars), 2 (a line an epoch), or None: bars on a terminal, else lines.
+        verbose: 0 (silent), 1 (bars), 2 (a line an epoch) or "auto": bars on a terminal,
+            else lines.
 
     Raises:
         ValueError: the run has more epochs already.
@@ -72,7 +73,7 @@ def fit(model, run, data, epochs, tensorboard=False, verbose=None):
             f"epochs={epochs} for {run.workdir}, which has {initial_epoch}. Move that folder away "
             "to train anew."
         )
-    if verbose is None:
+    if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     if initial_epoch == epochs:
         if verbose:

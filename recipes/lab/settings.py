@@ -29,9 +29,14 @@ def setting(default, text, choices=None, minimum=None):
 
 
 def verbosity():
-    """Returns the field `verbose`, which says how progress is shown."""
-    text = "progress: 0 none, 1 bars, 2 lines; none: bars on a terminal, else lines"
-    return setting(None, text, choices=(None, 0, 1, 2))
+    """Returns the field `verbose`, of how progress is shown; `shown` gives its value."""
+    text = "progress: 0 none, 1 bars, 2 lines, auto: bars on a terminal, else lines"
+    return setting("auto", text, choices=("auto", "0", "1", "2"))
+
+
+def shown(settings):
+    """Returns `settings.verbose` as functions take it: "auto", 0, 1 or 2."""
+    return settings.verbose if settings.verbose == "auto" else int(settings.verbose)
 
 
 def flags(values):
@@ -117,7 +122,7 @@ def parse(settings, description, arguments=None):
         if field.metadata["choices"] is not None:
             text += f": {_listed(field.metadata['choices'])}"
         required = field.default is dataclasses.MISSING
-        text += "" if required else f" (default: {_shown(field.default)})"
+        text += "" if required else f" (default: {_text(field.default)})"
         if kind is bool:
             action = argparse.BooleanOptionalAction
             parser.add_argument(flag, action=action, default=field.default, help=text)
@@ -150,12 +155,12 @@ def _kind(settings, field):
     return hint, False
 
 
-def _shown(value):
+def _text(value):
     return "none" if value is None else str(value)
 
 
 def _listed(choices):
-    return ", ".join(map(_shown, choices))
+    return ", ".join(map(_text, choices))
 
 
 def _reader(kind, optional, choices, minimum):

@@ -121,7 +121,7 @@ class Arrays:
         }
 
 
-def trained(name, build, dataset, schedule, seed, verbose=None):
+def trained(name, build, dataset, schedule, seed, verbose="auto"):
     """Trains one network, or goes on doing so, and scores it.
 
     Args:
@@ -180,7 +180,7 @@ def trained(name, build, dataset, schedule, seed, verbose=None):
     }
 
 
-def attempted(name, build, dataset, schedule, seed, verbose=None):
+def attempted(name, build, dataset, schedule, seed, verbose="auto"):
     """Returns what `trained` measures, and "finite": whether the trial stayed so, a dict.
 
     One that did not has the "reason", and is counted as guessing: one in so many classes is right.

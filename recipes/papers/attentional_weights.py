@@ -24,7 +24,7 @@ import dataclasses
 from keras_fmm import analysis, data, models
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 
 # What each candidate's attention and convolution are.
 CANDIDATES = {
@@ -55,7 +55,7 @@ def main(settings):
     def measure(candidate, seed):
         name = f"{candidate} {settings.network}"
         model, found = trials.trained(
-            name, builder(settings.network, candidate), dataset, schedule, seed, settings.verbose
+            name, builder(settings.network, candidate), dataset, schedule, seed, shown(settings)
         )
         costs = {"parameters": model.count_params(), "multiply_adds": analysis.flops(model)}
         return {**found, **costs}

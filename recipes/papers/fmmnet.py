@@ -32,7 +32,7 @@ import numpy as np
 from keras_fmm import data, layers, models, plots
 from recipes.lab import accuracies, comparison, figures, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 
 RESIDUALS = {"add": keras.layers.Add, "multiply": layers.MultiplicativeResidual}
 DEPTHS = (1, 2, 4, 6, 7, 8, 10, 12, 16, 20, 27)
@@ -75,7 +75,7 @@ def accuracy_study(settings, dataset):
             return models.WideResNet(depth, width, residual=residual, **arguments)
 
         return trials.attempted(
-            f"{variant} {residual}", build, dataset, schedule, seed, settings.verbose
+            f"{variant} {residual}", build, dataset, schedule, seed, shown(settings)
         )
 
     fixed = dataclasses.asdict(schedule)
@@ -102,7 +102,7 @@ def depth_study(settings, dataset):
         def build(**arguments):
             return chain(residual, int(depth), **arguments)
 
-        found = trials.attempted(candidate, build, dataset, schedule, seed, settings.verbose)
+        found = trials.attempted(candidate, build, dataset, schedule, seed, shown(settings))
         if int(depth) == max(depths):
             keras.utils.set_random_seed(seed)
             untrained = build(input_shape=dataset.input_shape, classes=dataset.classes)
@@ -184,8 +184,8 @@ def depth_table(part):
     """Returns the table of the chains."""
     lines = ["| | trials | finite | learned | accuracy, % (n) |", "|---|---|---|---|---|"]
     for name, row in part["by_depth"].items():
-        shown = accuracies.mean_and_spread(row["accuracy_percent"])
-        lines.append(f"| {name} | {row['trials']} | {row['finite']} | {row['learned']} | {shown} |")
+        score = accuracies.mean_and_spread(row["accuracy_percent"])
+        lines.append(f"| {name} | {row['trials']} | {row['finite']} | {row['learned']} | {score} |")
     return "\n".join(lines)
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from keras_fmm import analysis, data, plots
 from recipes.lab import accuracies, comparison, figures, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 ATTENTIONS = ("trained", "random", "untrained")
@@ -53,7 +53,7 @@ def main(settings):
 
     def measure(candidate, seed):
         model, found = trials.trained(
-            candidate, builder(candidate), dataset, schedule, seed, settings.verbose
+            candidate, builder(candidate), dataset, schedule, seed, shown(settings)
         )
         images = trials.examples(dataset, "test")[0][: 50 if settings.smoke else None]
         # A seed of its own, the same whether the trial ran just now or was there.

@@ -32,7 +32,7 @@ import numpy as np
 from keras_fmm import analysis, data, files, layers, plots
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 CANDIDATES = ("CNN", "AM")
@@ -59,7 +59,7 @@ def main(settings):
 
     def measure(candidate, seed):
         model, found = trials.trained(
-            candidate, builder(candidate), dataset, schedule, seed, settings.verbose
+            candidate, builder(candidate), dataset, schedule, seed, shown(settings)
         )
         curves = {
             kind: analysis.curve(model, trajectories(dataset, kind, settings.ellipses))

@@ -26,7 +26,7 @@ import dataclasses
 from keras_fmm import data
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 ALPHA = 1.0
@@ -57,7 +57,7 @@ def main(settings):
     def measure(candidate, seed):
         mixed = dataclasses.replace(schedule, mixup_alpha=CANDIDATES[candidate])
         name = candidate.removesuffix(", mixup")
-        return trials.trained(name, builder(name), dataset, mixed, seed, settings.verbose)[1]
+        return trials.trained(name, builder(name), dataset, mixed, seed, shown(settings))[1]
 
     fixed = {**dataclasses.asdict(schedule), "mixup_alpha": ALPHA, "margin": margin}
     part = comparison.measured(settings, fixed, CANDIDATES, measure)

@@ -25,7 +25,7 @@ import dataclasses
 from keras_fmm import data
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import ATTENTIONS, builder
 
 # Table I, accuracy in percent.
@@ -50,7 +50,7 @@ def main(settings):
 
     def measure(candidate, seed):
         return trials.trained(
-            candidate, builder(candidate), dataset, schedule, seed, settings.verbose
+            candidate, builder(candidate), dataset, schedule, seed, shown(settings)
         )[1]
 
     part = comparison.measured(settings, dataclasses.asdict(schedule), ATTENTIONS, measure)

@@ -28,7 +28,7 @@ import numpy as np
 from keras_fmm import analysis, data
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
-from recipes.lab.settings import setting, start
+from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 CANDIDATES = ("CNN", "AM")
@@ -57,7 +57,7 @@ def main(settings):
 
     def measure(candidate, seed):
         model, found = trials.trained(
-            candidate, builder(candidate), dataset, schedule, seed, settings.verbose
+            candidate, builder(candidate), dataset, schedule, seed, shown(settings)
         )
         images = trials.examples(dataset, "test")[0][: 50 if settings.smoke else None]
         return {**found, **sensitivities(model, images)}

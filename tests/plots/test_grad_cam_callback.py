@@ -10,7 +10,7 @@ IMAGES = RNG.uniform(size=(4, 8, 8, 3)).astype("float32")
 LABELS = np.array([0, 1, 2, 0])
 
 
-def compiled():
+def compiled(**arguments):
     model = keras.Sequential(
         [
             keras.Input((8, 8, 3)),
@@ -20,7 +20,7 @@ def compiled():
             keras.layers.Dense(3, activation="softmax"),
         ]
     )
-    model.compile("sgd", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy", **arguments)
     return model
 
 
@@ -42,7 +42,7 @@ def fit(model, folder, epochs=1, **arguments):
 
 
 def test_writes_a_picture_an_epoch_beside_what_keras_writes(tmp_path):
-    model = compiled()
+    model = compiled(run_eagerly=True)
     fit(model, tmp_path, epochs=2, class_index=LABELS[:2])
     found = written(tmp_path)
     assert list(found) == [("grad_cam", 0), ("grad_cam", 1)]
@@ -66,7 +66,7 @@ def test_two_replicas(tmp_path):
 
 def test_mixed_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
-    fit(compiled(), tmp_path)
+    fit(compiled(run_eagerly=True), tmp_path)
     assert list(written(tmp_path)) == [("grad_cam", 0)]
 
 

@@ -28,7 +28,7 @@ def test_measures_every_model_in_every_mode(tmp_path, capsys):
 @pytest.mark.slow
 def test_memory_is_that_of_the_steps_alone():
     ours = np.ones(60_000_000)
-    settings = recipe.Settings(backbone="mobilenet", batch_size=16, image_size=96)
+    settings = recipe.Settings(backbone="mobilenet", batch_size=16, image_size=96, smoke=True)
     needed = recipe.memory("mobilenet", settings)
     # 16 images' maps at 48x48, some thirty of them of 32 or 64 channels, and not this process's.
     assert 50_000 < needed < ours.nbytes / 1000

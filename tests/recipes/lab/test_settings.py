@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from recipes.lab.settings import parse, setting, start
+from recipes.lab.settings import changed, flags, parse, setting, shown, start, verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,23 @@ def test_refuses(words, message, capsys):
         parse(Settings, "", words.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_verbosity_is_what_keras_takes():
+    @dataclasses.dataclass(frozen=True)
+    class Shown:
+        verbose: str = verbosity()
+
+    for words, value in (([], "auto"), (["--verbose", "0"], 0), (["--verbose", "2"], 2)):
+        assert shown(parse(Shown, "", words)[0]) == value
+
+
+def test_flags_give_settings_back():
+    given = Settings(None, 7, 0.001, True)
+    assert parse(Settings, "", flags(dataclasses.asdict(given)))[0] == given
+    # What results keep is told from the defaults; a setting of before is told too.
+    kept = {**dataclasses.asdict(Settings(epochs=7)), "older": 1}
+    assert changed(Settings, kept) == {"epochs": 7, "older": 1}
 
 
 def test_help_shows_the_recipe_and_every_default(capsys):

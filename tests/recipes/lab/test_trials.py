@@ -35,16 +35,19 @@ def weights(model):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mixup_alpha", [0.0, 0.4])
-def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
+def test_a_stopped_trial_ends_as_one_that_was_not(here, capsys, mixup_alpha):
     dataset = data.load("digits")
 
     def run(epochs):
-        schedule = trials.Schedule(epochs, batch_size=300, mixup_alpha=mixup_alpha)
-        return trials.trained("gated", build, dataset, schedule, seed=3)
+        # Three steps an epoch; with mixup one by one, else in a graph.
+        schedule = trials.Schedule(
+            epochs, batch_size=300, mixup_alpha=mixup_alpha, smoke=mixup_alpha > 0
+        )
+        return trials.trained("gated", build, dataset, schedule, seed=3, verbose=0)
 
     whole, found = run(2)
     assert len(found["val_accuracy"]) == 2
-    trials.FOLDER.rename("elsewhere")
+    (trials.SMOKE_FOLDER if mixup_alpha else trials.FOLDER).rename("elsewhere")
     run(1)
     resumed, again = run(2)
     for here_, there in zip(weights(resumed), weights(whole), strict=True):
@@ -53,6 +56,7 @@ def test_a_stopped_trial_ends_as_one_that_was_not(here, mixup_alpha):
     assert again == found
     with pytest.raises(ValueError, match="fewer than the run already has. Received: epochs=1"):
         run(1)
+    assert capsys.readouterr().out == "", "`verbose=0` shows nothing"
 
 
 def test_batches_of_an_epoch_are_a_new_permutation():
