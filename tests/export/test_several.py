@@ -86,7 +86,8 @@ def case(request, tmp_path_factory):
     make, fed = MODELS[request.param]
     model, expected = make()
     if fed is None:
-        fed = dict(zip((layer.name for layer in model._input_layers), (X, Y), strict=True))
+        called = [tensor._keras_history.operation.name for tensor in model.inputs]
+        fed = dict(zip(called, (X, Y), strict=True))
     folder = tmp_path_factory.mktemp("several")
     return (
         model,
