@@ -202,13 +202,7 @@ def fit(model, settings, dataset, strategy, workdir):
     """Trains one phase from its last finished epoch on; returns its run and the batch size."""
     plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
     with strategy.scope():
-        fitting.compiled(
-            model,
-            train.Pipelines,
-            plan.learning_rate,
-            settings.momentum,
-            run_eagerly=settings.smoke,
-        )
+        fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
     run = train.new_run(settings, workdir)
     train.fit(model, run, dataset, settings, plan.global_batch_size)
     return run, plan.global_batch_size

@@ -162,10 +162,7 @@ def build(settings, dataset, learning_rate):
         attention=settings.attention,
         convolution=settings.convolution,
     )
-    # Ten steps are not worth a graph, which takes longer to trace and compile.
-    return fitting.compiled(
-        model, Pipelines, learning_rate, settings.momentum, run_eagerly=settings.smoke
-    )
+    return fitting.compiled(model, Pipelines, learning_rate, settings.momentum)
 
 
 def fit(model, run, dataset, settings, batch_size):
