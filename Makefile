@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
-.PHONY: demo test test-all test-jax bench report docs tables pictures lint format clean
+.PHONY: demo test test-all test-jax coverage bench report docs tables pictures lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -22,6 +22,14 @@ test-all: $(INSTALLED)
 test-jax: $(INSTALLED)
 	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/contracts tests/models tests/test_docs.py \
 		tests/test_graph.py tests/analysis/test_on_jax.py $(PYTEST_FLAGS)
+
+# Counting lines makes Python half as slow again: not part of `.ci/run`.
+coverage: $(INSTALLED)
+	rm -f .coverage*
+	COVERAGE_FILE=.coverage.tensorflow $(MAKE) test-all PYTEST_FLAGS="--cov --cov-append --cov-report="
+	COVERAGE_FILE=.coverage.jax $(MAKE) test-jax PYTEST_FLAGS="--cov --cov-append --cov-report="
+	$(BIN)/coverage combine -q .coverage.tensorflow .coverage.jax
+	$(BIN)/coverage report
 
 # Wants the machine to itself.
 bench: $(INSTALLED)

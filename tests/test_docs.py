@@ -64,7 +64,9 @@ def test_code_of_pages(path, tmp_path, capsys):
         rows = [line.split() for line in told.splitlines()]
         differences = [float(row[2]) for row in rows if row[:1] in (["tflite"], ["saved_model"])]
         assert differences
-        assert all(difference < 0.1 for difference in differences)
+        # Rounding in floats; in int8 a step of 1 / 256 each time.
+        bound = 0.05 if "int8" in code else 1e-4
+        assert all(difference < bound for difference in differences)
 
 
 def test_pictures_are_there_and_small():

@@ -138,7 +138,8 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         Raises:
             NotImplementedError: the gate's class does not say how, see `neutral_weights`.
             ValueError: the gate is not built, or its outputs differ from its inputs with zeros in
-                its `neutral_weights`; it is then left as it was.
+                its `neutral_weights`, or its `gate_activation` gives one value whatever it is
+                given, as a softmax of one number does; it is then left as it was.
 
         Example:
 
@@ -157,13 +158,15 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
                 f"Received: the gate {self.name!r}. Call it, or its `build`, first."
             )
         weights = self.neutral_weights()
+        gates = [self, *_gates_in(self)]
+        for gate in gates:
+            gate._check_that_it_learns()
         values = [keras.ops.convert_to_numpy(weight.value) for weight in weights]
         for weight in weights:
             weight.assign(keras.ops.zeros(weight.shape))
         difference = self._difference_from_inputs()
         if difference <= _TOLERANCE:
             return
-        gates = [self, *_gates_in(self)]
         sigmoids = [gate for gate in gates if gate.gate_activation is keras.activations.sigmoid]
         for gate in sigmoids:
             gate.gate_activation = twice_sigmoid
@@ -182,14 +185,31 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
             f'{difference:.3g}. Give it gate_activation="{cure}".'
         )
 
-    def _difference_from_inputs(self):
-        """Returns by how much the outputs differ at most from random inputs; infinite: in shape."""
+    def _check_that_it_learns(self):
+        """Raises ValueError where the activation is the same for all that it could be given."""
+        channels = self.attention_map(self._example()).shape[_channel_axis(self)]
+        rising = np.linspace(-1, 1, 2 * channels, dtype="float32").reshape(2, 1, 1, channels)
+        low, high = np.asarray(self.gate_activation(keras.ops.convert_to_tensor(rising)))
+        if np.array_equal(low, high) and np.ptp(low) == 0:
+            raise ValueError(
+                "A gate starts as the identity where it can still learn. Received: "
+                f"{getattr(self.gate_activation, '__name__', self.gate_activation)} as the "
+                f"`gate_activation` of {self.name!r}, whose map has {channels} number a position, "
+                f'which it makes {low.flat[0]:.3g} always. Give it gate_activation="sigmoid".'
+            )
+
+    def _example(self):
+        """Returns random inputs of the shape that the gate was built for."""
         batch, *sizes = self.get_build_config()["input_shape"]
         sizes = (batch or 2, *(size or 8 for size in sizes))
         inputs = np.random.default_rng(0).uniform(-1, 1, sizes)
-        inputs = keras.ops.convert_to_tensor(inputs, self.compute_dtype)
+        return keras.ops.convert_to_tensor(inputs, self.compute_dtype)
+
+    def _difference_from_inputs(self):
+        """Returns by how much the outputs differ at most from random inputs; infinite: in shape."""
+        inputs = self._example()
         outputs = self(inputs, training=False)
-        if tuple(outputs.shape) != sizes:
+        if tuple(outputs.shape) != tuple(inputs.shape):
             return math.inf
         return float(keras.ops.max(keras.ops.abs(outputs - inputs)))
 
@@ -219,6 +239,10 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
             "merge": self.merge,
             "gate_activation": keras.activations.serialize(self.gate_activation),
         }
+
+
+def _channel_axis(gate):
+    return -1 if gate.data_format == "channels_last" else 1
 
 
 def _gates_in(gate):

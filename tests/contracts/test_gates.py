@@ -22,7 +22,11 @@ def neutral(row, **arguments):
 @gates
 @pytest.mark.parametrize(
     ("policy", "data_format"),
-    [("mixed_float16", "channels_last"), ("float32", "channels_first")],
+    [
+        ("mixed_float16", "channels_last"),
+        ("float32", "channels_first"),
+        ("mixed_float16", "channels_first"),
+    ],
 )
 def test_outputs_are_inputs_merged_with_the_attention_map(row, policy, data_format):
     layer = row.make(dtype=policy, data_format=data_format)

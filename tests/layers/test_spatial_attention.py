@@ -76,3 +76,16 @@ def test_multiply_adds_by_hand():
 def test_refuses_a_kernel_size_of_zero():
     with pytest.raises(ValueError, match="`kernel_size` must be a positive integer. Received"):
         layers.SpatialAttention(0)
+
+
+@pytest.mark.parametrize("gate", [layers.SpatialAttention, layers.CBAM])
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_an_activation_of_one_value_cannot_start_as_the_identity(gate, data_format):
+    # A softmax of one number is 1, which is the identity and stays it.
+    layer = gate(gate_activation="softmax", data_format=data_format)
+    layer.build((None, 6, 6, 6))
+    before = layer.get_weights()
+    with pytest.raises(ValueError, match=r"can still learn. Received: softmax .* has 1 number"):
+        layer.start_as_identity()
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
