@@ -73,7 +73,7 @@ def test_mixed_precision(tmp_path):
 def test_what_cannot_be_drawn_stops_fit_before_a_step(tmp_path):
     model = compiled()
     before = model.get_weights()
-    with pytest.raises(ValueError, match="must be the name of a layer.*Near it: gate"):
+    with pytest.raises(ValueError, match="must name a layer of the model.*Near it: '/gate'"):
         fit(model, tmp_path, layer="gates")
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
