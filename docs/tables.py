@@ -25,6 +25,7 @@ ROLES = (
     ("attention", "Gates", layers.GATES),
     ("convolution", "Convolutions", layers.CONVOLUTIONS),
     ("residual", "Residuals", layers.RESIDUALS),
+    ("block", "Blocks", layers.BLOCKS),
 )
 
 

@@ -5,15 +5,12 @@ import re
 
 import keras
 
-from keras_fmm.models import weights_files
+from keras_fmm.models import keras_applications, weights_files
 from keras_fmm.protocols import ReplacesConvolution
 
 # What a backbone cannot do without, of Keras' own class or standing for it as AWConv2D does; gates,
 # a classifier, preprocessing and what is of a user's own kind may be new.
 _NEEDED = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.BatchNormalization)
-
-# How many blocks stand before each of MobileNet's stages; keras.applications counts through.
-_MOBILENET_OFFSETS = (0, 1, 3, 5, 11)
 
 _SHOWN = 5
 
@@ -75,7 +72,7 @@ def load_weights(model, source):
     'stage1_block1_depthwise_attention/squeeze'
     """
     if isinstance(source, str) and source == "imagenet":
-        source = _of_imagenet(model)
+        source = keras_applications.imagenet_model(model)
     arrays = weights_files.read(source)
     plan = _Plan(model, arrays)
     if plan.mismatches:
@@ -111,7 +108,7 @@ class _Plan:
         self.values = {}
         self.skipped = []
         self.mismatches = []
-        translate = _translation(arrays)
+        translate = keras_applications.name_in(arrays)
         # By the batch norm that takes it over.
         biases = {}
         left = dict(arrays)
@@ -137,7 +134,7 @@ class _Plan:
             values[0] = values[0].reshape(values[0].shape[2:])
         follower = re.sub(r"conv(\d*)$", r"bn\1", name)
         has_bias = len(values) == 2 and [values[0].shape] == shapes and follower != name
-        if translate is not _same_name and has_bias and follower in self.layers:
+        if translate is not keras_applications.same_name and has_bias and follower in self.layers:
             biases[follower] = values.pop()
         received = [value.shape for value in values]
         if received == shapes:
@@ -168,63 +165,6 @@ def _replaces_convolution(layer, values):
 
 def _is_of_keras(layer):
     return type(layer).__module__.split(".")[0] == "keras"
-
-
-def _same_name(name):
-    return name
-
-
-def _translation(arrays):
-    """Returns the function from a name here to the name in the source."""
-    if "conv1_conv" in arrays:
-        return _in_resnet
-    if "conv_dw_1" in arrays:
-        return _in_mobilenet
-    return _same_name
-
-
-def _in_resnet(name):
-    stem = {"stem_conv": "conv1_conv", "stem_bn": "conv1_bn"}
-    match = re.fullmatch(r"stage(\d+)_block(\d+)_(shortcut_)?(conv|bn)(\d?)", name)
-    if match is None:
-        return stem.get(name, name)
-    stage, block, _, kind, index = match.groups()
-    return f"conv{int(stage) + 1}_block{block}_{index or 0}_{kind}"
-
-
-def _in_mobilenet(name):
-    others = {"stem_conv": "conv1", "stem_bn": "conv1_bn", "predictions": "conv_preds"}
-    match = re.fullmatch(r"stage(\d)_block(\d)_(depthwise|pointwise)_(conv|bn)", name)
-    if match is None:
-        return others.get(name, name)
-    stage, block, half, kind = match.groups()
-    index = _MOBILENET_OFFSETS[int(stage) - 1] + int(block)
-    return f"conv_{half[0]}w_{index}{'_bn' if kind == 'bn' else ''}"
-
-
-def _of_imagenet(model):
-    """Returns the model of keras.applications with its weights, with a top as `model` has one."""
-    names = [layer.name for layer in model.layers]
-    arguments = {"weights": "imagenet", "include_top": "predictions" in names}
-    if "stage1_block1_pointwise_conv" in names:
-        alpha = model.get_layer("stage1_block1_pointwise_conv").filters / 64
-        return keras.applications.MobileNet((224, 224, 3), alpha, **arguments)
-    by_blocks = {
-        (3, 4, 6, 3): keras.applications.ResNet50,
-        (3, 4, 23, 3): keras.applications.ResNet101,
-        (3, 8, 36, 3): keras.applications.ResNet152,
-    }
-    counts = [0, 0, 0, 0]
-    for name in names:
-        if match := re.fullmatch(r"stage(\d)_block\d+_conv3", name):
-            counts[int(match.group(1)) - 1] += 1
-    if tuple(counts) not in by_blocks:
-        known = "ResNet50, ResNet101, ResNet152 and MobileNet"
-        raise ValueError(
-            f'`source="imagenet"` is for {known}, whose weights keras.applications has. '
-            f"Received: the model {model.name!r}. Give a file or a model."
-        )
-    return by_blocks[tuple(counts)](**arguments)
 
 
 def _named(source):
