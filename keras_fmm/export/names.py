@@ -35,6 +35,11 @@ def in_signature(names):
     return names if are_plain and len({name.lower() for name in names}) == len(names) else None
 
 
+def are_numbered(names):
+    """Returns whether a signature has Keras' numbers for the inputs, and so no names."""
+    return all(_NUMBERED_INPUT.fullmatch(name) for name in names)
+
+
 def in_order(found, names=None):
     """Returns what a signature has for each input, in the order of the model's inputs.
 
@@ -48,10 +53,9 @@ def in_order(found, names=None):
     """
     if names is not None and set(names) == set(found):
         return {name: found[name] for name in names}, True
-    matches = {name: _NUMBERED_INPUT.fullmatch(name) for name in found}
-    if not all(matches.values()):
+    if not are_numbered(found):
         return found, len(found) == 1
-    ordered = sorted(found, key=lambda name: int(matches[name][1] or 0))
+    ordered = sorted(found, key=lambda name: int(_NUMBERED_INPUT.fullmatch(name)[1] or 0))
     called = names if names is not None and len(names) == len(found) else ordered
     return {new: found[name] for new, name in zip(called, ordered, strict=True)}, True
 
