@@ -1,6 +1,5 @@
 """What every layer must do, over the table of all layers, on every backend."""
 
-import contextlib
 import inspect
 import json
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import protocols
+from keras_fmm.export.tflite.conversion import integer_forms
 from tests.support import side_by_side, weights
 from tests.support.layer_table import FIRST_ROWS, ROWS, each, every_layer, every_row, label, over
 
@@ -96,10 +96,7 @@ def test_the_form_for_integers_says_the_same(row, bits):
     layer = row.make()
     inputs = row.example()
     expected = np.asarray(layer(inputs))
-    parts = [part for part in layer._flatten_layers() if hasattr(part, "for_integers")]
-    with contextlib.ExitStack() as stack:
-        for part in parts:
-            stack.enter_context(part.for_integers(bits))
+    with integer_forms(layer, bits):
         np.testing.assert_allclose(layer(inputs), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(layer(inputs), expected)
 
