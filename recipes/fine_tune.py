@@ -190,8 +190,8 @@ def thaw(model):
     """
     norms = keras.layers.BatchNormalization
     frozen = [x for x in model._flatten_layers() if isinstance(x, norms) and not x.trainable]
-    # A layer in a convolution's place learns already, but for its kernel and bias. Keras thaws those
-    # where the layer's own flag changes.
+    # A layer in a convolution's place learns already, but for its kernel and bias. Keras thaws
+    # those where the layer's own flag changes.
     model.trainable = False
     model.trainable = True
     for norm in frozen:
