@@ -3,6 +3,7 @@
 import inspect
 import os
 import pathlib
+import re
 import sys
 
 # Nothing is computed, and JAX starts in a tenth of TensorFlow's time.
@@ -65,7 +66,9 @@ def names_of_table(app, what, name, symbol, options, lines):
     """Says of a table of names what is in it, where its type's docstring would stand."""
     if what == "data":
         known = ", ".join("None" if key is None else f'``"{key}"``' for key in symbol)
-        lines[:] = [f"The names that are known: {known}."]
+        lines[:] = [f"The names that are known: {known}." if known else "No names yet."]
+        if hasattr(symbol, "values") and all(isinstance(x, type) for x in symbol.values()):
+            lines += ["", "The keys are names, the values classes."]
 
 
 def markdown_in_docstrings(app, what, name, symbol, options, lines):
@@ -88,7 +91,16 @@ def markdown_in_docstrings(app, what, name, symbol, options, lines):
     lines[:] = new
 
 
+def links_of_the_site(app, document, source):
+    """Links the layers in their tables to their pages, and nothing to files that have none."""
+    source[0] = re.sub(r"\[(`\w+\.md`)\]\(\.\./\w+\.md\)", r"\1", source[0])
+    if document == "layers":
+        link = r"| {py:class}`~keras_fmm.layers.\1` |"
+        source[0] = re.sub(r"^\| `(\w+)` \|", link, source[0], flags=re.MULTILINE)
+
+
 def setup(app):
+    app.connect("source-read", links_of_the_site)
     # Before napoleon, which has 500.
     app.connect("autodoc-process-docstring", markdown_in_docstrings, priority=400)
     app.connect("autodoc-process-signature", signature_of_init)

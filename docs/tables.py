@@ -46,9 +46,9 @@ def place(layer):
 
 
 def use(layer):
-    """Returns how a backbone is asked for a layer, such as `attention="cbam"`, or ""."""
+    """Returns how a backbone is asked for a layer, such as `attention="cbam"`."""
     role, name = place(layer)
-    return f'`{role}="{name}"`' if role else ""
+    return f'`{role}="{name}"`' if role else "the base of your own gates"
 
 
 def summary(layer):
@@ -86,7 +86,8 @@ def readme():
 
 
 def page():
-    rows = [(f"`{layer.__name__}`", use(layer), *cost(layer)) for layer in classes()]
+    named = [layer for layer in classes() if any(place(layer))]
+    rows = [(f"`{layer.__name__}`", use(layer), *cost(layer)) for layer in named]
     plain = keras.layers.Conv2D(SHAPE[-1], 3, padding="same")
     plain.build(SHAPE)
     products = 56 * 56 * 9 * SHAPE[-1] ** 2
