@@ -5,6 +5,8 @@ import re
 import keras
 import numpy as np
 
+from keras_fmm.graph import input_layers
+
 # What Keras' exporters call the outputs of a model that gives one tensor or a list, and, where the
 # inputs have no names, those: args_0, args_0_1, args_0_2.
 _OUTPUT = "output_"
@@ -26,7 +28,7 @@ def of_inputs(model):
         return ["images"]
     if not isinstance(model, keras.Sequential) and (keyed := flat_dict(model.input)):
         return list(keyed)
-    return [tensor._keras_history.operation.name for tensor in model.inputs]
+    return [layer.name for layer in input_layers(model)]
 
 
 def in_signature(names):
