@@ -453,13 +453,27 @@ class ByPath(dict):
     """A dict by paths, which for this release still takes them with dots, as it had them."""
 
     def __missing__(self, key):
-        found = [path for path in self if path.replace("/", ".") == key]
-        if len(found) != 1:
+        path = self._with_slashes(key)
+        if path is None:
             raise KeyError(key)
         warnings.warn(
-            f"Results are named by paths with slashes. Received: {key!r}. Take {found[0]!r}; the "
-            "form with dots goes with the next release.",
+            f"Results are named by paths with slashes. Received: {key!r}. Take {path!r}; the form "
+            "with dots goes with the next release.",
             DeprecationWarning,
             stacklevel=2,
         )
-        return self[found[0]]
+        return self[path]
+
+    def __contains__(self, key):
+        return super().__contains__(key) or self._with_slashes(key) is not None
+
+    def get(self, key, default=None):
+        # A dict's own does not ask `__missing__`.
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
+    def _with_slashes(self, key):
+        found = [path for path in self if path.replace("/", ".") == key]
+        return found[0] if len(found) == 1 else None

@@ -338,7 +338,7 @@ def test_weights_of_a_layer_of_two_nested_models_are_loaded_once(tmp_path):
     x = IMAGES[0, 0]
     for given in (source, tmp_path / "source.keras"):
         model.set_weights([np.zeros_like(value) for value in model.get_weights()])
-        assert keras_fmm.models.load_weights(model, given).loaded == ("shared", "own")
+        assert keras_fmm.models.load_weights(model, given).loaded == ("first/shared", "second/own")
         np.testing.assert_allclose(model(x), source(x), rtol=1e-6)
 
 

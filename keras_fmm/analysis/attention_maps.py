@@ -50,9 +50,16 @@ def attention_maps(model, images, batch_size=128, verbose="auto"):
         raise ValueError(
             "`model` must have a gate: a layer with a method `attention_map`. "
             f"Received: the model {model.name!r}, where neither it nor a model nested in it has "
-            "one. Build it with `attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
+            "one (a model called with `training=True` is not entered). Build it with "
+            "`attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
         )
     outputs = [_Map(gate.operation)(*gate.args, **gate.kwargs) for gate in gates]
+    for gate, output in zip(gates, outputs, strict=True):
+        if not isinstance(output, keras.KerasTensor) or not output.shape:
+            raise ValueError(
+                "`attention_map` of a layer must return one tensor, the batch first. Received: "
+                f"{output!r}, of the layer {gate.path!r} of class {type(gate.operation).__name__}."
+            )
     mapped = keras.Model(flat.inputs, outputs)
 
     def of_batch(images):

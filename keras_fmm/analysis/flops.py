@@ -87,6 +87,16 @@ def flops(model, input_shape=None, costs=None):
 
 
 def _cost(call, costs):
+    try:
+        return _counted(call, costs)
+    except _UnknownSizesError as error:
+        raise ValueError(
+            f"The cost of layer {call.path!r} depends on sizes that are not known. "
+            f"Received: shape={error}. Give `input_shape` with height and width."
+        ) from error
+
+
+def _counted(call, costs):
     layer, outputs = call.operation, call.output
     inputs = call.args[0] if call.args else call.kwargs
     tensors = [x for x in keras.tree.flatten(call.args) if isinstance(x, keras.KerasTensor)]
@@ -94,17 +104,22 @@ def _cost(call, costs):
     if type(layer) in costs:
         return costs[type(layer)](layer, shape)
     if isinstance(layer, protocols.HasCost):
+        if not callable(layer.multiply_adds):
+            raise ValueError(
+                "`multiply_adds` of a layer must be a method of the input's shape. Received: "
+                f"{layer.multiply_adds!r}, of the layer {call.path!r}."
+            )
         return layer.multiply_adds(shape)
     name = type(layer).__name__
     if not isinstance(layer, keras.layers.Layer):
         if name in _UNCOUNTED_OPERATIONS:
             raise ValueError(
                 "The multiply-adds of bare convolutions and matrix products are not counted. "
-                f"Received: the operation {layer.name!r} of class {name}. Put it into a layer "
+                f"Received: the operation {call.path!r} of class {name}. Put it into a layer "
                 "that has a method `multiply_adds(input_shape)`."
             )
         is_product = name == "Multiply" and len(tensors) == 2
-        return _sizes(layer, outputs) if is_product else 0
+        return _sizes(outputs) if is_product else 0
     for kinds, rule in _RULES:
         if isinstance(layer, kinds):
             return rule(layer, inputs, outputs)
@@ -114,26 +129,27 @@ def _cost(call, costs):
     ):
         raise ValueError(
             "The multiply-adds of every layer that multiplies must be known. "
-            f"Received: the layer {layer.name!r} of class {name}. Give the class a method "
+            f"Received: the layer {call.path!r} of class {name}. Give the class a method "
             "`multiply_adds(input_shape)`, or `flops` the argument `costs`."
         )
     return 0
 
 
-def _sizes(layer, tensor, axes=slice(1, None)):
+def _sizes(tensor, axes=slice(1, None)):
     """Returns the product of a tensor's sizes, the batch left out."""
     sizes = tensor.shape[axes]
     if None in sizes:
-        raise ValueError(
-            f"The cost of layer {layer.name!r} depends on sizes that are not known. "
-            f"Received: shape={tuple(tensor.shape)}. Give `input_shape` with height and width."
-        )
+        raise _UnknownSizesError(tuple(tensor.shape))
     return math.prod(sizes)
+
+
+class _UnknownSizesError(ValueError):
+    """Holds a shape."""
 
 
 def _positions(layer, tensor):
     axes = slice(1, -1) if layer.data_format == "channels_last" else slice(2, None)
-    return _sizes(layer, tensor, axes)
+    return _sizes(tensor, axes)
 
 
 def _convolution(layer, inputs, outputs):
@@ -150,11 +166,11 @@ def _separable_convolution(layer, inputs, outputs):
 
 
 def _dense(layer, inputs, outputs):
-    return math.prod(layer.kernel.shape) * _sizes(layer, inputs, slice(1, -1))
+    return math.prod(layer.kernel.shape) * _sizes(inputs, slice(1, -1))
 
 
 def _product_of_features(layer, inputs, outputs):
-    return (len(inputs) - 1) * _sizes(layer, outputs)
+    return (len(inputs) - 1) * _sizes(outputs)
 
 
 _RULES = (

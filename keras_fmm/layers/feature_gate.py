@@ -187,11 +187,14 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
             weight.assign(value)
         activation = getattr(self.gate_activation, "__name__", self.gate_activation)
         neutral, cure = (0, "tanh") if self.merge == "add" else (1, "sigmoid")
+        cure = f'Give it gate_activation="{cure}".'
+        if self.gate_activation is keras.activations.linear:
+            cure = f"Let `compute_attention_map` give {neutral} there."
         raise ValueError(
             f'With merge="{self.merge}" a gate starts as the identity where, with zeros in its '
             f"`neutral_weights`, its map is {neutral}. Received: {activation} as the "
             f"`gate_activation` of {self.name!r}, whose outputs differ from its inputs by up to "
-            f'{difference:.3g}. Give it gate_activation="{cure}".'
+            f"{difference:.3g}. {cure}"
         )
 
     def _check_that_it_learns(self):

@@ -353,3 +353,55 @@ def test_a_frozen_convolution_stays_frozen_where_the_own_one_has_a_kernel():
     )
     assert kept.trainable_variables == []
     assert len(mixed.trainable_variables) == len(mixed.variables)
+
+
+class FewArguments(kl.Layer):
+    """Takes what a backbone gives, and nothing more."""
+
+    def __init__(self, filters, kernel_size, strides, padding, use_bias, name):
+        super().__init__(name=name)
+        self.given = {
+            "filters": filters,
+            "kernel_size": kernel_size,
+            "strides": strides,
+            "padding": padding,
+            "use_bias": use_bias,
+        }
+
+    def build(self, input_shape):
+        self.part = kl.Conv2D(**self.given, name="part")
+        self.part.build(input_shape)
+
+    def call(self, inputs):
+        return self.part(inputs)
+
+    def start_as_convolution(self, kernel, bias=None):
+        self.part.set_weights([kernel] if bias is None else [kernel, bias])
+
+    def get_config(self):
+        return {**self.given, "name": self.name}
+
+
+def test_a_convolution_that_takes_no_more_than_it_is_given(plain):
+    plain = small("wide_resnet", classifier_activation=None)
+    enliven(plain)
+    plain.get_layer("stage1_block1_conv1").trainable = False
+    upgraded = models.upgrade(plain, convolution=FewArguments)
+    assert of_kind(upgraded, FewArguments)
+    x = images(plain)
+    np.testing.assert_allclose(upgraded(x), plain(x), rtol=1e-4, atol=1e-4)
+    assert all(layer.trainable for layer in upgraded.layers if isinstance(layer, FewArguments))
+
+
+@pytest.mark.parametrize(
+    ("method", "argument"),
+    [("start_as_convolution", "convolution"), ("start_as_sum", "residual")],
+)
+def test_a_method_of_another_form_is_named(method, argument):
+    kind = FewArguments if argument == "convolution" else kl.Add
+    # As people write it who have not read what it is given.
+    wrong = type("Wrong", (kind,), {method: lambda self, weights, more, extra: None})
+    model = small("wide_resnet")
+    message = f"`{method}.*must set its weights.*Received: that of a Wrong at 'stage1_block1"
+    with pytest.raises(ValueError, match=message):
+        models.upgrade(model, **{argument: wrong})

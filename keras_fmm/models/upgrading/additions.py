@@ -1,6 +1,7 @@
 """Gates, convolutions and residuals that join a model, and at the start change nothing."""
 
 import contextlib
+import inspect
 
 import keras
 import numpy as np
@@ -19,6 +20,9 @@ _GIVEN = ("filters", "kernel_size", "strides", "padding", "use_bias", "name")
 # What no longer matters when the weights are set.
 _INITIALIZERS = ("kernel_initializer", "bias_initializer")
 
+# What Keras' base says in the config of any layer.
+_OF_ANY_LAYER = ("trainable", "dtype")
+
 
 def make_convolution(convolution, path, argument):
     """Returns a fresh replacement of a Conv2D, with all of its arguments.
@@ -27,7 +31,7 @@ def make_convolution(convolution, path, argument):
         convolution: `keras.layers.Conv2D`.
         path: str, its name in the error.
         argument: a name or callable, see `layers.get_convolution`; what it says of more than a
-            Conv2D has is kept.
+            Conv2D has is kept as far as the layer's config has it.
 
     Raises:
         ValueError: the layer cannot start as a convolution, does not take an argument of this one
@@ -81,11 +85,23 @@ def _with_arguments_of(convolution, fresh, path):
             "`convolution_where`, or give the class these arguments."
         )
     config |= {key: value for key, value in old.items() if key in config and key not in _GIVEN}
-    # What is new trains where the convolution is frozen.
-    config["trainable"] = True
+    taken = inspect.signature(type(fresh).__init__).parameters.values()
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken):
+        # Keras' base puts these into the config of every class; they are set below.
+        names = {parameter.name for parameter in taken}
+        config = {key: config[key] for key in config if key in names or key not in _OF_ANY_LAYER}
     with keras.saving.custom_object_scope(custom_objects(convolution) | custom_objects(fresh)):
-        layer = type(fresh).from_config(config)
+        try:
+            layer = type(fresh).from_config(config)
+        except TypeError as error:
+            raise ValueError(
+                "`convolution` must give layers that are made again from their config. "
+                f"Received: a {type(fresh).__name__} in the place of {path!r}, which is not: "
+                f"{error}. Let `get_config` say what the constructor takes, and no more."
+            ) from error
     layer.name, layer.dtype_policy = convolution.name, convolution.dtype_policy
+    # What is new trains where the convolution is frozen.
+    layer.trainable = True
     return layer
 
 
@@ -103,7 +119,7 @@ def start_as_convolution(layer, convolution, path, shape):
     """
     # Copies: on JAX two variables of one array lose it when either is trained.
     bias = keras.ops.copy(convolution.bias) if convolution.use_bias else None
-    layer.start_as_convolution(keras.ops.copy(convolution.kernel), bias)
+    _ask(layer, path, "start_as_convolution", keras.ops.copy(convolution.kernel), bias)
     for name in ("kernel", "bias"):
         # A replacement may hold them elsewhere, or not at all.
         new, old = getattr(layer, name, None), getattr(convolution, name)
@@ -150,7 +166,7 @@ def start_as_sum(layer, path, shape):
         ValueError: the outputs differ from the sum.
     """
     if isinstance(layer, StartsAsSum):
-        layer.start_as_sum()
+        _ask(layer, path, "start_as_sum")
     branch = _example(shape, layer.compute_dtype)
     shortcut = _example(shape, layer.compute_dtype, seed=1)
     expected = branch + shortcut
@@ -186,11 +202,24 @@ def _adapt(layer, call):
         layer.data_format = call.data_format
 
 
-def start_as_identity(gate, shape):
+def _ask(layer, path, method, *arguments):
+    """Calls a method of `keras_fmm.protocols`, which a user's class may have written otherwise."""
+    try:
+        getattr(layer, method)(*arguments)
+    except (AttributeError, TypeError) as error:
+        given = "(kernel, bias)" if arguments else "()"
+        raise ValueError(
+            f"`{method}{given}` of a layer must set its weights, see `keras_fmm.protocols`. "
+            f"Received: that of a {type(layer).__name__} at {path!r}, which fails: {error}"
+        ) from error
+
+
+def start_as_identity(gate, path, shape):
     """Makes a built gate give back its inputs, and tries whether it does.
 
     Args:
         gate: `keras.layers.Layer`; one without `start_as_identity` may be the identity already.
+        path: str, what it follows, in the error.
         shape: tuple, of its inputs; None where a size is unknown.
 
     Raises:
@@ -199,13 +228,13 @@ def start_as_identity(gate, shape):
     if isinstance(gate, StartsAsIdentity):
         # The base of the gates has the method to say that a class must write it.
         with contextlib.suppress(NotImplementedError):
-            gate.start_as_identity()
+            _ask(gate, path, "start_as_identity")
     example = _example(shape, gate.compute_dtype)
     if not _is_near(gate(example), example, _TOLERANCE):
         raise ValueError(
             "A gate added to a model must start as the identity, or the model computes something "
-            f"else. Received: {gate.name!r} of class {type(gate).__name__}, whose outputs differ "
-            "from its inputs. Give the class a method `start_as_identity()` that sets its "
+            f"else. Received: a {type(gate).__name__} behind {path!r}, whose outputs differ from "
+            "its inputs. Give the class a method `start_as_identity()` that sets its "
             "weights so; see `layers.FeatureGate.start_as_identity`."
         )
 

@@ -244,8 +244,9 @@ class _Copy:
         if id(operation) in self.gates:
             return self.gates[id(operation)](outputs)
         gate = additions.make_gate(self.structure, operation, self.attention)
-        gated = gate(outputs)
-        additions.start_as_identity(gate, outputs.shape)
+        gated = blocks.called(gate, outputs, outputs.shape, "attention", self.attention)
+        path = self.structure.paths(operation)[0]
+        additions.start_as_identity(gate, path, outputs.shape)
         self.gates[id(operation)] = gate
         return gated
 
