@@ -17,13 +17,13 @@ from recipes.lab.settings import parse
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the recipes export", allow_module_level=True)
 
-SMOKE = train.Settings(smoke=True, attention="cbam", preprocessing="scale")
+SMOKE = train.Settings(smoke=True, attention="squeeze_excite", preprocessing="scale")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run of one epoch: its settings and its record."""
-    folder = tmp_path_factory.mktemp("runs") / "cbam"
+    folder = tmp_path_factory.mktemp("runs") / "se"
     settings = dataclasses.replace(SMOKE, smoke=False, epochs=1, workdir=str(folder))
     return settings, train.main(settings)
 
@@ -33,7 +33,7 @@ def test_a_run_leaves_record_curves_and_exports_that_agree(finished, tmp_path):
     folder = tmp_path / settings.workdir
     assert record == json.loads((folder / "run.json").read_text())
     assert record["status"] == "finished"
-    assert record["config"]["attention"] == "cbam"
+    assert record["config"]["attention"] == "squeeze_excite"
     assert len(record["history"]["val_accuracy"]) == 1
     assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG")
     metrics = record["metrics"]
@@ -53,7 +53,9 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(finished, ca
     assert run.record["history"] == record["history"]
     assert metrics["test_accuracy"] == record["metrics"]["test_accuracy"]
     assert "has its 1 epochs already" in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"run differs in attention \('cbam' there, None here\)"):
+    with pytest.raises(
+        ValueError, match=r"run differs in attention \('squeeze_excite' there, None here\)"
+    ):
         train.main(dataclasses.replace(settings, attention=None))
 
 
@@ -111,7 +113,7 @@ def test_what_a_run_is_made_of_may_not_change(name, finished):
 
 
 def test_the_workdir_is_named_for_the_run_where_none_is_given():
-    assert str(train.default_workdir(SMOKE)) == "runs/toy_cnn_cbam_digits_smoke"
+    assert str(train.default_workdir(SMOKE)) == "runs/toy_cnn_squeeze_excite_digits_smoke"
     settings = train.Settings(dataset="imagenette/160px-v2")
     assert str(train.default_workdir(settings)) == "runs/toy_cnn_plain_imagenette_160px_v2"
 

@@ -16,14 +16,14 @@ def test_mobile_measures_every_file(tmp_path, monkeypatch, capsys):
     written = json.loads((tmp_path / "runs/smoke/benchmark_mobile.json").read_text())
     assert written["untrained"] == results["untrained"]
     rows = results["untrained"]
-    assert set(rows) == {"mobilenet, float32", "mobilenet, int8"}
+    assert set(rows) == {"fmmnet16_4, float32", "fmmnet16_4, int8"}
     for row in rows.values():
         for threads in ("1", "2"):
             assert row["median"][threads] >= row["milliseconds"][threads] > 0
         # It holds the weights at least, in whatever form.
         assert row["kilobytes"] > row["bytes"] / 2000
-    assert rows["mobilenet, int8"]["bytes"] < 0.35 * rows["mobilenet, float32"]["bytes"]
-    assert "| mobilenet | " in capsys.readouterr().out
+    assert rows["fmmnet16_4, int8"]["bytes"] < 0.35 * rows["fmmnet16_4, float32"]["bytes"]
+    assert "| fmmnet16_4 | " in capsys.readouterr().out
 
 
 def times(**rows):
