@@ -110,8 +110,8 @@ def followed(model, tape, hold_gates=False):
         model: functional or Sequential `keras.Model`. Another model of the same layers, such as
             its logits', may be what is called.
         tape: `tf.GradientTape`, recording.
-        hold_gates: bool, whether the attention maps of layers that have `compute_attention_map`
-            are held constant; nothing inside them is noted.
+        hold_gates: bool, default False. Whether the attention maps of layers that have
+            `compute_attention_map` are held constant; nothing inside them is noted.
 
     Yields:
         `Followed`, which fills up.

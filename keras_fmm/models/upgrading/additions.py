@@ -206,8 +206,8 @@ def start_as_identity(gate, shape):
         raise ValueError(
             "A gate added to a model must start as the identity, or the model computes something "
             f"else. Received: {gate.name!r} of class {type(gate).__name__}, whose outputs differ "
-            "from its inputs. Give the class a method `start_as_identity()` that sets its "
-            "weights so; see `layers.FeatureGate.start_as_identity`."
+            "from its inputs. Give the class `neutral_weights`, or a method "
+            "`start_as_identity()` that sets its weights so; see `layers.FeatureGate`."
         )
 
 
