@@ -57,6 +57,10 @@ class Call:
         number: int, how many calls the operation had before.
         args, kwargs: its arguments, with symbolic tensors where the model has its own.
         outputs: tuple of symbolic tensors.
+        node: Keras' own record, whose `arguments` and `outputs` hold the tensors of the model that
+            the call stands in.
+        data_format: str, the operation's own, or else that of what gives its first tensor, up to
+            the inputs, which have Keras' setting.
         is_entered: bool, whether it is a nested model whose own calls stand before it.
     """
 
@@ -66,6 +70,8 @@ class Call:
     args: tuple
     kwargs: dict
     outputs: tuple
+    node: object
+    data_format: str
     is_entered: bool = False
 
     @property
@@ -114,19 +120,30 @@ def _filled(structure, values):
     return keras.tree.map_structure(lambda x: values.get(id(x), x), structure)
 
 
-def check_model(model):
-    """Raises ValueError unless `model` is a functional or Sequential `keras.Model`, built."""
-    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+def check_model(model, may_write_call=True):
+    """Raises ValueError unless `model` is a functional or Sequential `keras.Model`, built.
+
+    Args:
+        model: anything.
+        may_write_call: bool, default True. Whether a subclass of those may have a `call` of its
+            own, of which its graph does not tell.
+    """
+    if not (_has_inputs(model) if may_write_call else is_graph(model)):
+        rule = "" if may_write_call else ", whose `call` is Keras' own"
         raise ValueError(
-            "`model` must be a functional `keras.Model`, or a Sequential with a `keras.Input`. "
-            f"Received: model={model!r}. Call a subclassed model on a `keras.Input` and give "
-            "`keras.Model(inputs, outputs)`."
+            "`model` must be a functional `keras.Model`, or a Sequential with a `keras.Input`"
+            f"{rule}. Received: model={model!r}. Call a subclassed model on a `keras.Input` and "
+            "give `keras.Model(inputs, outputs)`."
         )
+
+
+def _has_inputs(model):
+    return isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
 
 
 def is_graph(operation):
     """Says whether this is a functional model or a built Sequential, whose call Keras writes."""
-    if not isinstance(operation, keras.Model) or not getattr(operation, "inputs", None):
+    if not _has_inputs(operation):
         return False
     writer = next(kind for kind in type(operation).__mro__ if "call" in vars(kind))
     is_kind = isinstance(operation, (keras.Function, keras.Sequential))
@@ -138,7 +155,12 @@ def functional(model):
     return model._functional if isinstance(model, keras.Sequential) else model
 
 
-def nodes(model):
+def input_layers(model):
+    """Returns the layers that give a model's inputs, in the order of `model.inputs`."""
+    return [tensor._keras_history.operation for tensor in model.inputs]
+
+
+def _nodes(model):
     """Yields the calls of one level as Keras' nodes, in the order in which Keras runs them."""
     by_depth = functional(model)._nodes_by_depth
     for depth in sorted(by_depth, reverse=True):
@@ -159,10 +181,12 @@ def read(model, is_entered=lambda operation, args, kwargs: is_graph(operation)):
     """
     inputs = [_like(x) for x in model.inputs]
     calls, by_path, by_operation = [], collections.Counter(), collections.Counter()
+    # By the ids of the tensors.
+    formats = {id(x): keras.config.image_data_format() for x in inputs}
 
     def enter(model, given, prefix):
         values = dict(zip(map(id, functional(model).inputs), given, strict=True))
-        for node in nodes(model):
+        for node in _nodes(model):
             operation = node.operation
             args, kwargs = _filled((node.arguments.args, node.arguments.kwargs), values)
             path = prefix + operation.name
@@ -176,13 +200,29 @@ def read(model, is_entered=lambda operation, args, kwargs: is_graph(operation)):
             else:
                 outputs = tuple(map(_like, node.outputs))
             values.update(zip(map(id, node.outputs), outputs, strict=True))
+            before = outputs if enters else (args, kwargs)
+            data_format = _data_format(operation, before, formats)
+            formats.update((id(x), data_format) for x in outputs)
             number = by_operation[id(operation)]
             by_operation[id(operation)] += 1
-            calls.append(Call(path, operation, number, args, kwargs, outputs, enters))
+            calls.append(
+                Call(path, operation, number, args, kwargs, outputs, node, data_format, enters)
+            )
         return _filled(functional(model).outputs, values)
 
     outputs = enter(model, inputs, "")
     return Graph(inputs, calls, outputs)
+
+
+def level(model):
+    """Returns the `Graph` of a model without what is in those nested in it; see `read`."""
+    return read(model, is_entered=lambda operation, args, kwargs: False)
+
+
+def _data_format(operation, tensors, formats):
+    own = getattr(operation, "data_format", None)
+    before = (formats[id(x)] for x in keras.tree.flatten(tensors) if id(x) in formats)
+    return own or next(before, None) or keras.config.image_data_format()
 
 
 def _like(tensor):
@@ -285,7 +325,7 @@ def _children(parent):
     children = parent._flatten_layers(include_self=False, recursive=False)
     if isinstance(parent, keras.Function):
         # In the order in which they run, and the bare operations, as `x + 3`, too.
-        children = [*(node.operation for node in nodes(parent)), *children]
+        children = [*(node.operation for node in _nodes(parent)), *children]
     return list({id(child): child for child in children}.values())
 
 
@@ -341,7 +381,7 @@ def find_call(model, argument, path):
 
 
 def _find(model, rows, standing, argument, path, takes_later_calls=False):
-    inputs = [x._keras_history.operation for x in model.inputs]
+    inputs = input_layers(model)
     rows = [Found(x.name, x, 0) for x in inputs] + rows
     standing = standing | set(map(id, inputs))
     if not isinstance(path, str):

@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_fmm import graph
+
 # Scaled images spread less than this where they were scaled before, and more than that where
 # they never are: an image of 0..1 that is divided by 255 spreads by 0.004 at most.
 _LEAST_SPREAD = 0.02
@@ -10,12 +12,16 @@ _GREATEST_VALUE = 20.0
 
 
 def scaling_layer(model):
-    """Returns the `Rescaling` or `Normalization` layer that a model's input goes to, or None."""
-    for layer in model._flatten_layers():
-        if isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)) and any(
-            node.input_tensors[0] is model.inputs[0] for node in layer._inbound_nodes
-        ):
-            return layer
+    """Returns the `Rescaling` or `Normalization` layer that a model's input goes to, or None.
+
+    One at the start of a nested model counts where the input goes there.
+    """
+    read = graph.read(model)
+    for call in read.calls:
+        if isinstance(call.operation, (keras.layers.Rescaling, keras.layers.Normalization)):
+            tensors = keras.tree.flatten((call.args, call.kwargs))
+            if any(x is read.inputs[0] for x in tensors):
+                return call.operation
     return None
 
 

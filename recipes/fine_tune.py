@@ -87,21 +87,18 @@ def main(settings):
     strategy = training.strategy(settings.strategy)
     workdir = pathlib.Path(settings.workdir or default_workdir(settings))
     with strategy.scope():
-        original = classifier(settings, dataset)
-        model = original
+        model = classifier(settings, dataset)
+        freeze(model)
         if settings.attention or settings.convolution:
-            model = models.upgrade(original, settings.attention, settings.convolution)
-    old = {path: type(layer) for path, layer in graph.layers(original).items()}
-    del old["predictions"]
+            model = models.upgrade(model, settings.attention, settings.convolution)
     if settings.new_epochs:
         phase = dataclasses.replace(
             settings, epochs=settings.new_epochs, learning_rate=settings.new_learning_rate
         )
-        set_trainable(model, old, old_layers=False)
         run, _ = fit(model, phase, dataset, strategy, workdir / "new_layers")
         run.finish()
         model.load_weights(run.workdir / "best.keras")
-    set_trainable(model, old, old_layers=True)
+    thaw(model)
     run, batch_size = fit(model, settings, dataset, strategy, workdir / "all_layers")
     best = keras.models.load_model(run.workdir / "best.keras")
     metrics = train.score(best, dataset, settings, batch_size)
@@ -180,22 +177,25 @@ def without_classifier(model):
     return keras.Model(model.inputs[0], dense.input, name=model.name)
 
 
-def set_trainable(model, old, old_layers):
-    """Sets which layers learn: the new ones, and the old ones or not; never old batch norms.
+def freeze(model):
+    """Freezes all of a classifier but its last layer; what `models.upgrade` then adds is not."""
+    for path, layer in graph.layers(model).items():
+        layer.trainable = path == "predictions"
+
+
+def thaw(model):
+    """Lets all layers learn, but for batch norms that are frozen: the old ones.
 
     A batch norm that is not trainable runs in inference mode, in `fit` too.
     """
-    for path, layer in graph.layers(model).items():
-        if isinstance(layer, layers.AWConv2D) and old.get(path) is not type(layer):
-            # A new layer with an old kernel.
-            for weight in [w for w in (layer.kernel, layer.bias) if w is not None]:
-                weight.trainable = old_layers
-        elif path in old:
-            layer.trainable = old_layers
-            # Those inside old gates too.
-            for part in layer._flatten_layers():
-                if isinstance(part, keras.layers.BatchNormalization):
-                    part.trainable = False
+    norms = keras.layers.BatchNormalization
+    frozen = [x for x in model._flatten_layers() if isinstance(x, norms) and not x.trainable]
+    # A layer in a convolution's place learns already, but for its kernel and bias. Keras thaws
+    # those where the layer's own flag changes.
+    model.trainable = False
+    model.trainable = True
+    for norm in frozen:
+        norm.trainable = False
 
 
 def fit(model, settings, dataset, strategy, workdir):

@@ -340,3 +340,29 @@ def test_weights_of_a_layer_of_two_nested_models_are_loaded_once(tmp_path):
         model.set_weights([np.zeros_like(value) for value in model.get_weights()])
         assert keras_fmm.models.load_weights(model, given).loaded == ("shared", "own")
         np.testing.assert_allclose(model(x), source(x), rtol=1e-6)
+
+
+def test_a_call_knows_the_data_format_of_its_outputs():
+    inside = keras.Input((2, 6, 6))
+    x = layers.Conv2D(2, 1, data_format="channels_first", name="conv")(inside)
+    first = keras.Model(inside, layers.ReLU(name="relu")(x), name="first")
+    inputs = keras.Input((2, 6, 6))
+    x = layers.Permute((2, 3, 1), name="last")(first(inputs) + 1)
+    x = layers.AveragePooling2D(2, data_format="channels_last", name="pool")(x)
+    model = keras.Model(inputs, [x * 2, layers.ReLU(name="before")(inputs)])
+    found = {call.path: call.data_format for call in graph.read(model).calls}
+    for path in ("first/conv", "first/relu", "first", "last"):
+        assert found[path] == "channels_first"
+    assert found["pool"] == "channels_last"
+    assert found["before"] == keras.config.image_data_format() == "channels_last"
+    by_path = {call.path: call.data_format for call in flat_graph(model).calls}
+    assert by_path == found
+
+
+def test_a_call_knows_the_tensors_of_the_model_that_it_stands_in():
+    model = called_twice()
+    nodes = {call.path: call.node for call in graph.read(model).calls}
+    assert nodes["inner/norm"].outputs[0] is model.get_layer("inner").outputs[0]
+    (last,) = graph.level(model).calls[-1].node.outputs
+    assert last is model.outputs[0]
+    assert [call.path for call in graph.level(model).calls if "/" in call.path] == []

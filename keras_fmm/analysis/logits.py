@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_fmm.graph import check_model, unnoted
+from keras_fmm.graph import check_model, level, unnoted
 
 # Functions from logits to what they predict, each with the names that Keras' classes have for it.
 _PREDICTIONS = ("softmax", "log_softmax", "sigmoid", "log_sigmoid")
@@ -58,14 +58,18 @@ def logits_model(model):
             "Give `keras.Model(model.inputs, model.outputs[i])`."
         )
     inputs = model.inputs[0] if len(model.inputs) == 1 else model.input
-    return keras.Model(inputs, _logits(model.outputs[0]), name=f"{model.name}_logits")
+    # Keras' records of the calls, by the ids of the tensors that they gave.
+    nodes = {id(x): call.node for call in level(model).calls for x in call.node.outputs}
+    return keras.Model(inputs, _logits(model.outputs[0], nodes), name=f"{model.name}_logits")
 
 
-def _logits(tensor):
+def _logits(tensor, nodes):
     """Returns the tensor of logits from which this one, a model's output, is computed."""
-    operation, node_index, _ = tensor._keras_history
-    arguments = operation._inbound_nodes[node_index].arguments
-    inputs = arguments.args[0] if arguments.args else None
+    if id(tensor) not in nodes:
+        return tensor  # The model's input.
+    node = nodes[id(tensor)]
+    operation = node.operation
+    inputs = node.arguments.args[0] if node.arguments.args else None
     if isinstance(operation, keras.Model):
         flat = keras.tree.flatten(inputs)
         return unnoted(logits_model(operation), flat[0] if len(flat) == 1 else inputs)
@@ -86,7 +90,7 @@ def _logits(tensor):
         )
     is_passed_on = isinstance(operation, (*_PASSING_ON, keras.layers.Activation))
     if is_passed_on or type(operation).__name__ in _PASSING_ON_OPERATIONS:
-        before = _logits(inputs)
+        before = _logits(inputs, nodes)
         if before is inputs:
             return tensor
         # A copy: calling the layer once more would make its `output` ambiguous to its owner.

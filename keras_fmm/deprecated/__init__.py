@@ -4,23 +4,23 @@ Version 0.2 removes this folder: `manifest` and `figures` then move into recipes
 `artefacts` and `figures` take them from here until then, as an installed package has no recipes.
 """
 
-from keras_fmm.deprecated.figures import (
-    accuracy_by_latency,
-    cost_by_stage,
-    histograms,
-    norms_by_depth,
-)
-from keras_fmm.deprecated.manifest import add_to_manifest, check_manifest, manifest_entry
+import importlib
+
 from keras_fmm.deprecated.moves import modules, names
 
-__all__ = [
-    "accuracy_by_latency",
-    "add_to_manifest",
-    "check_manifest",
-    "cost_by_stage",
-    "histograms",
-    "manifest_entry",
-    "modules",
-    "names",
-    "norms_by_depth",
-]
+# The modules of the functions that left, by name; imported when one is first asked for.
+FIGURES = dict.fromkeys(
+    ("accuracy_by_latency", "cost_by_stage", "histograms", "norms_by_depth"),
+    "keras_fmm.deprecated.figures",
+)
+MANIFEST = dict.fromkeys(
+    ("add_to_manifest", "check_manifest", "manifest_entry"), "keras_fmm.deprecated.manifest"
+)
+
+__all__ = ["FIGURES", "MANIFEST", "modules", "names"]
+
+
+def __getattr__(name):
+    if name in (found := FIGURES | MANIFEST):
+        return getattr(importlib.import_module(found[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

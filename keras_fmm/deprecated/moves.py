@@ -13,18 +13,18 @@ def names(module, moved, where):
 
     Args:
         module: str, the module's name.
-        moved: dict by their names of the functions.
+        moved: dict by the functions' names of the modules that have them, which are imported when
+            a name is first asked for.
         where: str, what their users do from now on; a sentence.
 
     Example:
 
-    >>> import math
-    >>> getattr_of_module = names("geometry", {"root": math.sqrt}, "Write `math.sqrt`.")
+    >>> getattr_of_module = names("geometry", {"sqrt": "math"}, "Write `math.sqrt`.")
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     found = getattr_of_module("root")
+    ...     found = getattr_of_module("sqrt")
     >>> found(9.0), str(caught[0].message)
-    (3.0, '`geometry.root` leaves the package; the old name works until version 0.2. \
+    (3.0, '`geometry.sqrt` leaves the package; the old name works until version 0.2. \
 Write `math.sqrt`.')
     """
 
@@ -33,7 +33,7 @@ Write `math.sqrt`.')
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         message = f"`{module}.{name}` leaves the package; {_UNTIL}. {where}"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
-        return moved[name]
+        return getattr(importlib.import_module(moved[name]), name)
 
     return __getattr__
 

@@ -32,9 +32,8 @@ __all__ = [
     "to_tflite",
 ]
 
-_LEFT = ("add_to_manifest", "check_manifest", "manifest_entry")
 __getattr__ = deprecated.names(
     __name__,
-    {name: getattr(deprecated, name) for name in _LEFT},
+    deprecated.MANIFEST,
     "It keeps saved_models/ in order: recipes.lab.artefacts has it.",
 )

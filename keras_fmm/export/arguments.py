@@ -143,6 +143,9 @@ def fitting_inputs(images, wanted, of, is_ordered=True):
     """
     known = ", ".join(repr(name) for name in wanted)
     if isinstance(images, dict):
+        if len(images) == len(wanted) == 1 and names.are_numbered(wanted):
+            # A file of one input does not keep its name.
+            images = dict(zip(wanted, images.values(), strict=True))
         if set(images) != set(wanted):
             raise ValueError(
                 f"`images` must have one array for each input of {of}: {known}. "

@@ -59,11 +59,13 @@ class Report:
         for row in self.rows:
             if name == (row.name if row.output is None else (row.name, row.output)):
                 return row
-        known = "; ".join(
-            repr(row.name) if row.output is None else f"{row.name!r}, {row.output!r}"
+        known = ", ".join(
+            f"report[{row.name!r}]"
+            if row.output is None
+            else f"report[{row.name!r}, {row.output!r}]"
             for row in self.rows
         )
-        raise KeyError(f"A report has a row for each of [{known}]. Received: {name!r}")
+        raise KeyError(f"A report has the rows {known}. Received: {name!r}")
 
     def table(self):
         """Returns the report as text: a heading and a line for each artefact and output."""
@@ -135,8 +137,9 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
     expected = keras_model.outputs(model, list(inputs.values()), batch_size)
 
     def fed(known):
-        # By name; in the model's order to a file that does not have the names.
-        return inputs if set(known) == set(inputs) else list(inputs.values())
+        # By name, unless the file numbers its inputs or there is one: then in the model's order.
+        is_by_name = len(inputs) > 1 and not names.are_numbered(known)
+        return inputs if is_by_name else list(inputs.values())
 
     rows = []
     if saved_model is not None:

@@ -5,6 +5,8 @@ import re
 import keras
 import numpy as np
 
+from keras_fmm.graph import input_layers
+
 # What Keras' exporters call the outputs of a model that gives one tensor or a list, and, where the
 # inputs have no names, those: args_0, args_0_1, args_0_2.
 _OUTPUT = "output_"
@@ -26,13 +28,18 @@ def of_inputs(model):
         return ["images"]
     if not isinstance(model, keras.Sequential) and (keyed := flat_dict(model.input)):
         return list(keyed)
-    return [tensor._keras_history.operation.name for tensor in model.inputs]
+    return [layer.name for layer in input_layers(model)]
 
 
 def in_signature(names):
     """Returns the names for a file's signature, or None where TensorFlow would change them."""
     are_plain = all(_PLAIN.fullmatch(name) for name in names)
     return names if are_plain and len({name.lower() for name in names}) == len(names) else None
+
+
+def are_numbered(names):
+    """Returns whether a signature has Keras' numbers for the inputs, and so no names."""
+    return all(_NUMBERED_INPUT.fullmatch(name) for name in names)
 
 
 def in_order(found, names=None):
@@ -48,10 +55,9 @@ def in_order(found, names=None):
     """
     if names is not None and set(names) == set(found):
         return {name: found[name] for name in names}, True
-    matches = {name: _NUMBERED_INPUT.fullmatch(name) for name in found}
-    if not all(matches.values()):
+    if not are_numbered(found):
         return found, len(found) == 1
-    ordered = sorted(found, key=lambda name: int(matches[name][1] or 0))
+    ordered = sorted(found, key=lambda name: int(_NUMBERED_INPUT.fullmatch(name)[1] or 0))
     called = names if names is not None and len(names) == len(found) else ordered
     return {new: found[name] for new, name in zip(called, ordered, strict=True)}, True
 

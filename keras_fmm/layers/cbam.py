@@ -6,6 +6,7 @@ from keras_fmm import checks
 from keras_fmm.layers.channel_attention import ChannelAttention
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.layers.spatial_attention import SpatialAttention
+from keras_fmm.ops import from_channels_last, to_channels_last
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -90,13 +91,19 @@ class CBAM(FeatureGate):
             return {ChannelAttention: channel, SpatialAttention: spatial}
         return {ChannelAttention: channel}
 
+    def compute_attention_map(self, inputs, training=None):
+        # Those that it is made of are of its data format.
+        inputs = from_channels_last(inputs, self.data_format)
+        gate = self.channel_attention.attention_map(inputs, training=training)
+        if self.use_spatial:
+            outputs = self.channel_attention(inputs, training=training)
+            gate = gate * self.spatial_attention.attention_map(outputs, training=training)
+        return to_channels_last(gate, self.data_format)
+
     def call(self, inputs, training=None, return_attention_map=False):
-        outputs = self.channel_attention(inputs, training=training)
         if return_attention_map:
-            gate = self.channel_attention.attention_map(inputs, training=training)
-            if self.use_spatial:
-                gate = gate * self.spatial_attention.attention_map(outputs, training=training)
-            return gate
+            return super().call(inputs, training=training, return_attention_map=True)
+        outputs = self.channel_attention(inputs, training=training)
         if self.use_spatial:
             outputs = self.spatial_attention(outputs, training=training)
         return outputs

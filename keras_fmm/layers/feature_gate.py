@@ -1,5 +1,6 @@
 """The base of all layers that gate feature maps."""
 
+import inspect
 import math
 
 import keras
@@ -97,6 +98,14 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         gate = self.compute_attention_map(
             to_channels_last(inputs, self.data_format), training=training
         )
+        rank = len(getattr(gate, "shape", ()))
+        if rank != 4:
+            raise ValueError(
+                "`compute_attention_map` must return a tensor of rank 4 that broadcasts against "
+                f"(batch, height, width, channels). Received: {type(self).__name__} {self.name!r}, "
+                f"which returned {getattr(gate, 'shape', gate)}. Keep the axes of what it means "
+                "over, by `keepdims=True`, or add them by `keras.ops.expand_dims`."
+            )
         gate = from_channels_last(gate, self.data_format)
         if return_attention_map:
             return gate
@@ -240,11 +249,13 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         return self.attention_multiply_adds(height, width, channels) + products
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "merge": self.merge,
-            "gate_activation": keras.activations.serialize(self.gate_activation),
-        }
+        config = {**super().get_config(), "merge": self.merge}
+        # The constructor of a gate of a user's own need not take it.
+        parameters = inspect.signature(type(self).__init__).parameters
+        takes_any = any(taken.kind is taken.VAR_KEYWORD for taken in parameters.values())
+        if takes_any or "gate_activation" in parameters:
+            config["gate_activation"] = keras.activations.serialize(self.gate_activation)
+        return config
 
 
 def _channel_axis(gate):

@@ -75,9 +75,9 @@ def _outputs(model, paths):
 
     No layer learns of it, so that `layer.output` stays what it was.
     """
-    calls = graph.read(model, is_entered=lambda *call: False).calls
-    nodes = dict(zip((call.path for call in calls), graph.nodes(model), strict=True))
-    inputs = {x._keras_history.operation.name: x for x in model.inputs}
+    nodes = {call.path: call.node for call in graph.level(model).calls}
+    names = [layer.name for layer in graph.input_layers(model)]
+    inputs = dict(zip(names, model.inputs, strict=True))
     found, inside = {}, {}
     for path in paths:
         first, _, rest = path.partition("/")

@@ -17,7 +17,7 @@ _SHOWN = 5
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What `load_weights` did; a layer inside a layer is named `outer/inner`.
+    """What `load_weights` did, by the paths of layers: `backbone/stage1_conv`, `gate/squeeze`.
 
     Args:
         loaded: tuple of str, the model's layers that have the source's weights now.
@@ -40,7 +40,9 @@ def load_weights(model, source):
     takes the kernel of a Conv2D as it is; `upgrade` also keeps the outputs.
 
     A layer of your own where the source has a convolution takes its kernel and bias where its own
-    weights have their shapes; else it keeps its initial ones, and the source's are skipped.
+    weights have their shapes and, if the source is a model, are called `kernel` and `bias`; else it
+    keeps its initial ones, and the source's are skipped. A file does not say which of its layers
+    are convolutions: of a file the shapes decide.
 
     The weights of keras.applications' ResNet and MobileNet fit where they fit in size: the biases
     of convolutions, which the models here do not have, are subtracted from the mean in the batch
@@ -74,19 +76,37 @@ def load_weights(model, source):
     if isinstance(source, str) and source == "imagenet":
         source = keras_applications.imagenet_model(model)
     arrays = weights_files.read(source)
-    plan = _Plan(model, arrays)
+    plan = _Plan(model, arrays, _convolutions(source))
     if plan.mismatches:
         left = len(plan.mismatches) - _SHOWN
         named = "; ".join(plan.mismatches[:_SHOWN]) + (f"; {left} more" if left > 0 else "")
         raise ValueError(
             f"`source` must fit the model. Received: {_named(source)} for the model "
             f"{model.name!r}: {named}. Nothing was loaded. Build the model as the source was, in "
-            "depth, width, stem and classes; without a top it takes a source with any."
+            "depth, width, stem and classes; without a top it takes a source with any. Sub-layers "
+            "of layers of your own need names."
         )
+    _load(model, plan)
+    loaded = [plan.paths[name] for name in plan.values]
+    new = [plan.paths[name] for name in plan.layers if name not in plan.values]
+    return LoadReport(tuple(loaded), tuple(plan.skipped), tuple(new))
+
+
+def _load(model, plan):
+    before = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
     for name, values in plan.values.items():
-        plan.layers[name].load_own_variables({str(i): value for i, value in enumerate(values)})
-    new = [name for name, layer in plan.layers.items() if name not in plan.values]
-    return LoadReport(tuple(plan.values), tuple(plan.skipped), tuple(new))
+        try:
+            plan.layers[name].load_own_variables({str(i): value for i, value in enumerate(values)})
+        except Exception as error:
+            for variable, value in zip(model.variables, before, strict=True):
+                variable.assign(value)
+            kind = type(plan.layers[name]).__name__
+            raise ValueError(
+                "A layer must take the weights that it saves. Received: "
+                f"{plan.paths[name]!r} of class {kind}, which refused them ({error}). Nothing was "
+                "loaded. Give the class `save_own_variables` and `load_own_variables` for all "
+                "weights of its own."
+            ) from error
 
 
 def with_weights(model, weights):
@@ -99,15 +119,18 @@ def with_weights(model, weights):
 class _Plan:
     """What goes where: `values` by the model's layers, what is `skipped`, and the `mismatches`."""
 
-    def __init__(self, model, arrays):
-        weights_files.read(model)  # Says if two layers have one name.
-        parts = dict(weights_files.parts(model))
+    def __init__(self, model, arrays, convolutions):
+        found = weights_files.parts(model)
+        parts = {name: layer for name, _, layer in found}
+        self.paths = {name: path for name, path, _ in found}
         self.layers = {
             name: layer for name, layer in parts.items() if weights_files.own_weights(layer)
         }
         self.values = {}
         self.skipped = []
         self.mismatches = []
+        # The names of the source's layers that are known to be Keras' own convolutions.
+        self.convolutions = convolutions
         translate = keras_applications.name_in(arrays)
         # By the batch norm that takes it over.
         biases = {}
@@ -116,7 +139,7 @@ class _Plan:
             values = left.get(translate(name))
             if values is None:
                 if "/" not in name and _is_needed(layer):
-                    self.mismatches.append(f"{name} is not in the source")
+                    self.mismatches.append(f"{self.paths[name]} is not in the source")
             elif name in self.layers or _replaces_convolution(layer, values):
                 del left[translate(name)]
                 self._place(name, layer, list(values), translate, biases)
@@ -125,7 +148,13 @@ class _Plan:
                 self.values[name][2] = self.values[name][2] - bias
         top = translate("predictions")
         self.skipped += [name for name in left if name == top]
-        self.mismatches += [f"{name} is not in the model" for name in left if name != top]
+        self.mismatches += [self._not_placed(name) for name in left if name != top]
+
+    def _not_placed(self, name):
+        several = [path for path in self.paths.values() if path.endswith(f"/{name}")]
+        if len(several) > 1:
+            return f"{name} could be {' or '.join(several)}"
+        return f"{name} is not in the model"
 
     def _place(self, name, layer, values, translate, biases):
         shapes = [value.shape for value in weights_files.own_weights(layer)]
@@ -137,12 +166,15 @@ class _Plan:
         if translate is not keras_applications.same_name and has_bias and follower in self.layers:
             biases[follower] = values.pop()
         received = [value.shape for value in values]
-        if received == shapes:
+        is_known = translate(name) in self.convolutions
+        if received == shapes and not (is_known and _has_other_names(layer)):
             self.values[name] = values
         elif _replaces_convolution(layer, values):
             self.skipped.append(translate(name))
         else:
-            self.mismatches.append(f"{name} has the shapes {shapes}, in the source {received}")
+            self.mismatches.append(
+                f"{self.paths[name]} has the shapes {shapes}, in the source {received}"
+            )
 
 
 def _is_needed(layer):
@@ -157,10 +189,23 @@ def _replaces_convolution(layer, values):
     A subclass of Conv2D that has a convolution's weights is of the same kind, as AWConv2D.
     """
     own = [value.ndim for value in weights_files.own_weights(layer)]
-    of_convolution = ([4], [4, 1])
-    is_one = isinstance(layer, keras.layers.Conv2D) and own in of_convolution
-    has_one = [value.ndim for value in values] in of_convolution
+    is_one = isinstance(layer, keras.layers.Conv2D) and own == [4, 1][: 1 + layer.use_bias]
+    has_one = [value.ndim for value in values] in ([4], [4, 1])
     return has_one and not is_one and not _is_of_keras(layer)
+
+
+def _has_other_names(layer):
+    """Says whether the weights of a layer of a user's own are no kernel and bias."""
+    own = [variable.name for variable in layer._trainable_variables]
+    return not isinstance(layer, keras.layers.Conv2D) and own != ["kernel", "bias"][: len(own)]
+
+
+def _convolutions(source):
+    """Returns the names of a model's layers that are Keras' own convolutions; of a file, none."""
+    if not isinstance(source, keras.Model):
+        return set()
+    parts = weights_files.parts(source)
+    return {name for name, _, layer in parts if type(layer) is keras.layers.Conv2D}
 
 
 def _is_of_keras(layer):

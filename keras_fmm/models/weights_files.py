@@ -1,5 +1,6 @@
 """Weights of files and models: arrays by the name of the layer that they belong to."""
 
+import collections
 import io
 import os
 import pathlib
@@ -32,7 +33,8 @@ def read(source):
         ValueError: there are no weights, or no layer names, or one name twice.
     """
     if isinstance(source, keras.Model):
-        return _by_name(((name, own_weights(layer)) for name, layer in parts(source)), source.name)
+        named = ((name, own_weights(layer)) for name, _, layer in parts(source))
+        return _by_name(named, f"the model {source.name!r}")
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
             "`source` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
@@ -55,16 +57,22 @@ def read(source):
 
 
 def parts(model):
-    """Yields the name and the object of each layer of a model and, after it, of its sub-layers.
+    """Returns the name, path and object of each layer of a model and, after it, of its sub-layers.
 
-    The name is the path in the innermost model that the layer is in, as files have it.
+    The name is the path in the innermost model that the layer is in, as files have it, and the
+    whole path where several have that name; no file can tell those apart.
     """
-    seen = set()
+    found = {}
     for path, operation, nested in graph.places(model):
-        if isinstance(operation, keras.layers.Layer) and id(operation) not in seen:
-            seen.add(id(operation))
-            if not isinstance(operation, keras.Model):
-                yield path.removeprefix(f"{nested}/"), operation
+        is_part = isinstance(operation, keras.layers.Layer) and not isinstance(
+            operation, keras.Model
+        )
+        if is_part and id(operation) not in found:
+            found[id(operation)] = (path.removeprefix(f"{nested}/"), path, operation)
+    counts = collections.Counter(name for name, _, _ in found.values())
+    return [
+        (name if counts[name] == 1 else path, path, layer) for name, path, layer in found.values()
+    ]
 
 
 def own_weights(layer):
@@ -79,7 +87,8 @@ def _by_name(named, source):
     for name, values in named:
         if values and name in arrays:
             raise ValueError(
-                f"Layers must have names of their own. Received: {source}, with {name!r} twice."
+                f"Layers must have names of their own. Received: {source}, with {name!r} twice, as "
+                "in two nested models. Give a model in the place of a file, or other names."
             )
         if values:
             arrays[name] = values

@@ -15,9 +15,6 @@ __all__ = [
     "training_curves",
 ]
 
-_LEFT = ("accuracy_by_latency", "cost_by_stage", "histograms", "norms_by_depth")
 __getattr__ = deprecated.names(
-    __name__,
-    {name: getattr(deprecated, name) for name in _LEFT},
-    "Only recipes draw it: recipes.lab.figures has it.",
+    __name__, deprecated.FIGURES, "Only recipes draw it: recipes.lab.figures has it."
 )

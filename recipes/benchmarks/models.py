@@ -174,7 +174,7 @@ COLUMNS = """
 - "memory" is the peak of a training step beyond what the process has before.
 - "keras.applications" is its ResNet50, whose convolutions have biases.
 
-The medians of four runs that day: squeeze-and-excitation 1.05 to 1.12, CBAM 1.20 to 1.31,
+On 2026-11-20 the medians of four runs were: squeeze-and-excitation 1.05 to 1.12, CBAM 1.20 to 1.31,
 keras.applications 1.08 to 1.12. The first of the runs was before the last improvement of the gates'
 gradients. Nothing was measured on a GPU.
 """

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import pathlib
 import shlex
 import statistics
 import time
 
 import numpy as np
 
-from keras_fmm import files, progress, training
+from keras_fmm import checks, files, progress, training
 from recipes.lab import sections
 from recipes.lab.settings import changed, flags
 
@@ -37,6 +38,24 @@ def seconds(steps, rounds, verbose="auto"):
             found[name].append(time.perf_counter() - begin)
         shown.add(1)
     return found
+
+
+def lite_step(path, draw, threads=1):
+    """Returns a function that runs a TFLite file on one image.
+
+    Args:
+        path: path of the file, which is not needed afterwards.
+        draw: function of a `numpy.random.Generator` and a shape to the image.
+        threads: int.
+    """
+    interpreters = checks.package("ai_edge_litert.interpreter", "Timing LiteRT", "mobile")
+    content = pathlib.Path(path).read_bytes()
+    interpreter = interpreters.Interpreter(model_content=content, num_threads=threads)
+    interpreter.allocate_tensors()
+    image = interpreter.get_input_details()[0]
+    values = draw(np.random.default_rng(0), image["shape"])
+    interpreter.set_tensor(image["index"], values.astype(image["dtype"]))
+    return interpreter.invoke
 
 
 def median_ratios(found, plain):

@@ -14,7 +14,7 @@ import time
 import numpy as np
 from scipy import stats
 
-from keras_fmm import files, training
+from keras_fmm import data, files, training
 from recipes.lab import trials
 from recipes.lab.settings import output_path, setting, verbosity
 
@@ -32,21 +32,28 @@ class Settings:
     smoke: bool = setting(False, "one seed and epoch of three steps on digits")
 
 
-def resolved(settings):
-    """Returns the settings; for a smoke run its own, with what an earlier one left removed."""
+def begun(settings, batch_size=trials.Schedule.batch_size):
+    """Returns what a comparison begins with: its settings, dataset and schedule of training.
+
+    A smoke run has settings of its own, with small batches, and begins without what an earlier one
+    left.
+
+    Args:
+        settings: `Settings`.
+        batch_size: int.
+
+    Returns:
+        The `Settings`, the `data.ImageDataset` and the `trials.Schedule`.
+    """
     if settings.smoke:
         shutil.rmtree(trials.SMOKE_FOLDER, ignore_errors=True)
-        return dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
-    return settings
-
-
-def schedule(settings, **changes):
-    """Returns the `trials.Schedule` of these settings; a smoke test's batches are small."""
-    if settings.smoke:
-        changes["batch_size"] = 32
-    return trials.Schedule(
-        settings.epochs, learning_rate=settings.learning_rate, smoke=settings.smoke, **changes
+        settings = dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
+        batch_size = 32
+    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    schedule = trials.Schedule(
+        settings.epochs, batch_size, settings.learning_rate, smoke=settings.smoke
     )
+    return settings, dataset, schedule
 
 
 def measured(settings, fixed, candidates, measure, variant=None):

@@ -34,7 +34,7 @@ def compiled(model, data, learning_rate, momentum, weight_decay=None, run_eagerl
 
     Args:
         model: `keras.Model` of softmax outputs.
-        data: a form of data, or its class.
+        data: the class of a form of data.
         learning_rate, momentum: floats.
         weight_decay: float, decoupled; None without.
         run_eagerly: bool, as of `model.compile`.

@@ -30,7 +30,10 @@ def setting(default, text, choices=None, minimum=None):
 
 def verbosity():
     """Returns the field `verbose`, of how progress is shown; `shown` gives its value."""
-    text = "progress: 0 none, 1 bars, 2 lines, auto: bars on a terminal, else lines"
+    text = (
+        "progress: 0 none, 1 bars, 2 lines, auto: for training bars on a terminal, else lines; "
+        "for other work a bar once it has taken five seconds"
+    )
     return setting("auto", text, choices=("auto", "0", "1", "2"))
 
 

@@ -146,7 +146,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     data = Arrays(dataset, schedule, seed)
     fitting.compiled(
         model,
-        data,
+        Arrays,
         schedule.learning_rate,
         schedule.momentum,
         schedule.weight_decay,

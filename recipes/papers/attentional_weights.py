@@ -21,7 +21,7 @@ Measured: recipes/results/attentional_weights.json and docs/reproduction.md.
 
 import dataclasses
 
-from keras_fmm import analysis, data, models
+from keras_fmm import analysis, models
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -48,19 +48,17 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = comparison.schedule(settings, batch_size=BATCH_SIZES[settings.network])
+    network = settings.network
+    settings, dataset, schedule = comparison.begun(settings, BATCH_SIZES[network])
 
     def measure(candidate, seed):
-        name = f"{candidate} {settings.network}"
+        name = f"{candidate} {network}"
         model, found = trials.trained(
-            name, builder(settings.network, candidate), dataset, schedule, seed, shown(settings)
+            name, builder(network, candidate), dataset, schedule, seed, shown(settings)
         )
         costs = {"parameters": model.count_params(), "multiply_adds": analysis.flops(model)}
         return {**found, **costs}
 
-    network = settings.network
     part = comparison.measured(settings, dataclasses.asdict(schedule), CANDIDATES, measure, network)
     conclusions = {
         **accuracies.conclusions(part, dataset.classes),

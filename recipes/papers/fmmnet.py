@@ -29,7 +29,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import data, layers, models, plots
+from keras_fmm import layers, models, plots
 from recipes.lab import accuracies, comparison, figures, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -58,15 +58,13 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Measures what is missing, tests, draws, prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
     study = accuracy_study if settings.study == "accuracy" else depth_study
-    return study(settings, dataset)
+    return study(settings)
 
 
-def accuracy_study(settings, dataset):
+def accuracy_study(settings):
     """Compares the two residuals in a WideResNet."""
-    schedule = comparison.schedule(settings, batch_size=128)
+    settings, dataset, schedule = comparison.begun(settings, batch_size=128)
     depth, width = (10, 1) if settings.smoke else (settings.depth, settings.width)
     variant = f"WRN-{depth}-{width}"
 
@@ -90,9 +88,9 @@ def accuracy_study(settings, dataset):
     return part
 
 
-def depth_study(settings, dataset):
+def depth_study(settings):
     """Trains chains of each depth, and looks into the deepest before it is trained."""
-    schedule = comparison.schedule(settings, batch_size=64)
+    settings, dataset, schedule = comparison.begun(settings, batch_size=64)
     depths = (1, 2) if settings.smoke else DEPTHS
     candidates = [f"{residual} {depth}" for residual in RESIDUALS for depth in depths]
 

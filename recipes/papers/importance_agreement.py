@@ -26,7 +26,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import analysis, data, plots
+from keras_fmm import analysis, plots
 from recipes.lab import accuracies, comparison, figures, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -47,9 +47,7 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Measures what is missing, draws, prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = comparison.schedule(settings)
+    settings, dataset, schedule = comparison.begun(settings)
 
     def measure(candidate, seed):
         model, found = trials.trained(

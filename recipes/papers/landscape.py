@@ -29,7 +29,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import analysis, data, files, layers, plots
+from keras_fmm import analysis, files, layers, plots
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -51,11 +51,9 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Measures what is missing, tests, draws, prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
+    settings, dataset, schedule = comparison.begun(settings)
     if settings.smoke:
         settings = dataclasses.replace(settings, ellipses=2)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = comparison.schedule(settings)
 
     def measure(candidate, seed):
         model, found = trials.trained(

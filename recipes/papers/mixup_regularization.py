@@ -23,7 +23,6 @@ Measured: recipes/results/mixup_regularization.json and docs/reproduction.md.
 
 import dataclasses
 
-from keras_fmm import data
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -49,10 +48,8 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    settings, dataset, schedule = comparison.begun(settings)
     margin = MARGINS.get(settings.dataset, OTHER_MARGIN)
-    schedule = comparison.schedule(settings)
 
     def measure(candidate, seed):
         mixed = dataclasses.replace(schedule, mixup_alpha=CANDIDATES[candidate])

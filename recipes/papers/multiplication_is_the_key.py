@@ -22,7 +22,6 @@ Measured: recipes/results/multiplication_is_the_key.json and docs/reproduction.m
 
 import dataclasses
 
-from keras_fmm import data
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -44,9 +43,7 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = comparison.schedule(settings)
+    settings, dataset, schedule = comparison.begun(settings)
 
     def measure(candidate, seed):
         return trials.trained(

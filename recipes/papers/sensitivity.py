@@ -25,7 +25,7 @@ import math
 
 import numpy as np
 
-from keras_fmm import analysis, data
+from keras_fmm import analysis
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -51,9 +51,7 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Measures what is missing, tests and prints; returns the part of the results, a dict."""
-    settings = comparison.resolved(settings)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
-    schedule = comparison.schedule(settings)
+    settings, dataset, schedule = comparison.begun(settings)
 
     def measure(candidate, seed):
         model, found = trials.trained(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import analysis, layers
-from tests.analysis.smoothness.test_output_sensitivity import linear
+from tests.analysis.landscape.test_output_sensitivity import linear
 from tests.analysis.test_class_scores import BY_FEATURES, BY_IMAGES, IMAGES, name, network
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="for `make test-jax`")

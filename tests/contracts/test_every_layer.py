@@ -1,6 +1,5 @@
 """What every layer must do, over the table of all layers, on every backend."""
 
-import contextlib
 import inspect
 import json
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import protocols
+from keras_fmm.export.tflite.conversion import integer_forms
 from tests.support import side_by_side, weights
 from tests.support.layer_table import FIRST_ROWS, ROWS, each, every_layer, every_row, label, over
 
@@ -69,7 +69,7 @@ def test_symbolic_and_eager_calls_agree(row):
 def test_eager_and_compiled_calls_agree(unknown_sizes):
     def check(rows):
         model, inputs, _ = side_by_side.model(rows, 3, unknown_sizes)
-        eager = model(inputs)
+        eager = keras.tree.flatten(model(inputs))
         model.compile(jit_compile=True)
         compiled = model.predict_on_batch(inputs)
         for row, one, other in zip(rows, keras.tree.flatten(compiled), eager, strict=True):
@@ -96,10 +96,7 @@ def test_the_form_for_integers_says_the_same(row, bits):
     layer = row.make()
     inputs = row.example()
     expected = np.asarray(layer(inputs))
-    parts = [part for part in layer._flatten_layers() if hasattr(part, "for_integers")]
-    with contextlib.ExitStack() as stack:
-        for part in parts:
-            stack.enter_context(part.for_integers(bits))
+    with integer_forms(layer, bits):
         np.testing.assert_allclose(layer(inputs), expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(layer(inputs), expected)
 
@@ -116,11 +113,18 @@ def test_samples_do_not_meet_at_inference(row):
         np.testing.assert_allclose(np.asarray(alone)[0], whole[n], atol=1e-5, rtol=1e-5)
 
 
-# XLA on TensorFlow, which takes long, gets each layer once; all of them are called so above. On JAX
-# all go through it: without, every operation is compiled by itself.
+# Each layer once is the fast part of XLA on TensorFlow. On JAX all go through it: without, every
+# operation is compiled by itself.
+OTHER_ROWS = [row for row in ROWS if row not in FIRST_ROWS]
+ON_XLA = [
+    (FIRST_ROWS, True),
+    pytest.param(OTHER_ROWS, True, marks=pytest.mark.slow, id="others-xla"),
+]
+
+
 @pytest.mark.parametrize(
     ("rows", "jit_compile"),
-    [(ROWS, False), (FIRST_ROWS, True)] if ON_TENSORFLOW else [(ROWS, True)],
+    [(ROWS, False), *ON_XLA] if ON_TENSORFLOW else [(ROWS, True)],
     ids=lambda value: f"xla-{value}" if isinstance(value, bool) else f"{len(value)}-rows",
 )
 def test_one_step_of_fit_moves_every_weight(rows, jit_compile):
@@ -130,7 +134,7 @@ def test_one_step_of_fit_moves_every_weight(rows, jit_compile):
         before = [np.asarray(variable.value) for variable in model.trainable_variables]
         model.compile(keras.optimizers.SGD(0.1), ["mse"] * len(rows), jit_compile=jit_compile)
         inputs = [abs(array) for array in inputs]
-        targets = [np.ones(output.shape, "float32") for output in model(inputs)]
+        targets = [np.ones(y.shape, "float32") for y in keras.tree.flatten(model(inputs))]
         history = model.fit(inputs, targets, batch_size=3, verbose=0)
         assert np.isfinite(history.history["loss"][0])
         for old, variable in zip(before, model.trainable_variables, strict=True):

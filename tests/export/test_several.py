@@ -141,7 +141,8 @@ def test_rows_are_reached_by_the_output_s_name(tmp_path):
     assert "tflite boxes" in str(report)
     assert "tflite area" in str(report)
     for name in ("tflite", ("tflite", "masks"), "boxes"):
-        with pytest.raises(KeyError, match="'tflite', 'boxes'; 'tflite', 'area'"):
+        rows = r"report\['tflite', 'boxes'\], report\['tflite', 'area'\]"
+        with pytest.raises(KeyError, match=rows):
             report[name]
     # One of a layer's two outputs has no name but its number.
     model, _ = shared()
@@ -275,3 +276,28 @@ def test_one_output_that_says_something_else_is_named(tmp_path):
             model, tmp_path / "toy.tflite", quantization="int16x8", representative_data=IMAGES
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_one_input_takes_the_models_own_name(tmp_path):
+    pixels = keras.Input((3,), name="pixels")
+    model = keras.Model(pixels, pixels * 2)
+    path = export.to_tflite(model, tmp_path / "one.tflite")
+    given = np.ones((2, 3))
+    np.testing.assert_array_equal(export.run_tflite(path, {"pixels": given}), given * 2)
+    assert export.compare(model, {"pixels": given}, tflite=path)["tflite"].max_difference == 0
+    with pytest.raises(
+        ValueError, match="one array for each input .* Received: a dict of 'pixels'"
+    ):
+        export.run_tflite(path, {"pixels": given, "more": given})
+
+
+def test_a_file_of_other_names_is_not_fed_by_place(tmp_path):
+    def difference(first, second):
+        inputs = [keras.Input((3,), name=first), keras.Input((3,), name=second)]
+        return keras.Model(inputs, inputs[0] - inputs[1])
+
+    path = export.to_tflite(difference("l", "r"), tmp_path / "two.tflite")
+    model = difference("right", "left")
+    given = {"left": np.ones((2, 3)), "right": np.zeros((2, 3))}
+    with pytest.raises(ValueError, match="one array for each input .*'l', 'r'.*Received: a dict"):
+        export.compare(model, given, tflite=path)

@@ -86,6 +86,7 @@ only_tensorflow = pytest.mark.skipif(
     ("shape", "arguments"),
     [
         ((3, 7, 5, 4), {"kernel_size": (2, 3), "padding": "same", "strides": (2, 3)}),
+        ((3, 4, 4, 4), {"kernel_size": 1}),
         (
             (2, 6, 6, 4),
             {

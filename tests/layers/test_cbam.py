@@ -20,6 +20,21 @@ def test_equals_equations_1_to_3(shape, use_max_pool, use_spatial):
     np.testing.assert_allclose(layer(x), gate * x, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("use_spatial", [True, False])
+def test_its_map_of_channels_last_inputs_is_its_attention_map(data_format, use_spatial):
+    x = np.random.default_rng(1).normal(size=(2, 4, 5, 6)).astype("float32")
+    layer = layers.CBAM(2, 3, use_spatial=use_spatial, data_format=data_format)
+    given = x if data_format == "channels_last" else np.moveaxis(x, -1, 1)
+    layer.build(given.shape)
+    weights.randomise(layer)
+    found = np.asarray(layer.compute_attention_map(x))
+    expected = np.asarray(layer.attention_map(given))
+    if data_format == "channels_first":
+        expected = np.moveaxis(expected, 1, -1)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_multiply_adds_are_those_of_both():
     shape = (None, 3, 5, 8)
     channel = layers.ChannelAttention(4).multiply_adds(shape)

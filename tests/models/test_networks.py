@@ -32,9 +32,10 @@ def compare(got, expected):
     np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("gate", [None, "squeeze_excite"])
 @pytest.mark.parametrize("bottleneck", [True, False])
-def test_resnet(bottleneck):
-    attention = {"branch": "squeeze_excite", "stage": "squeeze_excite"}
+def test_resnet(bottleneck, gate):
+    attention = gate and {"branch": gate, "stage": gate}
     model = randomised(small("bottleneck_resnet", bottleneck=bottleneck, attention=attention))
     x, got = images(model)
     net = references.Network(model, epsilon=1.001e-5)
@@ -42,7 +43,7 @@ def test_resnet(bottleneck):
     for index, name in enumerate(BLOCKS):
         block = references.bottleneck if bottleneck else references.basic
         x = block(net, x, name, strides=2 if index else 1)
-        x = net.squeeze_excite(x, f"stage{index + 1}_attention")
+        x = net.squeeze_excite(x, f"stage{index + 1}_attention") if gate else x
     compare(got, net.scores(x))
 
 
@@ -56,7 +57,8 @@ def test_resnets_imagenet_stem():
     compare(got, net.scores(x))
 
 
-@pytest.mark.parametrize(("width", "residual"), [(1, "multiply"), (2, "add")])
+@pytest.mark.parametrize("residual", ["add", "multiply"])
+@pytest.mark.parametrize("width", [1, 2])
 def test_wide_resnet(width, residual):
     model = models.WideResNet(
         10, width, input_shape=(8, 6, 3), residual=residual, attention="squeeze_excite"

@@ -184,6 +184,89 @@ def test_a_kernel_and_a_bias_that_fit_are_taken():
         assert report.loaded == ("predictions",)
 
 
+class Scaled(kl.Layer):
+    """Has a convolution's shapes, and a gain in the place of its bias."""
+
+    def __init__(self, filters, kernel_size, strides, padding, use_bias, name):
+        super().__init__(name=name)
+        self.how = (filters, kernel_size, strides, padding)
+
+    def build(self, input_shape):
+        filters, size, *_ = self.how
+        self.filter = self.add_weight(name="filter", shape=(size, size, input_shape[-1], filters))
+        self.gain = self.add_weight(name="gain", shape=(filters,), initializer="ones")
+
+    def call(self, inputs):
+        return keras.ops.conv(inputs, self.filter, *self.how[2:]) * self.gain
+
+
+def test_a_bias_is_no_gain():
+    source = enliven(models.ToyCNN(input_shape=(8, 8, 3)))
+    model, other = (models.ToyCNN(input_shape=(8, 8, 3), convolution=Scaled) for _ in range(2))
+    before = model.get_layer("stage1_conv").get_weights()
+    report = models.load_weights(model, source)
+    assert report.loaded == ("predictions",)
+    for old, new in zip(before, model.get_layer("stage1_conv").get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    # From its like it takes them.
+    assert models.load_weights(model, enliven(other)).initialised == ()
+    np.testing.assert_array_equal(model(images(other)), other(images(other)))
+
+
+class Gained(kl.Conv2D):
+    """A convolution with one more weight, which Keras' class does not save."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.gain = self.add_weight(name="gain", shape=(self.filters,), initializer="ones")
+
+    def call(self, inputs):
+        return super().call(inputs) * self.gain
+
+
+class SavedGained(Gained):
+    def save_own_variables(self, store):
+        for index, variable in enumerate(self._trainable_variables):
+            store[str(index)] = variable
+
+    def load_own_variables(self, store):
+        for index, variable in enumerate(self._trainable_variables):
+            variable.assign(store[str(index)])
+
+
+def test_a_convolution_with_one_more_weight_is_new():
+    plain = enliven(small("bottleneck_resnet"))
+    report = models.load_weights(small("bottleneck_resnet", convolution=SavedGained), plain)
+    assert "stage1_block1_conv2" in report.initialised
+    assert "stage1_block1_conv1" in report.loaded
+
+
+def test_a_layer_that_refuses_what_it_saves_leaves_all_as_it_was():
+    plain = enliven(small("bottleneck_resnet"))
+    model = small("bottleneck_resnet", convolution=Gained)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"'stage1_block1_conv2' of class Gained, .*Nothing was"):
+        models.load_weights(model, plain)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_nested_models_of_equal_names_load_by_their_paths():
+    def two():
+        inputs = keras.Input((8, 8, 3))
+        towers = []
+        for name in ("left", "right"):
+            tower = models.ToyCNN(input_shape=(8, 8, 3), include_top=False, name=name)
+            towers.append(tower(inputs))
+        return keras.Model(inputs, keras.layers.Add()(towers))
+
+    source, model = enliven(two()), two()
+    report = models.load_weights(model, source)
+    assert report.loaded[0] == "left/stage1_conv"
+    assert report.initialised == report.skipped == ()
+    np.testing.assert_array_equal(model(images(source)), source(images(source)))
+
+
 class Own(kl.Conv2D):
     """Computes what a Conv2D does, with its weights."""
 

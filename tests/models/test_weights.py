@@ -197,8 +197,19 @@ def test_two_layers_of_one_name_are_refused():
     inputs = keras.Input((8, 8, 3))
     both = [small("wide_resnet", include_top=False, name=name)(inputs) for name in ("one", "two")]
     model = keras.Model(inputs, keras.layers.Add()(both))
-    with pytest.raises(ValueError, match="must have names of their own.*'stem_conv' twice"):
+    with pytest.raises(ValueError, match="stem_conv could be one/stem_conv or two/stem_conv"):
         models.load_weights(model, small("wide_resnet", include_top=False))
+
+
+def test_files_with_two_layers_of_one_name_are_refused(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    both = [small("wide_resnet", include_top=False, name=name)(inputs) for name in ("one", "two")]
+    model = keras.Model(inputs, keras.layers.Add()(both))
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(
+        ValueError, match=r"names of their own.* twice, as in two nested models. Give a model"
+    ):
+        models.load_weights(model, tmp_path / "model.keras")
 
 
 def test_bfloat16_weights(tmp_path):

@@ -76,10 +76,9 @@ def test_the_upgraded_classifier_says_at_first_what_the_plain_one_says(source, t
     chosen = settings(source, tmp_path)
     images = digits.arrays("test")[0][:4]
     plain = recipe.classifier(chosen, digits)
+    recipe.freeze(plain)
     upgraded = models.upgrade(plain, "cbam", "aw")
     np.testing.assert_allclose(upgraded(images), plain(images), atol=1e-5)
-    old = {path: type(layer) for path, layer in graph.layers(plain).items()}
-    recipe.set_trainable(upgraded, old, old_layers=False)
     trainable = {weight.path.split("/")[-2] for weight in upgraded.trainable_weights}
     assert "squeeze" in trainable
     assert not any(name.startswith(("stage", "stem")) for name in trainable)
@@ -88,6 +87,41 @@ def test_the_upgraded_classifier_says_at_first_what_the_plain_one_says(source, t
     )
     assert not aw.kernel.trainable
     assert aw.pointwise_conv1.kernel.trainable
+
+
+class Scaled(keras.layers.Conv2D):
+    """A convolution's replacement of one's own: a factor each filter, which begins with 1."""
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.factor = self.add_weight(shape=(self.filters,), initializer="ones")
+
+    def call(self, inputs):
+        return super().call(inputs) * self.factor
+
+    def start_as_convolution(self, kernel, bias=None):
+        self.kernel.assign(kernel)
+        self.bias.assign(bias)
+
+
+def test_what_replaces_a_convolution_is_new_whatever_its_class(source, tmp_path):
+    plain = recipe.classifier(settings(source, tmp_path), data.load("digits"))
+    recipe.freeze(plain)
+    model = models.upgrade(plain, "cbam", Scaled, convolution_where=["small/stage_conv"])
+    replaced, norm = (model.get_layer("small").get_layer(f"stage_{x}") for x in ("conv", "bn"))
+    stem = model.get_layer("small").get_layer("stem_conv")
+    assert [x.trainable for x in (replaced.factor, replaced.kernel, replaced.bias)] == [1, 0, 0]
+    assert not stem.trainable_weights
+    assert model.get_layer("predictions").trainable_weights
+    recipe.thaw(model)
+    assert len(replaced.trainable_weights) == 3
+    assert len(stem.trainable_weights) == 2
+    # Old batch norms never learn, new ones do.
+    assert not norm.trainable
+    trainable = {id(weight) for weight in model.trainable_weights}
+    assert {id(weight) for weight in norm.weights}.isdisjoint(trainable)
+    gammas = [w for w in model.trainable_weights if w.path.endswith("gamma")]
+    assert gammas
 
 
 @pytest.mark.slow

@@ -271,8 +271,8 @@ def first_row(layer):
 
 
 def label(row):
-    """Returns the row's name in a test's: its layer and its place in the table."""
-    return f"{row.layer.__name__}-{ROWS.index(row)}"
+    """Returns the row's name in a test's: its layer and its place in the table, if it is there."""
+    return f"{row.layer.__name__}-{ROWS.index(row) if row in ROWS else 'own'}"
 
 
 def over(rows):

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.full_gradients.recording import followed
+from keras_fmm.analysis.full_gradients.recording import function_of_score
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 # Layers whose channels are each made from the same channel of their input.
@@ -108,37 +108,25 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
 
 def _importance_function(model, logits, shape, path, named):
     """Returns a function of images and classes to the fields of a `ChannelImportance`."""
-    import tensorflow as tf
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *shape), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-        ],
-        autograph=False,
-    )
-    def importance(images, classes):
-        with tf.GradientTape() as tape, followed(model, tape) as notes:
-            tape.watch(images)
-            score = tf.gather(logits(images, training=False), classes, axis=1, batch_dims=1)
-        call = _call_of(notes.calls, path, named, tf.is_tensor)
+    def importance(images, score, notes, gradients):
+        call = _call_of(notes.calls, path, named)
         biases = _biases_behind(notes.calls, call.inputs)
-        gradients = tape.gradient(
-            score,
-            [call.inputs] + [bias.values for bias in biases],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+        by_features, *by_biases = gradients([call.inputs] + [bias.values for bias in biases])
+        # As documented: of a layer that does not say, the channels are last.
         axis = 1 if getattr(call.operation, "data_format", None) == "channels_first" else -1
-        features = _over_positions(call.inputs * gradients[0], axis)
+        features = _over_positions(call.inputs * by_features, axis)
         whole = features
-        for bias, gradient in zip(biases, gradients[1:], strict=True):
+        for bias, gradient in zip(biases, by_biases, strict=True):
             whole += _over_positions(bias.bias * gradient, axis)
         return {"without_bias": features, "with_bias": whole}
 
-    return importance
+    return function_of_score(model, logits, shape, importance)
 
 
-def _call_of(calls, path, named, is_tensor):
+def _call_of(calls, path, named):
+    import tensorflow as tf
+
     found = [call for call in calls if call.operation is named.operation]
     if len(found) <= named.number:
         raise ValueError(
@@ -146,7 +134,7 @@ def _call_of(calls, path, named, is_tensor):
             f"Received: layer={path!r}, of a layer that is called {len(found)} times there."
         )
     taken = found[named.number].inputs
-    if not is_tensor(taken) or len(taken.shape) < 2 or not taken.dtype.is_floating:
+    if not tf.is_tensor(taken) or len(taken.shape) < 2 or not taken.dtype.is_floating:
         raise ValueError(
             "`layer` must take one tensor, (batch, ..., channels), of floats. "
             f"Received: layer={path!r}, which takes {taken}."

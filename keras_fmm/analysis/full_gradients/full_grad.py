@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.full_gradients.recording import followed
+from keras_fmm.analysis.full_gradients.recording import function_of_score
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
@@ -147,30 +147,15 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
 
 def _terms_function(model, logits, shape, hold_gates):
     """Returns a function of images and classes to the score, and its terms at each position."""
-    import tensorflow as tf
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *shape), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-        ],
-        autograph=False,
-    )
-    def terms(images, classes):
-        with tf.GradientTape() as tape, followed(model, tape, hold_gates) as notes:
-            tape.watch(images)
-            score = tf.gather(logits(images, training=False), classes, axis=1, batch_dims=1)
-        gradients = tape.gradient(
-            score,
-            [images] + [bias.values for bias in notes.biases],
-            unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )
+    def terms(images, score, notes, gradients):
+        by_images, *by_biases = gradients([images] + [bias.values for bias in notes.biases])
         biases = {}
-        for bias, gradient in zip(notes.biases, gradients[1:], strict=True):
+        for bias, gradient in zip(notes.biases, by_biases, strict=True):
             biases.setdefault(bias.path, []).append(bias.bias * gradient)
-        return {"score": score, "input": images * gradients[0], "biases": biases}
+        return {"score": score, "input": images * by_images, "biases": biases}
 
-    return terms
+    return function_of_score(model, logits, shape, terms, hold_gates)
 
 
 def _added(total, other):

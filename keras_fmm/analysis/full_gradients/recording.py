@@ -98,6 +98,39 @@ class Followed:
     biases: list
 
 
+def function_of_score(model, logits, shape, function, hold_gates=False):
+    """Returns a `tf.function` of images and classes to what another makes of the classes' scores.
+
+    Args:
+        model, hold_gates: as in `followed`.
+        logits: the model's logits, what is called.
+        shape: tuple, of an image.
+        function: called while this is traced, on the images, their scores, the `Followed` of
+            computing them, and a function of tensors to the scores' gradients by them.
+    """
+    import tensorflow as tf
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *shape), tf.float32),
+            tf.TensorSpec((None,), tf.int32),
+        ],
+        autograph=False,
+    )
+    def traced(images, classes):
+        with tf.GradientTape() as tape, followed(model, tape, hold_gates) as notes:
+            tape.watch(images)
+            scores = tf.gather(logits(images, training=False), classes, axis=1, batch_dims=1)
+
+        def gradients(tensors):
+            zero = tf.UnconnectedGradients.ZERO
+            return tape.gradient(scores, tensors, unconnected_gradients=zero)
+
+        return function(images, scores, notes, gradients)
+
+    return traced
+
+
 @contextlib.contextmanager
 def followed(model, tape, hold_gates=False):
     """Notes each call of the layers of `model`, at any depth, while the block runs.

@@ -63,7 +63,7 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
     flat = graph.flat_graph(logits)
     call = _last(flat.calls, model) if layer is None else _named(flat.calls, model, layer)
     classes = checked_classes(logits, images, class_index)
-    heat_maps = _traced(flat, call, _data_format(flat.calls, call), images.shape)
+    heat_maps = _traced(flat, call, images.shape)
     return over_batches(heat_maps, [images, classes], batch_size, verbose)
 
 
@@ -96,7 +96,7 @@ def _last(calls, model):
     for call in reversed(calls):
         if _is_feature_map(call.output):
             sides = call.output.shape[1:3]
-            if _data_format(calls, call) == "channels_first":
+            if call.data_format == "channels_first":
                 sides = call.output.shape[2:4]
             if None in sides or math.prod(sides) > 1:
                 return call
@@ -110,15 +110,7 @@ def _is_feature_map(output):
     return isinstance(output, keras.KerasTensor) and len(output.shape) == 4
 
 
-def _data_format(calls, call):
-    """Returns the data format of a call's output, that of the last layer up to it that has one."""
-    for before in reversed(calls[: calls.index(call) + 1]):
-        if getattr(before.operation, "data_format", None) is not None:
-            return before.operation.data_format
-    return keras.config.image_data_format()
-
-
-def _traced(flat, call, data_format, shape):
+def _traced(flat, call, shape):
     """Returns a function of images and classes, traced once, that gives heat maps."""
     grad_cam_of = explainer("grad_cam", "GradCAM")
     import tensorflow as tf
@@ -143,7 +135,7 @@ def _traced(flat, call, data_format, shape):
                 "The logits must depend on what `layer` gives, by way of its gradient. "
                 f"Received: layer={call.path!r}, after which there is none. Take a later one."
             )
-        if data_format == "channels_first":
+        if call.data_format == "channels_first":
             parts = [tf.transpose(part, (0, 2, 3, 1)) for part in parts]
         return tf.nn.relu(tf.vectorized_map(lambda x: grad_cam_of.ponderate_output(*x), parts))
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from keras_fmm import graph
 from keras_fmm.export.tflite.quantizations import CALIBRATED
 from keras_fmm.input_range import scaling_layer, scaling_problem
 
@@ -119,15 +120,16 @@ def _scaling_problem(model, images):
 
 def _batch_norm_problem(model, images):
     """Says how far the images' features are from what the first batch norm saw in training."""
-    layers = keras.layers
-    norm = next((x for x in model.layers if isinstance(x, layers.BatchNormalization)), None)
-    if norm is None:
+    calls = graph.level(model).calls
+    norms = [call for call in calls if isinstance(call.operation, keras.layers.BatchNormalization)]
+    if not norms:
         return None
+    norm, node = norms[0].operation, norms[0].node
+    before = keras.Model(model.inputs[0], node.input_tensors[0])
     try:
-        before = keras.Model(model.inputs[0], norm._inbound_nodes[0].input_tensors[0])
         features = keras.ops.convert_to_numpy(before(images))
     except ValueError:
-        # The layer is another model's too, or the model takes another number of images.
+        # The model takes another number of images.
         return None
     axes = tuple(axis for axis in range(features.ndim) if axis != norm.axis % features.ndim)
     seen = np.asarray(norm.moving_variance) + norm.epsilon

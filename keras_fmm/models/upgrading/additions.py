@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fmm import layers
 from keras_fmm.models.upgrading.rebuilding import custom_objects
-from keras_fmm.protocols import ReplacesConvolution
+from keras_fmm.protocols import ReplacesConvolution, StartsAsIdentity, StartsAsSum
 
 # How far what is new may be from what it starts as, for outputs of about 1.
 _TOLERANCE = 1e-4
@@ -149,7 +149,7 @@ def start_as_sum(layer, path, shape):
     Raises:
         ValueError: the outputs differ from the sum.
     """
-    if hasattr(layer, "start_as_sum"):
+    if isinstance(layer, StartsAsSum):
         layer.start_as_sum()
     branch = _example(shape, layer.compute_dtype)
     shortcut = _example(shape, layer.compute_dtype, seed=1)
@@ -196,11 +196,10 @@ def start_as_identity(gate, shape):
     Raises:
         ValueError: the outputs differ from the inputs.
     """
-    start = getattr(gate, "start_as_identity", None)
-    # The base of the gates has the method to say that a class must write it.
-    with contextlib.suppress(NotImplementedError):
-        if start is not None:
-            start()
+    if isinstance(gate, StartsAsIdentity):
+        # The base of the gates has the method to say that a class must write it.
+        with contextlib.suppress(NotImplementedError):
+            gate.start_as_identity()
     example = _example(shape, gate.compute_dtype)
     if not _is_near(gate(example), example, _TOLERANCE):
         raise ValueError(

@@ -5,11 +5,12 @@ import operator
 
 import keras
 
-from keras_fmm.layers import MultiplicativeResidual
+from keras_fmm.layers import RESIDUALS
 from keras_fmm.models.upgrading.structure import is_feature_map, sides
 from keras_fmm.protocols import StartsAsSum
 
-_RESIDUALS = (MultiplicativeResidual, StartsAsSum)
+# By their role: what the registry has, and what can start as the sum.
+_RESIDUALS = (*RESIDUALS.values(), StartsAsSum)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 

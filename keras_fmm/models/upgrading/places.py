@@ -65,7 +65,9 @@ def choose(structure, argument, where, default, refusal, among=None):
         TypeError: `where` is none of the three.
     """
     name = f"{argument}_where"
-    if where is None or callable(where):
+    # A layer and a class can be called too, and say nothing of a layer.
+    is_predicate = callable(where) and not isinstance(where, (keras.Operation, type))
+    if where is None or is_predicate:
         among = structure.layers() if among is None else among
         candidates = [layer for layer in among if not refusal(structure, layer)]
         chosen = default(candidates) if where is None else [x for x in candidates if where(x)]

@@ -20,7 +20,7 @@ class Call:
     """One call of a layer or bare operation.
 
     `sources` are the places, in the list of all calls, of those that gave its input tensors;
-    `data_format` and `dtype_policy` are its own or those of what stands before it.
+    `data_format` is that of `graph.Call`, `dtype_policy` its own or that of what stands before it.
     """
 
     operation: keras.Operation
@@ -56,10 +56,10 @@ class Structure:
         read = graph.read(model)
         # The call that gave a tensor.
         givers = {}
-        for tensor, own in zip(read.inputs, model.inputs, strict=True):
-            operation = own._keras_history.operation
-            self.places[operation.name] = operation
-            givers[id(tensor)] = self._add(operation, operation.name, (), (tensor,))
+        data_format = keras.config.image_data_format()
+        for tensor, layer in zip(read.inputs, graph.input_layers(model), strict=True):
+            self.places[layer.name] = layer
+            givers[id(tensor)] = self._add(layer, layer.name, (), (tensor,), data_format)
         self.places.update((place.path, place.operation) for place in graph.places(model))
         for call in read.calls:
             if call.is_entered:
@@ -68,16 +68,13 @@ class Structure:
                 continue
             tensors = keras.tree.flatten((call.args, call.kwargs))
             sources = [givers[id(x)] for x in tensors if id(x) in givers]
-            place = self._add(call.operation, call.path, sources, call.outputs)
+            place = self._add(call.operation, call.path, sources, call.outputs, call.data_format)
             givers.update((id(x), place) for x in call.outputs)
 
-    def _add(self, operation, path, sources, outputs):
-        data_format = getattr(operation, "data_format", None)
+    def _add(self, operation, path, sources, outputs, data_format):
         dtype_policy = getattr(operation, "dtype_policy", None)
         if sources:
-            before = self.calls[sources[0]]
-            data_format = data_format or before.data_format
-            dtype_policy = dtype_policy or before.dtype_policy
+            dtype_policy = dtype_policy or self.calls[sources[0]].dtype_policy
         elif isinstance(operation, keras.layers.InputLayer):
             # Its policy is its tensor's type, such as uint8.
             dtype_policy = keras.config.dtype_policy()
@@ -86,7 +83,7 @@ class Structure:
             path,
             tuple(sources),
             tuple(outputs),
-            data_format or keras.config.image_data_format(),
+            data_format,
             dtype_policy,
         )
         place = len(self.calls)

@@ -5,7 +5,7 @@ import functools
 import keras
 
 from keras_fmm import layers
-from keras_fmm.graph import functional, is_graph, nodes
+from keras_fmm.graph import check_model, functional, input_layers, is_graph, level
 from keras_fmm.models import blocks
 from keras_fmm.models.upgrading import additions
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
@@ -151,12 +151,7 @@ def _gateable(structure, candidates):
 
 
 def _check_arguments(model, chosen):
-    if not is_graph(model):
-        raise ValueError(
-            "`model` must be a functional `keras.Model` or a Sequential with an input, whose "
-            f"`call` is Keras' own. Received: model={model!r}. Give a Sequential a `keras.Input`; "
-            "call any other model on a `keras.Input` and take `keras.Model(inputs, outputs)`."
-        )
+    check_model(model, may_write_call=False)
     if all(value is None for value, _ in chosen.values()):
         raise ValueError(
             "At least one of `attention`, `convolution` and `residual` must be given. "
@@ -199,27 +194,19 @@ class _Copy:
 
     def model(self, model):
         source = functional(model)
-        tensors = {id(x): self._input(x) for x in source.inputs}
-        for node in nodes(source):
-            args, kwargs = keras.tree.map_structure(
-                lambda x: tensors.get(id(x), x), (node.arguments.args, node.arguments.kwargs)
-            )
-            outputs = keras.tree.flatten(self._call(node.operation, args, kwargs))
-            tensors.update({id(x): y for x, y in zip(node.outputs, outputs, strict=True)})
-        inputs, outputs = keras.tree.map_structure(
-            lambda x: tensors[id(x)], (source.input, source.output)
+        inputs = [rebuild(layer, layer.name).output for layer in input_layers(source)]
+        graph = level(model).replay(inputs, self._call)
+        copy = keras.Model(
+            keras.tree.pack_sequence_as(source.input, graph.inputs),
+            keras.tree.pack_sequence_as(source.output, graph.outputs),
+            name=model.name,
         )
-        copy = keras.Model(inputs, outputs, name=model.name)
         changed = self.gated | self.replaced | self.merged | self.renewed
-        if any(id(node.operation) in changed for node in nodes(source)):
+        if any(id(call.operation) in changed for call in graph.calls):
             self.renewed.add(id(model))
         elif not model.trainable:
             self._carry_flags(model, copy)
         return copy
-
-    def _input(self, tensor):
-        layer = tensor._keras_history.operation
-        return rebuild(layer, layer.name).output
 
     def _carry_flags(self, model, copy):
         """Freezes a nested model as its original is, where that freezes nothing new."""
@@ -230,8 +217,9 @@ class _Copy:
             elif id(layer) in self.copies:
                 carry_flags(layer, self.copies[id(layer)])
 
-    def _call(self, operation, args, kwargs):
+    def _call(self, call):
         """Calls the copy of an operation, and behind it its gate."""
+        operation, args, kwargs = call.operation, call.args, call.kwargs
         is_new = id(operation) not in self.copies
         if is_new:
             self.copies[id(operation)] = self._copy(operation)

@@ -76,6 +76,8 @@ def test_a_layer_of_another_model_too():
         inputs = keras.Input((8, 8, 3))
         model = keras.Model(inputs, layers.Dense(2)(layer(inputs)))
     np.testing.assert_array_equal(checked_images(model, "int8", IMAGES), IMAGES)
+    with pytest.raises(ValueError, match="the variance that the layer .* met in training"):
+        checked_images(model, "int8", 255 * IMAGES)
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), "uint8")

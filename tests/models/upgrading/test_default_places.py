@@ -8,6 +8,7 @@ from keras_fmm import layers
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
 from keras_fmm.models.upgrading.places import cannot_be_replaced
 from keras_fmm.models.upgrading.structure import Structure
+from tests.support.weightless import weightless
 
 # The structure is the same on all backends, and JAX takes long to build these.
 on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="slow to build")
@@ -148,41 +149,57 @@ def test_pointwise_ones_where_there_are_none_but_not_of_single_positions(data_fo
     assert convolutions(keras.Model(inputs, x)) == {"pointwise"}
 
 
-# Read off the papers' figures: two to six blocks a stage, the first with a projection.
+def application(name, size=64, **arguments):
+    """Returns a network of keras.applications, whole, in structure alone."""
+    build = getattr(keras.applications, name)
+    with weightless():
+        return build(weights=None, input_shape=(size, size, 3), **arguments)
+
+
+# Read off the papers' figures: three to six blocks a stage, the first with a projection.
 RESNET50_BLOCKS = [(2, 3), (3, 4), (4, 6), (5, 3)]
 
 
-@pytest.mark.slow
 @on_tensorflow
-def test_resnet50():
-    model = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(32, 32, 3))
+@pytest.mark.parametrize(("name", "last"), [("ResNet50", "3_bn"), ("ResNet50V2", "3_conv")])
+def test_resnet50(name, last):
+    model = application(name, 32, include_top=False)
     blocks = [f"conv{n}_block{k}" for n, many in RESNET50_BLOCKS for k in range(1, many + 1)]
-    assert gates(model.inputs, model.outputs) == {f"{block}_3_bn" for block in blocks}
+    assert gates(model.inputs, model.outputs) == {f"{block}_{last}" for block in blocks}
     assert convolutions(model) == {f"{block}_2_conv" for block in blocks}
 
 
 @on_tensorflow
 def test_mobilenet_v2():
-    model = keras.applications.MobileNetV2(weights=None, classes=3, input_shape=(64, 64, 3))
+    model = application("MobileNetV2", classes=3)
     residual = (2, 4, 5, 7, 8, 9, 11, 12, 14, 15)
     assert gates(model.inputs, model.outputs) == {f"block_{n}_project_BN" for n in residual}
     pointwise = {f"block_{n}_{part}" for n in range(1, 17) for part in ("expand", "project")}
     assert convolutions(model) == pointwise | {"expanded_conv_project", "Conv_1"}
 
 
-@pytest.mark.slow
 @on_tensorflow
 def test_efficientnet_leaves_squeeze_and_excitation_alone():
-    model = keras.applications.EfficientNetB0(weights=None, classes=3, input_shape=(64, 64, 3))
-    assert not [name for name in convolutions(model) if "_se_" in name]
-    repeats = {"2": "b", "3": "b", "4": "bc", "5": "bc", "6": "bcd"}
-    blocks = {f"block{n}{k}_drop" for n, letters in repeats.items() for k in letters}
-    assert gates(model.inputs, model.outputs) == blocks
+    model = application("EfficientNetB0", classes=3)
+    repeats = {"1": "a", "2": "ab", "3": "ab", "4": "abc", "5": "abc", "6": "abcd", "7": "a"}
+    blocks = [f"block{n}{k}" for n, letters in repeats.items() for k in letters]
+    # The first of a stage has no shortcut, the first of all no expansion.
+    assert gates(model.inputs, model.outputs) == {f"{x}_drop" for x in blocks if x[-1] != "a"}
+    pointwise = {f"{block}_{part}_conv" for block in blocks for part in ("expand", "project")}
+    assert convolutions(model) == pointwise - {"block1a_expand_conv"} | {"top_conv"}
 
 
-@pytest.mark.slow
 @on_tensorflow
 def test_densenet():
-    model = keras.applications.DenseNet121(weights=None, classes=3, input_shape=(32, 32, 3))
+    model = application("DenseNet121", 32)
     expected = {"conv1_relu", "pool2_conv", "pool3_conv", "pool4_conv", "relu"}
     assert gates(model.inputs, model.outputs) == expected
+
+
+@on_tensorflow
+def test_convnext():
+    model = application("ConvNeXtTiny", 32, include_top=False)
+    blocks = [(stage, k) for stage, many in enumerate((3, 3, 9, 3)) for k in range(many)]
+    names = {f"convnext_tiny_stage_{stage}_block_{k}_identity" for stage, k in blocks}
+    assert gates(model.inputs, model.outputs) == names
+    assert convolutions(model) == set()

@@ -126,15 +126,16 @@ def test_bare_operations_keep_their_names():
     assert_same_outputs(upgraded, model)
 
 
-def test_quantized_layers_elsewhere():
-    dense = kl.Dense(8, name="dense")
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_quantized_layers_elsewhere(policy):
+    dense = kl.Dense(8, name="dense", dtype=policy)
     model = with_layer(dense)
     dense.quantize("int8")
     upgraded = upgrade(model)
     assert upgraded.get_layer("dense").quantization_mode == "int8"
     assert_same_outputs(upgraded, model)
     gated = models.upgrade(model, attention="squeeze_excite", attention_where=["dense"])
-    assert gated.get_layer("dense_attention").dtype_policy.name == "float32"
+    assert gated.get_layer("dense_attention").dtype_policy.name == policy
     assert_same_outputs(gated, model)
 
 

@@ -84,12 +84,9 @@ gates = pytest.mark.parametrize("gate", layers.GATES)
 @gates
 def test_same_outputs_with_every_gate(gate):
     model = network()
-    # The convolution does not know the gate.
-    convolution = "aw" if gate == "cbam" else None
-    upgraded = models.upgrade(model, attention=gate, convolution=convolution)
+    upgraded = models.upgrade(model, attention=gate, convolution="aw")
     added = new_layers(upgraded)
-    convolutions = {"one_conv", "two_conv"} if convolution else set()
-    assert set(added) == {"one_relu_attention", "two_relu_attention", *convolutions}
+    assert set(added) == {"one_relu_attention", "two_relu_attention", "one_conv", "two_conv"}
     assert type(added["one_relu_attention"]) is layers.GATES[gate]
     assert_same_outputs(upgraded, model)
     # Both draw the same numbers for dropout, and take the batch's statistics.

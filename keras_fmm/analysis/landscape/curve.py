@@ -6,7 +6,7 @@ import numpy as np
 from keras_fmm import checks
 from keras_fmm.analysis.class_scores import class_logits, compiled
 from keras_fmm.analysis.images import over_batches, prepared
-from keras_fmm.analysis.logits import check_model
+from keras_fmm.graph import check_model
 
 
 def curve(model, trajectory, of="logits", batch_size=128, verbose="auto"):
