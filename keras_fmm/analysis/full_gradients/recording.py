@@ -102,7 +102,8 @@ def function_of_score(model, logits, shape, function, hold_gates=False):
     """Returns a `tf.function` of images and classes to what another makes of the classes' scores.
 
     Args:
-        model, hold_gates: as in `followed`.
+        model: as in `followed`.
+        hold_gates: bool, default False. As in `followed`.
         logits: the model's logits, what is called.
         shape: tuple, of an image.
         function: called while this is traced, on the images, their scores, the `Followed` of
