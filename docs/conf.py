@@ -44,6 +44,8 @@ autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+# Or napoleon adds each attribute's type to the one that the docstring says.
+napoleon_attr_annotations = False
 napoleon_custom_sections = [
     ("Call arguments", "params_style"),
     ("Input shape", "notes_style"),

@@ -12,7 +12,12 @@ class HasAttentionMap(typing.Protocol):
     """Shows what it attends to; `analysis.attention_maps` asks every layer."""
 
     def attention_map(self, inputs, training=False):
-        """Returns the attention of these inputs, the batch first."""
+        """Returns the attention of these inputs, the batch first.
+
+        Args:
+            inputs: as for calling the layer.
+            training: bool, default False. As for calling the layer.
+        """
 
 
 @typing.runtime_checkable
@@ -20,7 +25,12 @@ class HasHeldMap(typing.Protocol):
     """Computes its attention map apart; `analysis.full_grad(hold_gates=True)` holds it constant."""
 
     def compute_attention_map(self, inputs, training=None):
-        """Returns the attention of channels-last inputs."""
+        """Returns the attention of channels-last inputs.
+
+        Args:
+            inputs: tensor `(batch, height, width, channels)`.
+            training: bool or None, default None. As for calling the layer.
+        """
 
 
 @typing.runtime_checkable
@@ -28,7 +38,11 @@ class HasCost(typing.Protocol):
     """Says what it costs; `analysis.flops` asks every layer."""
 
     def multiply_adds(self, input_shape):
-        """Returns the multiply-adds of one sample, an int, for a shape (or a list of them)."""
+        """Returns the multiply-adds of one sample, an int.
+
+        Args:
+            input_shape: tuple, the batch first and ignored; of several inputs a list of tuples.
+        """
 
 
 @typing.runtime_checkable
@@ -52,7 +66,12 @@ class ReplacesConvolution(typing.Protocol):
     """Stands in a convolution's place and can start as that convolution; `models.upgrade` asks."""
 
     def start_as_convolution(self, kernel, bias=None):
-        """Sets the weights of the built layer so that it is the convolution of this kernel."""
+        """Sets the weights of the built layer so that it is the convolution of this kernel.
+
+        Args:
+            kernel: array `(height, width, in_channels, filters)`, of the old convolution.
+            bias: array `(filters,)` or None, default None. None where the old one has no bias.
+        """
 
 
 @typing.runtime_checkable
@@ -60,4 +79,8 @@ class HasIntegerForm(typing.Protocol):
     """Has a form that loses least when made integers; `export.to_tflite` asks every layer."""
 
     def for_integers(self, bits):
-        """Returns a context manager in which calls compute in that form; `bits` is 8 or 16."""
+        """Returns a context manager in which calls compute in that form.
+
+        Args:
+            bits: 8 or 16. How many bits the values between layers have.
+        """

@@ -16,8 +16,9 @@ def attention_maps(model, images, batch_size=128, verbose="auto"):
     Args:
         model: functional or Sequential `keras.Model` of one input.
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
-        batch_size: int, the images that are run at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        batch_size: int, at least 1, default 128. The images that are run at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         Dict of float32 NumPy arrays, by the layers' paths in the order in which they run. One in

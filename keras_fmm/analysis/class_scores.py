@@ -11,10 +11,12 @@ def class_logits(model, images, of="logits", takes_floats=False, needs_gradients
     """Returns the model of logits, once it is sure that a measurement can be had from them.
 
     Args:
-        model, images: as `prepared` returns them; the first few images are tried.
-        of: "logits" or "probabilities", what is measured.
-        takes_floats: bool, whether there must be small changes of the input, or gradients by it.
-        needs_gradients: bool, whether gradients are taken, which are TensorFlow's.
+        model: as `prepared` returns it.
+        images: as `prepared` returns them; the first few are tried.
+        of: "logits" or "probabilities", default "logits". What is measured.
+        takes_floats: bool, default False. Whether there must be small changes of the input, or
+            gradients by it.
+        needs_gradients: bool, default False. Whether gradients are taken, which are TensorFlow's.
 
     Raises:
         ValueError: `of` is neither; the model has no logits that can be told, does not give one

@@ -43,11 +43,11 @@ def flops(model, input_shape=None, costs=None):
 
     Args:
         model: a functional or Sequential `keras.Model`, built.
-        input_shape: tuple without the batch, for a model of one input whose height and width are
-            unknown; None takes the model's own.
-        costs: dict from a layer's class to a function of the layer and its input's shape (a tuple,
-            or a list of them, the batch first) that returns its multiply-adds; it goes before
-            what is known here.
+        input_shape: tuple or None, default None (the model's own). Without the batch, for a model
+            of one input whose height and width are unknown.
+        costs: dict or None, default None. From a layer's class to a function of the layer and its
+            input's shape (a tuple, or a list of them, the batch first) that returns its
+            multiply-adds; it goes before what is known here.
 
     Returns:
         int.

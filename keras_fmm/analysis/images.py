@@ -20,7 +20,7 @@ def prepared(model, images, name="images"):
     Args:
         model: functional or Sequential `keras.Model` of one input.
         images: array of numbers, `(n, height, width, channels)` or what the model takes, n >= 1.
-        name: str, the argument's name, quoted in errors.
+        name: str, default "images". The argument's name, quoted in errors.
 
     Raises:
         TypeError: `images` holds no numbers.
@@ -113,8 +113,8 @@ def over_batches(function, arrays, batch_size=128, verbose=0):
         function: of a batch of each array, to an array or a structure (list, dict) of arrays with
             the batch first.
         arrays: list of arrays.
-        batch_size: int, at least 1.
-        verbose: "auto", 0, 1 or 2, see `Progress`.
+        batch_size: int, at least 1, default 128. The length of a batch.
+        verbose: "auto", 0, 1 or 2, default 0. See `Progress`.
 
     Returns:
         The structure of whole NumPy arrays.

@@ -36,7 +36,9 @@ def shuffled_epochs(items, batches, steps, buffer, seed, initial_epoch, epochs):
     """Returns the batches of the epochs from `initial_epoch` on, laid one after another.
 
     Args:
-        items, batches, steps: as of `one_pass`; `steps` counts the batches of one epoch.
+        items: as of `one_pass`.
+        batches: as of `one_pass`.
+        steps: as of `one_pass`: the batches of one epoch.
         buffer: int, how many items the shuffle holds at once.
         seed: int.
         initial_epoch: int, the first epoch given.

@@ -61,7 +61,7 @@ def input_specs(model, batch_size=None):
 
     Args:
         model: a built `keras.Model`. A subclassed one has the height and width it was built with.
-        batch_size: int, or None for any.
+        batch_size: int or None, default None (any).
 
     Raises:
         ValueError: a subclassed model of several inputs, or one that was built without a shape.
@@ -134,7 +134,8 @@ def fitting_inputs(images, wanted, of, is_ordered=True):
             the model's order, or a dict of arrays by name.
         wanted: dict of the inputs' names to pairs of shape and dtype, in the model's order.
         of: str, names in the error whose inputs they are.
-        is_ordered: bool; False where the model's order is not known, and a dict is needed.
+        is_ordered: bool, default True. False where the model's order is not known, and a dict is
+            needed.
 
     Raises:
         TypeError: an array does not hold numbers.
@@ -190,7 +191,7 @@ def fitting_images(images, shape, dtype, of, name="images"):
         shape: the input's shape, the batch first; None or -1 where any size fits.
         dtype: the input's dtype.
         of: str, names in the error whose input that is.
-        name: str, the argument's name, quoted in errors.
+        name: str, default "images". The argument's name, quoted in errors.
 
     Raises:
         TypeError: `images` does not hold numbers.

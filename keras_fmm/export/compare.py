@@ -42,6 +42,9 @@ class Report:
 
     They come by iteration; or by name, as `report["tflite"]` where the model has one output, and as
     `report["tflite", "boxes"]` where it has several.
+
+    Attributes:
+        rows: tuple of `Agreement`, artefact by artefact.
     """
 
     rows: tuple[Agreement, ...]
@@ -96,10 +99,10 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
         images: array of numbers, shape (n, height, width, channels), n >= 1, or what else the model
             takes, fed as each input's dtype; for several inputs a list or tuple of arrays in the
             model's order, or a dict of arrays by name, as in `run_tflite`.
-        saved_model: str or `os.PathLike`, a SavedModel folder to compare, or None.
-        tflite: str or `os.PathLike`, a TFLite file to compare, or None.
-        batch_size: int, how many images Keras and the SavedModel run at a time; the file has its
-            own.
+        saved_model: str, `os.PathLike` or None, default None. A SavedModel folder to compare.
+        tflite: str, `os.PathLike` or None, default None. A TFLite file to compare.
+        batch_size: int, at least 1, default 32. How many images Keras and the SavedModel run at a
+            time; the file has its own.
 
     Returns:
         `Report`, with a row for each artefact that was given and each of its outputs.

@@ -47,7 +47,7 @@ def in_order(found, names=None):
 
     Args:
         found: dict of str, the signature's names, to anything.
-        names: list of str, the model's names in order, where they are known.
+        names: list of str or None, default None. The model's names in order, where they are known.
 
     Returns:
         pair of the dict, under the model's names where they are known, and a bool: whether its

@@ -23,11 +23,11 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             a dict of tensors. Of several inputs the signature has the names.
         path: str or `os.PathLike`, the folder to write. A SavedModel that is there is replaced;
             any other folder that holds something is refused.
-        class_names: sequence of str, of the model's classes in order; needs a functional or
-            Sequential model of one input.
-        preprocessing: `keras.layers.Layer` (or model) that `classify` gives the images as float32
-            before the model, such as `keras.layers.Rescaling(1 / 255)`; None for a model that
-            takes images as they are.
+        class_names: sequence of str or None, default None. The names of the model's classes in
+            order; needs a functional or Sequential model of one input.
+        preprocessing: `keras.layers.Layer`, model or None, default None (the model takes images as
+            they are). What `classify` gives the images as float32 before the model, such as
+            `keras.layers.Rescaling(1 / 255)`.
 
     Returns:
         `pathlib.Path`, the folder.
@@ -139,7 +139,7 @@ def run_saved_model(path, images, batch_size=32):
         images: array of numbers, shape (n, height, width, channels), fed as the input's dtype; for
             several inputs a list or tuple of arrays in the model's order, or a dict of arrays by
             name, as in `run_tflite`.
-        batch_size: int, how many images to run at a time.
+        batch_size: int, at least 1, default 32. How many images to run at a time.
 
     Returns:
         array of n outputs, e.g. (n, classes), of the model's output dtype; of a model of several

@@ -18,7 +18,8 @@ class AttentionMapMixin:
 
         Args:
             inputs: as for calling the layer; symbolic inputs give a symbolic map.
-            training: bool, whether batch norm inside the attention takes the batch's statistics.
+            training: bool, default False. Whether batch norm inside the attention takes the batch's
+                statistics.
         """
         return self(inputs, training=training, return_attention_map=True)
 

@@ -23,7 +23,7 @@ from keras_fmm.ops import (
 class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layers.Conv2D):
     """Convolves each sample with its own kernel `K + A(x) * K`, gated by attention.
 
-    With a kernel of h x w, C1 input channels and C2 filters (`filters`):
+    With a kernel of h x w, C1 input channels and C2 filters (`filters`)::
 
         A0 = adaptive_average_pool(x)                     (N, h/r_hw, w/r_hw, C1)
         A1 = relu(batch_norm1(pointwise_conv1(A0)))       (N, h/r_hw, w/r_hw, max(1, C1 // r))
@@ -285,7 +285,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
 
         Args:
             kernel: array or tensor of the kernel's shape.
-            bias: array or tensor `(filters,)`; None with `use_bias=False`.
+            bias: array, tensor `(filters,)` or None, default None. Must be None with
+                `use_bias=False`, and given otherwise.
 
         Raises:
             ValueError: the layer is not built, a shape differs, `bias` is given without

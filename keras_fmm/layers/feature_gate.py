@@ -84,7 +84,7 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
 
         Args:
             inputs: tensor `(batch, height, width, channels)`, whatever `data_format` says.
-            training: bool or None.
+            training: bool or None, default None. As of any layer of Keras.
 
         Returns:
             Tensor of rank 4 that broadcasts against the inputs.
@@ -226,7 +226,13 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         return float(keras.ops.max(keras.ops.abs(outputs - inputs)))
 
     def attention_multiply_adds(self, height, width, channels):
-        """Returns the multiply-adds of the gate alone, for one image; the default is 0."""
+        """Returns the multiply-adds of the gate alone, for one image; the default is 0.
+
+        Args:
+            height: int. Of the inputs.
+            width: int. Of the inputs.
+            channels: int. Of the inputs.
+        """
         return 0
 
     def multiply_adds(self, input_shape):

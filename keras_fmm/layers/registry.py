@@ -80,7 +80,8 @@ def get_block(block, name=None):
         name: str or None, default None. What to call the layer; None leaves its own name.
 
     Raises:
-        ValueError, TypeError: as `get_gate`.
+        ValueError: as `get_gate`.
+        TypeError: as `get_gate`.
 
     Example:
 
@@ -124,7 +125,8 @@ def get_residual(residual, name=None):
         name: str or None, default None. What to call the layer; None leaves its own name.
 
     Raises:
-        ValueError, TypeError: as `get_gate`.
+        ValueError: as `get_gate`.
+        TypeError: as `get_gate`.
 
     Example:
 

@@ -106,7 +106,11 @@ class SqueezeExcite(FeatureGate):
         )
 
     def excitation(self, inputs):
-        """Returns the gate before its activation, `(batch, channels)`."""
+        """Returns the gate before its activation, `(batch, channels)`.
+
+        Args:
+            inputs: tensor `(batch, height, width, channels)`, whatever `data_format` says.
+        """
         return self.excite(self.squeeze(spatial_mean(inputs)))
 
     def compute_attention_map(self, inputs, training=None):

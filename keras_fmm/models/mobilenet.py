@@ -60,11 +60,11 @@ def MobileNet(
             `layers.get_convolution`.
 
     Returns:
-        A functional `keras.Model`. Layer names tell the place: `stem_conv`, `stem_bn`,
+        A functional `keras.Model`. Layer names tell the place. They are `stem_conv`, `stem_bn`,
         `stem_relu`, `stage1_block1_depthwise_conv`, `stage1_block1_depthwise_bn`,
         `stage1_block1_depthwise_relu`, `stage1_block1_depthwise_attention`,
-        `stage1_block1_pointwise_conv`, ..., `avg_pool`, `dropout`, `predictions`. A stage is
-        the blocks of one resolution.
+        `stage1_block1_pointwise_conv`, ..., `avg_pool`, `dropout`, `predictions`. A stage is the
+        blocks of one resolution.
 
     Raises:
         TypeError: `attention` or `convolution` is of another type, or a callable does not give a

@@ -72,8 +72,8 @@ def ResNet(
             convolutions; each later stage doubles it.
 
     Returns:
-        A functional `keras.Model`. Layer names tell the place: `stem_conv`, `stem_bn`, ...,
-        `stage1_block1_conv1`, `stage1_block1_bn1`, `stage1_block1_relu1`, ...,
+        A functional `keras.Model`. Layer names tell the place. They are `stem_conv`, `stem_bn`,
+        ..., `stage1_block1_conv1`, `stage1_block1_bn1`, `stage1_block1_relu1`, ...,
         `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add` (with a
         callable `stage1_block1_residual`), `stage1_block1_relu`, ..., `stage1_attention` (the gate
         of a stage), ..., `avg_pool`, `predictions`.
@@ -188,7 +188,8 @@ def _of_depth(depth, blocks_per_stage, bottleneck):
     resnet.__doc__ = (
         f"Returns ResNet-{depth}: {blocks_per_stage} blocks of "
         f"{'three' if bottleneck else 'two'} convolutions.\n\n"
-        "    The arguments are those of `ResNet`; the order is that of keras.applications.\n    "
+        "    The arguments are those of :func:`keras_fmm.models.ResNet`; the order is that of\n"
+        "    keras.applications.\n    "
     )
     return resnet
 

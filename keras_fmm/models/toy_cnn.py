@@ -44,8 +44,8 @@ def ToyCNN(
             is AWConv2D; for a callable see `layers.get_convolution`.
 
     Returns:
-        A functional `keras.Model`. Layer names tell the place: `stage1_conv`, `stage1_relu`,
-        `stage1_attention`, `stage1_pool`, ..., `predictions`.
+        A functional `keras.Model`. Layer names tell the place. They are `stage1_conv`,
+        `stage1_relu`, `stage1_attention`, `stage1_pool`, ..., `predictions`.
 
     Raises:
         TypeError: `attention` or `convolution` is of another type, or a callable does not give a

@@ -52,7 +52,7 @@ def WideResNet(
             and returns a fresh layer, which is called on `[branch, shortcut]`.
 
     Returns:
-        A functional `keras.Model`. Layer names tell the place: `stem_conv`,
+        A functional `keras.Model`. Layer names tell the place. They are `stem_conv`,
         `stage1_block1_bn1`, `stage1_block1_relu1`, `stage1_block1_conv1`, ...,
         `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add` (or
         `_multiply`; with a callable `_residual`), ..., `stage1_attention` (the gate of a stage),

@@ -16,7 +16,7 @@ def one_filter_conv(inputs, kernel, bias=None):
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
         kernel: float tensor `(size, size, channels, 1)`; it is cast to the inputs' dtype.
-        bias: float tensor `(1,)`, or None for zero; it is cast too.
+        bias: float tensor `(1,)` or None, default None (zero). What is added; it is cast too.
 
     Returns:
         Tensor `(batch, height, width, 1)`.

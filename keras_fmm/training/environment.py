@@ -22,10 +22,10 @@ def environment(strategy=None):
             `replicas`.
 
     Returns:
-        Dict that JSON can hold: "versions" (python, keras, backend, the backend's package, numpy,
-        keras_fmm), "device" (kind, names, number of CPU cores of this process, replicas), "git"
-        (commit and whether tracked files differ from it, of the working directory; None where
-        that is no git checkout).
+        Dict that JSON can hold. Its keys are "versions" (python, keras, backend, the backend's
+        package, numpy, keras_fmm), "device" (kind, names, number of CPU cores of this process,
+        replicas), "git" (commit and whether tracked files differ from it, of the working directory;
+        None where that is no git checkout).
 
     Example:
 

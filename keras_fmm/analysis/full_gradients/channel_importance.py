@@ -69,10 +69,11 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
         layer: str, the name or path, such as "backbone/stage1_attention", of a layer that takes one
             tensor, channels last unless its `data_format` says otherwise. Of a layer that is called
             several times, it means the first call, "name:2" the second; see `keras_fmm.graph`.
-        class_index: int, one for all; array of ints, one for each; or None for the class that the
-            model predicts.
-        batch_size: int, at least 1.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts.
+        batch_size: int, at least 1, default 128. The images that are run at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         A `ChannelImportance`.

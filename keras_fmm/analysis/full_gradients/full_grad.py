@@ -73,11 +73,13 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
         model: functional or Sequential `keras.Model` of one input, a classifier; see
             `logits_model`. Half precision is rebuilt in float32.
         images: array of numbers, `(n, height, width, channels)`, n >= 1, as the model takes them.
-        class_index: int, one for all; array of ints, one for each; or None for the class that the
-            model predicts.
-        hold_gates: bool, see above.
-        batch_size: int, at least 1. All the terms of a batch are held at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts.
+        hold_gates: bool, default False. Whether gates are held constant, see above.
+        batch_size: int, at least 1, default 32. The images that are run at once. All the terms of a
+            batch are held at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         A `FullGradient`.
@@ -112,10 +114,14 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
     """Returns the `FullGradient` of the mean of the terms over copies of each image.
 
     Args:
-        model, images: as `prepared` returns them; an image's class is the copies'.
-        class_index, hold_gates, batch_size, verbose: as in `full_grad`.
-        copies: function of a batch of images and of their places among all to an iterable of
-            batches; None takes the images alone.
+        model: as `prepared` returns it.
+        images: as `prepared` returns them; an image's class is the copies'.
+        class_index: as of `full_grad`.
+        hold_gates: as of `full_grad`.
+        batch_size: as of `full_grad`.
+        verbose: as of `full_grad`.
+        copies: function or None, default None (the images alone). Of a batch of images and of their
+            places among all to an iterable of batches.
     """
     batch_size = checks.positive_integer("batch_size", batch_size)
     logits = class_logits(model, images, takes_floats=True, needs_gradients=True)

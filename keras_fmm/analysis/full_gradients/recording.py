@@ -102,7 +102,8 @@ def function_of_score(model, logits, shape, function, hold_gates=False):
     """Returns a `tf.function` of images and classes to what another makes of the classes' scores.
 
     Args:
-        model, hold_gates: as in `followed`.
+        model: as in `followed`.
+        hold_gates: bool, default False. As in `followed`.
         logits: the model's logits, what is called.
         shape: tuple, of an image.
         function: called while this is traced, on the images, their scores, the `Followed` of
@@ -143,8 +144,8 @@ def followed(model, tape, hold_gates=False):
         model: functional or Sequential `keras.Model`. Another model of the same layers, such as
             its logits', may be what is called.
         tape: `tf.GradientTape`, recording.
-        hold_gates: bool, whether the attention maps of layers that have `compute_attention_map`
-            are held constant; nothing inside them is noted.
+        hold_gates: bool, default False. Whether the attention maps of layers that have
+            `compute_attention_map` are held constant; nothing inside them is noted.
 
     Yields:
         `Followed`, which fills up.

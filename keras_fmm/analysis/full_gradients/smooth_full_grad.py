@@ -28,23 +28,26 @@ def smooth_full_grad(
     Args:
         model: functional or Sequential `keras.Model` of one input, a classifier, as in `full_grad`.
         images: array of numbers, `(n, height, width, channels)`, n >= 1, as the model takes them.
-        class_index: int, one for all; array of ints, one for each; or None for the class that the
-            model predicts.
-        noise: number, at least 0, the standard deviation of `e`, which is normal, as a fraction of
-            the image's range, its greatest value less its least.
-        samples: int, at least 1, the copies of each image.
-        seed: int, at least 0. An image's copies depend on it and on the image's place among
-            `images` only.
-        hold_gates: bool, whether gates are held constant, as in `full_grad`.
-        batch_size: int, at least 1. All the terms of a batch are held at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar of the copies once they have taken five
-            seconds, 1 from the first batch on.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts.
+        noise: number, at least 0, default 0.15. The standard deviation of `e`, which is normal, as
+            a fraction of the image's range, its greatest value less its least.
+        samples: int, at least 1, default 25. The copies of each image.
+        seed: int, at least 0, default 0. An image's copies depend on it and on the image's place
+            among `images` only.
+        hold_gates: bool, default False. Whether gates are held constant, as in `full_grad`.
+        batch_size: int, at least 1, default 32. The images that are run at once, a copy of each.
+            All the terms of a batch are held at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar of
+            the copies after five seconds, 0 never, 1 from the first step on; 2 writes one line at
+            the end.
 
     Returns:
         A `FullGradient`.
 
     Raises:
-        TypeError, ValueError: as `full_grad`, and for `noise`, `samples` and `seed`.
+        TypeError: as `full_grad`, and for `noise`, `samples` and `seed`.
+        ValueError: as `full_grad`, and for `noise`, `samples` and `seed`.
 
     Example:
 

@@ -17,9 +17,11 @@ def curve(model, trajectory, of="logits", batch_size=128, verbose="auto"):
             class, as logits or with a softmax.
         trajectory: array of numbers, `(points, height, width, channels)` or `(points, ...)` of
             what the model takes, as `ellipse` gives it; or several, `(trajectories, points, ...)`.
-        of: "logits", or "probabilities" for the softmax of them.
-        batch_size: int, the points taken at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        of: "logits" or "probabilities", default "logits". Probabilities are the softmax of the
+            logits.
+        batch_size: int, at least 1, default 128. The points taken at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         float32 array, `(points, classes)`, or `(trajectories, points, classes)`.

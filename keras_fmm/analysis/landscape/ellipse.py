@@ -16,8 +16,10 @@ def ellipse(a, b, c, points=300):
     than at the samples the values may leave the range of images.
 
     Args:
-        a, b, c: arrays of finite numbers of one shape, such as three images.
-        points: int, a positive multiple of 3.
+        a: array of finite numbers, such as an image. The first sample.
+        b: array of the same shape. The second sample.
+        c: array of the same shape. The third sample.
+        points: int, a positive multiple of 3, default 300. How many points the ellipse has.
 
     Returns:
         float32 array, `(points, *shape)`. Several trajectories in one array, as `curve` takes them,

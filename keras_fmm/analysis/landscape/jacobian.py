@@ -25,10 +25,12 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
             class, as logits or with a softmax; of two classes at least, unless `of="logits"`.
         images: array of numbers, `(n, height, width, channels)` or what the model takes, in the
             range it was trained on.
-        of: "probabilities", or "logits" for the Jacobian before the softmax, which is what to take
-            of a model that ends in a sigmoid.
-        batch_size: int, the images taken at once; the numbers do not depend on it.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        of: "probabilities" or "logits", default "probabilities". Of what the Jacobian is. Take
+            "logits", before the softmax, of a model that ends in a sigmoid.
+        batch_size: int, at least 1, default 128. The images taken at once; the numbers do not
+            depend on it.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         `Estimate`: the mean over the images; its `total` is their sum.
@@ -60,10 +62,24 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
 def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose="auto"):
     """Returns the norm of the Jacobian at each image, whose mean is `jacobian_sensitivity`.
 
-    Args and raises: those of `jacobian_sensitivity`.
+    Args:
+        model: functional or Sequential `keras.Model` of one input that gives one score for each
+            class, as logits or with a softmax; of two classes at least, unless `of="logits"`.
+        images: array of numbers, `(n, height, width, channels)` or what the model takes, in the
+            range it was trained on.
+        of: "probabilities" or "logits", default "probabilities". Of what the Jacobian is.
+        batch_size: int, at least 1, default 128. The images taken at once; the numbers do not
+            depend on it.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar
+            after five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         float32 array, `(n,)`.
+
+    Raises:
+        TypeError: `images` holds no numbers, or `batch_size` is no integer.
+        ValueError: the model takes integers or its logits cannot be told, an argument does not
+            fit, or Keras does not run on TensorFlow.
 
     Example:
 

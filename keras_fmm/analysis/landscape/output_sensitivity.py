@@ -26,16 +26,17 @@ def output_sensitivity(
             class, as logits or with a softmax, which is left out.
         images: array of numbers, `(n, height, width, channels)` or what the model takes, in the
             range it was trained on.
-        noise: float above 0, in the units of `images`: 0.1 suits images of 0 to 1 or of unit
-            variance; for grey levels of 0 to 255, `0.1 * 255` is as much.
-        draws: int, at least 1, the draws for each image.
-        seed: int, at least 0; one seed gives the same noise whatever `batch_size`, drawn image
-            after image.
-        of: "logits". There is no choice: the mean of probabilities over the classes is
-            1 / classes whatever the input.
-        batch_size: int, the inputs taken at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar over the noisy images after five
-            seconds, 1 always does.
+        noise: float above 0, default 0.1. In the units of `images`: 0.1 suits images of 0 to 1 or
+            of unit variance; for grey levels of 0 to 255, `0.1 * 255` is as much.
+        draws: int, at least 1, default 10. The draws for each image.
+        seed: int, at least 0, default 0. One seed gives the same noise whatever `batch_size`, drawn
+            image after image.
+        of: "logits", default "logits". There is no choice: the mean of probabilities over the
+            classes is 1 / classes whatever the input.
+        batch_size: int, at least 1, default 128. The inputs taken at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar over
+            the noisy images after five seconds, 0 never, 1 from the first step on; 2 writes one
+            line at the end.
 
     Returns:
         `Estimate`: `mean` is S, `n` the images.

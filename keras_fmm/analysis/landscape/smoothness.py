@@ -42,11 +42,12 @@ def smoothness(values, closed=True, relative=False):
     Args:
         values: array of finite numbers, `(points, classes)` or `(trajectories, points, classes)`,
             as `curve` gives it; 3 points at least.
-        closed: bool, whether the last point is followed by the first, as on an ellipse. A closed
-            curve that is not constant falls into two monotone pieces at least.
-        relative: bool, divide each neuron's values by their range along the trajectory (greatest
-            less least; a constant stays), so that a network with larger logits is not called
-            rougher. It makes no difference to `argmax_changes` and `monotone_pieces`.
+        closed: bool, default True. Whether the last point is followed by the first, as on an
+            ellipse. A closed curve that is not constant falls into two monotone pieces at least.
+        relative: bool, default False. Whether each neuron's values are divided by their range along
+            the trajectory (greatest less least; a constant stays), so that a network with larger
+            logits is not called rougher. It makes no difference to `argmax_changes` and
+            `monotone_pieces`.
 
     Returns:
         `Smoothness`, of floats or of arrays `(trajectories,)`. Of equal neurons the first counts

@@ -22,14 +22,15 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
         model: functional or Sequential `keras.Model` of one input that classifies; it may end in
             a softmax, before which the logits are taken.
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
-        class_index: int, one class for all images; array of ints, one for each; None, the class
-            that the model predicts for each.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts.
         layer: str or None, default None, the name or path of the layer whose output is looked at,
             such as "resnet50/conv5_block3_out" in a nested model, or "name:2" for a later call of
             the same layer; see `keras_fmm.graph`. None takes the last that gives a feature map, an
             output of rank 4, of more than one position.
-        batch_size: int, the images that are run at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        batch_size: int, at least 1, default 32. The images that are run at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         Float32 NumPy array `(n, h, w)` of the layer's height and width, at least 0. It is not

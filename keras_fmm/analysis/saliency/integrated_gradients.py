@@ -22,14 +22,16 @@ def integrated_gradients(
         model: functional or Sequential `keras.Model` of one input that classifies; it may end in
             a softmax, before which the logits are taken.
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
-        class_index: int, one class for all images; array of ints, one for each; None, the class
-            that the model predicts for each.
-        n_steps: int, at least 2, the points on the way from baseline to image, both included.
-        baseline: number, or array that broadcasts to an image: the image that shows nothing, in
-            the range of `images`. 0 is black for images as they are stored.
-        batch_size: int, the images that are run at once, steps counted; those of one image always
-            are.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts.
+        n_steps: int, at least 2, default 50. The points on the way from baseline to image, both
+            included.
+        baseline: number or array that broadcasts to an image, default 0.0. The image that shows
+            nothing, in the range of `images`. 0 is black for images as they are stored.
+        batch_size: int, at least 1, default 128. The images that are run at once, steps counted;
+            those of one image always are.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         Float32 NumPy array of the images' shape; of both signs.

@@ -13,8 +13,10 @@ def mean_gradients(model, images, class_index, copy, count, batch_size, verbose)
     """Returns for each image the mean gradient over its copies, by tf-explain.
 
     Args:
-        model, images: as `prepared` returns them.
-        class_index, verbose: as `integrated_gradients` takes them.
+        model: as `prepared` returns it.
+        images: as `prepared` returns them.
+        class_index: as `integrated_gradients` takes it.
+        verbose: as `integrated_gradients` takes it.
         copy: function of a float32 array of images to one of their copies, `(n, count, ...)`.
         count: int, the copies of each.
         batch_size: int, the copies that are run at once, but at least those of one image.

@@ -22,13 +22,15 @@ def occlusion_sensitivity(
             a softmax, before which the logits are taken.
         images: array `(n, height, width, channels)`, or as `keras.config.image_data_format()`
             says; float32 or integers.
-        class_index: int, one class for all images; array of ints, one for each; None, the class
-            that the model predicts for each image, uncovered.
-        patch_size: int, at least 1, the squares' side in pixels.
-        value: number that covers, in the range of `images`; None for the mean of each image and
-            channel.
-        batch_size: int, the images that are run at once.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts for each, uncovered.
+        patch_size: int, at least 1, default 8. The squares' side in pixels. Give less for small
+            images: one of 8x8 is a single square of 8.
+        value: number or None, default None (the mean of each image and channel). What covers, in
+            the range of `images`.
+        batch_size: int, at least 1, default 128. The images that are run at once.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         Float32 NumPy array `(n, ceil(height / patch_size), ceil(width / patch_size))`, in units

@@ -26,14 +26,16 @@ def smooth_grad(
         model: functional or Sequential `keras.Model` of one input that classifies; it may end in
             a softmax, before which the logits are taken.
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
-        class_index: int, one class for all images; array of ints, one for each; None, the class
-            that the model predicts for each image, before the noise.
-        num_samples: int, at least 1, the noisy copies of each image.
-        noise: float, at least 0, as a share of each image's range; 0 gives the plain gradient.
-        seed: int of the noise, which does not depend on `batch_size`.
-        batch_size: int, the images that are run at once, copies counted; those of one image
-            always are.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar after five seconds, 1 always does.
+        class_index: int, array of int or None, default None. One class for all images, one for
+            each, or the class that the model predicts for each, before the noise.
+        num_samples: int, at least 1, default 50. The noisy copies of each image.
+        noise: float, at least 0, default 0.15. A share of each image's range; 0 gives the plain
+            gradient.
+        seed: int, default 0. Of the noise, which does not depend on `batch_size`.
+        batch_size: int, at least 1, default 128. The images that are run at once, copies counted;
+            those of one image always are.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         Float32 NumPy array of the images' shape; of both signs, and not normalised.

@@ -16,7 +16,8 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
         model: a built float32 `keras.Model`.
         path: `pathlib.Path`, the file to write.
         batch_size: int, the batch that the file takes, or None for any.
-        quantization, io_dtype: as `quantizations.checked` returns them.
+        quantization: as `quantizations.checked` returns it.
+        io_dtype: as `quantizations.checked` returns it.
         images: what `calibration.checked_images` returned, or None.
         progress: `Progress`, that is told of each image.
 

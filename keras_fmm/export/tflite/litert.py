@@ -22,11 +22,11 @@ class Session:
 
     Args:
         content: bytes, the file's model, without metadata.
-        num_threads: int, the CPU threads that LiteRT uses.
-        input_names: list of str, what the model's inputs are called, in order; None where it is
-            not known.
-        keeps_all: bool, whether the tensors between the layers can be read after a run. LiteRT's
-            fast kernels, which keep none, are then left out.
+        num_threads: int, default 1. The CPU threads that LiteRT uses.
+        input_names: list of str or None, default None (not known). What the model's inputs are
+            called, in order.
+        keeps_all: bool, default False. Whether the tensors between the layers can be read after a
+            run. LiteRT's fast kernels, which keep none, are then left out.
 
     Attributes:
         inputs, outputs: dicts of str to what LiteRT says of each ("index", "dtype",

@@ -21,10 +21,11 @@ def attach(path, quantization=None, class_names=None, input_range=None, inputs=N
 
     Args:
         path: `pathlib.Path`, the file.
-        quantization: str or None, how it was quantized.
-        class_names: list of str or None.
-        input_range: pair of float or None.
-        inputs: list of str, the names of the model's inputs in order; None where there is one.
+        quantization: str or None, default None. How it was quantized.
+        class_names: list of str or None, default None. The classes in order.
+        input_range: pair of float or None, default None. See `to_tflite`.
+        inputs: list of str or None, default None. The names of the model's inputs in order; None
+            where there is one.
     """
     content = {
         "keras_fmm": version.__version__,

@@ -39,32 +39,36 @@ def to_tflite(
 
     - None: both are float32.
     - "float16": weights are float16, values float32. The file has half the size.
-    - "int8": both are int8, and values float32 from each output's last product on. A quarter.
-    - "dynamic": weights are int8, values float32 and in products int8. A quarter of the size; the
+    - "int8": both are int8, and values float32 from each output's last product on. The file has a
+      quarter of the size (large networks) to a half (small ones).
+    - "dynamic": weights are int8, values float32 and in products int8. The file has as little; the
       fast kernels take most operators.
-    - "int16x8": weights are int8, values int16. A quarter; the fast kernels take no operator.
+    - "int16x8": weights are int8, values int16. The file has as little; the fast kernels take no
+      operator.
 
     Args:
         model: a built `keras.Model`, on the TensorFlow backend, that gives one tensor, or a list or
             a dict of tensors. Several inputs are taken if it is functional and needs no
             `representative_data`; the file's signature has their names.
         path: str or `os.PathLike` that ends in ".tflite". A file that is there is replaced.
-        batch_size: int, the batch that the file takes, or None for any (slower).
-        quantization: None, "float16", "dynamic", "int8" or "int16x8", see above.
-        representative_data: for "int8" and "int16x8", some hundred images as the model is fed in
-            training, on which the range of every value is measured: an array, a tf.data pipeline
-            of batches, with or without labels, an iterable of batches, or a function that returns
-            one. The first 500 images are taken. Not looked at otherwise.
-        io_dtype: "float32", or for "int8" also "int8" and "uint8", for "int16x8" "int16": of the
-            file's input and output, whose scale and zero point `inspect` tells. Images of 0 to 255
-            are themselves in "uint8". With integers the last product gives integers too, and
-            scores that are close are the same more often.
-        class_names: sequence of str, of the model's classes in order; kept in the file.
-        input_range: pair of numbers, what the images' darkest and lightest values are for the
-            model, such as (0, 255); kept in the file. See `read_metadata`.
-        verbose: "auto", 0 or 1; "auto" shows a progress bar of the images that are looked at once
-            the work has taken five seconds, 1 from the first step on. Without images there is one
-            step.
+        batch_size: int or None, default 1. The batch that the file takes; None for any (slower).
+        quantization: None, "float16", "dynamic", "int8" or "int16x8", default None. See above.
+        representative_data: array, tf.data pipeline, iterable, function or None, default None. For
+            "int8" and "int16x8", some hundred images as the model is fed in training, on which the
+            range of every value is measured: an array, a tf.data pipeline of batches, with or
+            without labels, an iterable of batches, or a function that returns one. The first 500
+            images are taken. Not looked at otherwise.
+        io_dtype: str, default "float32". "float32", or for "int8" also "int8" and "uint8", for
+            "int16x8" "int16": of the file's input and output, whose scale and zero point `inspect`
+            tells. Images of 0 to 255 are themselves in "uint8". With integers the last product
+            gives integers too, and scores that are close are the same more often.
+        class_names: sequence of str or None, default None. The names of the model's classes in
+            order; kept in the file.
+        input_range: pair of numbers or None, default None. What the images' darkest and lightest
+            values are for the model, such as (0, 255); kept in the file. See `read_metadata`.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar of
+            the images that are looked at once the work has taken five seconds, 0 never, 1 from the
+            first step on; 2 writes one line at the end. Without images there is one step.
 
     Returns:
         `pathlib.Path`, the file.
@@ -81,7 +85,7 @@ def to_tflite(
             norm tell).
         OSError: the file cannot be written.
 
-        Whatever is raised, what was at `path` before is still there.
+    Whatever is raised, what was at `path` before is still there.
 
     Example:
 

@@ -234,8 +234,8 @@ def start_as_identity(gate, path, shape):
         raise ValueError(
             "A gate added to a model must start as the identity, or the model computes something "
             f"else. Received: a {type(gate).__name__} behind {path!r}, whose outputs differ from "
-            "its inputs. Give the class a method `start_as_identity()` that sets its "
-            "weights so; see `layers.FeatureGate.start_as_identity`."
+            "its inputs. Give the class a method `neutral_weights()`, or all of "
+            "`start_as_identity()`, that says so; see `layers.FeatureGate.start_as_identity`."
         )
 
 

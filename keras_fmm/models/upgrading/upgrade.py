@@ -74,14 +74,14 @@ def upgrade(
     (`keras.layers.Add`, `a + b`, a layer with `start_as_sum`) or a product
     (`layers.MultiplicativeResidual`, `keras.layers.Multiply` of a branch without a last activation)
     with a shortcut of the same shape. A layer of your own class that makes one map of two of its
-    shape counts where the branch has no last activation. The shortcut is the input from which the
-    other comes, or else that with the shorter way from where the two part; with ways of one length
-    there is none. A model without residual branches gets gates before each downsampling (pooling,
-    strided convolution) behind the stem and before the head (global pooling, flattening), where
-    anything is learned since the last.
+    shape counts where the branch has no last activation. Both inputs come from one layer before
+    them; the shortcut is the input with fewer layers since, often none. Where both have as many,
+    there is no shortcut. A model without residual branches gets gates before each downsampling
+    (pooling, strided convolution) behind the stem and before the head (global pooling, flattening),
+    where anything is learned since the last.
 
     Returns:
-        A functional `keras.Model`, not compiled, of plain class: methods of a class of your own,
+        A functional `keras.Model`, not compiled, of plain class. Methods of a class of your own,
         such as `train_step`, are not in it. A Sequential becomes functional. Layers called several
         times stay shared, and so is their gate. The gate behind layer `x` is `x_attention`, or
         `x_attention_2` where that is taken; a new convolution or residual keeps the old name.

@@ -19,7 +19,7 @@ def fastest(
     where all taps have one gain); the loop with the kernel, once a sample. So large maps of few
     channels are for the loop, small maps of many for the factored form. Measured with one group by
     `recipes.benchmarks.aw_conv`: training step, 3x3 kernel, batch 16, as a ratio to a plain
-    convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20):
+    convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20)::
 
         56x56x64 1.0 / 2.1    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512 3.5 / 1.0
 
@@ -39,7 +39,7 @@ def fastest(
         strides: pair of int, as for the convolutions.
         padding: str, as for the convolutions.
         dilation_rate: pair of int, as for the convolutions.
-        accelerator: bool, whether it runs on a GPU or TPU, or None to ask Keras.
+        accelerator: bool or None, default None (asks Keras). Whether it runs on a GPU or TPU.
 
     Returns:
         str, a key of `IMPLEMENTATIONS`.

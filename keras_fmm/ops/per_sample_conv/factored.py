@@ -22,11 +22,27 @@ def factored_conv(
     Holds, beside inputs and outputs, a row of taps' windows of the inputs and their products at a
     time; for the gradient, those of all taps and groups.
 
-    Args and Returns: see `keras_fmm.ops.per_sample_conv`; and `one_sum`, whether the taps of a
-    group are summed in one operator, a depthwise convolution of ones, also if there is but one. In
-    an int8 TFLite file that sum is taken in int32 and rounded once, and a bias, a batch norm and a
-    ReLU that follow go into it, where sums of pairs would be rounded one by one; in floats it is
-    slower, and it holds the products of all taps at a time.
+    Args:
+        inputs: tensor `(batch, height, width, in_channels)`. All but the channels may be unknown
+            when traced.
+        kernel: tensor `(kernel_height, kernel_width, in_channels, filters)`. Shared by all samples.
+        gain: tensor `(batch, kernel_height, kernel_width, groups, filters)`. What each sample's
+            kernel is multiplied by. `groups` divides `in_channels`: entry g holds for
+            `in_channels / groups` consecutive channels. Both sides of the kernel may be 1 instead:
+            the same gain for all entries of the kernel.
+        strides: pair of int. By how much the kernel moves.
+        padding: "valid" or "same". With "valid" the dilated kernel must not be larger than the
+            inputs.
+        dilation_rate: pair of int. How far the kernel's entries are apart.
+        bias: tensor `(filters,)` or None, default None. What is added.
+        one_sum: bool, default False. Whether the taps of a group are summed in one operator, a
+            depthwise convolution of ones, also if there is but one. In an int8 TFLite file that
+            sum is taken in int32 and rounded once, and a bias, a batch norm and a ReLU that follow
+            go into it, where sums of pairs would be rounded one by one; in floats it is slower,
+            and it holds the products of all taps at a time.
+
+    Returns:
+        Tensor `(batch, out_height, out_width, filters)`.
 
     Example:
 
