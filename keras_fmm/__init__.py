@@ -27,6 +27,8 @@ deprecated.modules(_MOVED)
 def __getattr__(name):
     # The parts that need TensorFlow or an extra are imported when they are first asked for, so
     # that `import keras_fmm` works, quickly, where only Keras and a backend are installed.
-    if name in __all__ or f"keras_fmm.{name}" in _MOVED:
+    if (old := f"keras_fmm.{name}") in _MOVED:
+        return deprecated.moved(old, _MOVED[old])
+    if name in __all__:
         return importlib.import_module(f"keras_fmm.{name}")
     raise AttributeError(f"module 'keras_fmm' has no attribute {name!r}")

@@ -6,7 +6,7 @@ Version 0.2 removes this folder: `manifest` and `figures` then move into recipes
 
 import importlib
 
-from keras_fmm.deprecated.moves import modules, names
+from keras_fmm.deprecated.moves import modules, moved, names
 
 # The modules of the functions that left, by name; imported when one is first asked for.
 FIGURES = dict.fromkeys(
@@ -17,7 +17,7 @@ MANIFEST = dict.fromkeys(
     ("add_to_manifest", "check_manifest", "manifest_entry"), "keras_fmm.deprecated.manifest"
 )
 
-__all__ = ["FIGURES", "MANIFEST", "modules", "names"]
+__all__ = ["FIGURES", "MANIFEST", "modules", "moved", "names"]
 
 
 def __getattr__(name):

@@ -51,6 +51,18 @@ def modules(moves):
         sys.meta_path.append(finder)
 
 
+def moved(old, new, stacklevel=2):
+    """Returns the module `new`, and warns whoever asks for it as `old`.
+
+    Args:
+        old, new: str, full names.
+        stacklevel: int, default 2. Whose line the warning names, as of `warnings.warn` in the
+            caller of this.
+    """
+    warnings.warn(f"`{old}` is now `{new}`; {_UNTIL}.", DeprecationWarning, stacklevel + 1)
+    return importlib.import_module(new)
+
+
 class _Moved:
     """Finds modules under old names, and loads those of the new ones."""
 
@@ -72,10 +84,8 @@ class _Moved:
 
     def exec_module(self, module):
         old, new = module.__name__, self._moves[module.__name__]
-        message = f"`{old}` is now `{new}`; {_UNTIL}."
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
         # The import goes on with what stands here.
-        sys.modules[old] = importlib.import_module(new)
+        sys.modules[old] = moved(old, new)
 
     def get_code(self, fullname):
         """Returns what `python -m` runs. It warns as `__main__`, whose warnings Python shows."""
