@@ -184,20 +184,19 @@ def agreement_since(before, part):
 
 INTRODUCTION = """# What quantization costs in accuracy
 
-The TFLite files of `export.to_tflite`, on all 10,000 test images of Fashion-MNIST: how often a
-file names the class that Keras names and, in brackets, by how many points its accuracy is higher
-or lower. Measured by `python -m recipes.benchmarks.quantization --epochs 3`, on 2 cores of an AMD
-EPYC, 2026-11-21, one seed, and `--epochs 6 --backbones mobilenet` on 2026-11-26; a test checks the
-tables against recipes/results/quantization.json. ToyCNN takes 28x28 images, MobileNet (alpha 0.25)
-and ResNet-18 take them padded to 32x32; so few epochs at a constant rate do not give their best
-accuracy. The networks that missed before, MobileNet with CBAM and with AW and SE, and ResNet-18
-plain, with CBAM and with AW, were trained and measured anew on 2026-11-25, with the scores, the
-far-reaching images and CBAM's map mended as told below, MobileNet with CBAM once more with the
-convolution of columns as channels and its batch norm in it; the other rows of three epochs are
-older than that.
+The tables tell how often a TFLite file of `export.to_tflite` names the class that Keras names, for all
+10,000 test images of Fashion-MNIST. In brackets: by how many points its accuracy is higher or lower.
+One seed a network, on 2 cores of an AMD EPYC, 2026-11-21 to 2026-11-26:
+
+```
+python -m recipes.benchmarks.quantization --epochs 3
+python -m recipes.benchmarks.quantization --epochs 6 --backbones mobilenet
+```
 
 Required, before the first run: the same class for 99.5 % in float16 and dynamic and 98 % in int8,
-and an accuracy that falls by at most 0.1, 0.2 and 1 points.
+and an accuracy that falls by at most 0.1, 0.2 and 1 points. So few epochs do not give the networks'
+best accuracy. ToyCNN takes 28x28 images; MobileNet (alpha 0.25) and ResNet-18 take them padded to
+32x32.
 """
 
 # By the part's name: what is said of it.
@@ -236,6 +235,14 @@ Found by comparing each operator's output in the int8 file with that of the floa
   one.
 - What is left is rounding spread over all operators, of which a MobileNet with two gates a block
   has hundreds.
+
+## Which rows are of which date
+
+The rows of three epochs are of 2026-11-21, but for the networks that missed then: MobileNet with CBAM
+and with AW and SE, and ResNet-18 plain, with CBAM and with AW. They were trained and measured anew on
+2026-11-25, after the scores, the far-reaching images and CBAM's map were mended; MobileNet with CBAM
+once more, after its convolution took columns as channels. The rows of six epochs are of 2026-11-26. A
+test checks the tables against recipes/results/quantization.json.
 """
 
 
