@@ -184,9 +184,9 @@ def agreement_since(before, part):
 
 INTRODUCTION = """# What quantization costs in accuracy
 
-The tables tell how often a TFLite file of `export.to_tflite` names the class that Keras names, for all
-10,000 test images of Fashion-MNIST. In brackets: by how many points its accuracy is higher or lower.
-One seed a network, on 2 cores of an AMD EPYC, 2026-11-21 to 2026-11-26:
+The tables tell how often a TFLite file of `export.to_tflite` names the class that Keras names,
+for all 10,000 test images of Fashion-MNIST. In brackets: by how many points its accuracy is
+higher or lower. One seed a network, on 2 cores of an AMD EPYC, 2026-11-21 to 2026-11-26:
 
 ```
 python -m recipes.benchmarks.quantization --epochs 3
@@ -238,11 +238,11 @@ Found by comparing each operator's output in the int8 file with that of the floa
 
 ## Which rows are of which date
 
-The rows of three epochs are of 2026-11-21, but for the networks that missed then: MobileNet with CBAM
-and with AW and SE, and ResNet-18 plain, with CBAM and with AW. They were trained and measured anew on
-2026-11-25, after the scores, the far-reaching images and CBAM's map were mended; MobileNet with CBAM
-once more, after its convolution took columns as channels. The rows of six epochs are of 2026-11-26. A
-test checks the tables against recipes/results/quantization.json.
+The rows of three epochs are of 2026-11-21, but for the networks that missed then: MobileNet with
+CBAM and with AW and SE, and ResNet-18 plain, with CBAM and with AW. They were trained and
+measured anew on 2026-11-25, after the scores, the far-reaching images and CBAM's map were mended;
+MobileNet with CBAM once more, after its convolution took columns as channels. The rows of six
+epochs are of 2026-11-26. A test checks the tables against recipes/results/quantization.json.
 """
 
 
