@@ -51,7 +51,7 @@ def _of_mean(inputs, outputs, upstream):
     (x,), (of_mean,) = inputs, upstream
     # A large map has more positions than float16 has numbers.
     of_mean = at_least_float32(of_mean)[:, None, None]
-    count = tf.cast(tf.shape(x)[1] * tf.shape(x)[2], of_mean.dtype)
+    count = tf.cast(_positions(x), of_mean.dtype)
     return (tf.broadcast_to(tf.cast(of_mean / count, x.dtype), tf.shape(x)),)
 
 
@@ -69,11 +69,21 @@ def _of_scaled(inputs, outputs, upstream):
     import tensorflow as tf
 
     (x, gate), (of_product,) = inputs, upstream
-    batch, height, width, channels = (tf.shape(x)[axis] for axis in range(4))
+    positions = _positions(x)
     products = at_least_float32(of_product * x)
-    products = tf.reshape(products, (batch, height * width, channels))
-    of_gate = tf.matmul(tf.ones((1, height * width), products.dtype), products)
+    products = tf.reshape(products, (-1, positions, x.shape[3]))
+    of_gate = tf.matmul(tf.ones((1, positions), products.dtype), products)
     return of_product * gate, tf.cast(of_gate[:, None], gate.dtype)
+
+
+def _positions(x):
+    """Returns height times width, an int where they are known: operators take time to trace."""
+    import tensorflow as tf
+
+    height, width = x.shape[1:3]
+    if height is None or width is None:
+        return tf.shape(x)[1] * tf.shape(x)[2]
+    return height * width
 
 
 def channel_max_and_mean(inputs):
