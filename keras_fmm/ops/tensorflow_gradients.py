@@ -1,6 +1,5 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
-import functools
 import itertools
 import weakref
 
@@ -107,21 +106,20 @@ def _of_largest_and_mean(inputs, outputs, upstream):
     is_largest = tf.cast(tf.equal(x, largest), x.dtype)
     ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
     shares = at_least_float32(of_largest) / ties
-    shift = at_least_float32(of_mean) / tf.cast(tf.shape(x)[-1], ties.dtype)
+    shift = at_least_float32(of_mean) / x.shape[-1]
     return (is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype),)
 
 
-def map_samples(function, static, samples, shared, output_shape):
-    """Returns `function(*sample, *shared, **static)` for each sample, in one tensor, two at a time.
+def map_samples(function, samples, shared, output_shape):
+    """Returns `function(*sample, *shared)` for each sample, in one tensor, two at a time.
 
     As `tf.map_fn`, whose gradient would keep every sample's intermediate results; here each is
     computed again for its own gradient, and dropped. A second derivative is taken through the
     loop of the gradient, and keeps them; XLA refuses to compile that.
 
     Args:
-        function: a module's function of tensors, each sample a batch of one, to one tensor
-            `(1, *output_shape)`.
-        static: dict of its other arguments, which hold no tensors.
+        function: of tensors, each sample a batch of one, to one tensor `(1, *output_shape)`. It
+            holds no tensors, which would live as long as the graph.
         samples: list of float tensors `(batch, ...)`, equal in batch.
         shared: list of float tensors, the same for all samples.
         output_shape: tuple, of one sample's result; scalar tensors where it is not known.
@@ -131,14 +129,13 @@ def map_samples(function, static, samples, shared, output_shape):
     """
     import tensorflow as tf
 
-    of_sample = functools.partial(function, **static)
     count = len(samples)
 
     def forward(*tensors):
-        return (_outputs(of_sample, tensors[:count], tensors[count:], output_shape),)
+        return (_outputs(function, tensors[:count], tensors[count:], output_shape),)
 
     def gradient(inputs, outputs, upstream):
-        return _gradient(of_sample, inputs[:count], inputs[count:], upstream[0])
+        return _gradient(function, inputs[:count], inputs[count:], upstream[0])
 
     tensors = [tf.convert_to_tensor(x) for x in (*samples, *shared)]
     (found,) = _differentiated("keras_fmm_map_samples", forward, gradient, tensors)

@@ -74,7 +74,9 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
         return ops.map(convolve, (inputs, gain))
     function = _convolve_by_columns if tensorflow_gradients.compiled_by_xla() else _convolve
     output_shape = (height.outputs, width.outputs, kernel.shape[3])
-    return tensorflow_gradients.map_samples(function, how, [inputs, gain], shared, output_shape)
+    return tensorflow_gradients.map_samples(
+        functools.partial(function, **how), [inputs, gain], shared, output_shape
+    )
 
 
 def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):
