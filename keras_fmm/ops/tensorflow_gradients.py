@@ -1,8 +1,5 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
-import itertools
-import weakref
-
 import keras
 
 from keras_fmm.ops.sums import at_least_float32
@@ -10,9 +7,6 @@ from keras_fmm.ops.sums import at_least_float32
 # Up to so many samples, a batch that is known when traced is written out sample by sample, which
 # is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
-
-# Of the gradients, whose names must differ.
-_NUMBERS = itertools.count()
 
 
 def compiled_by_xla():
@@ -147,11 +141,11 @@ def _differentiated(name, forward, gradient, inputs):
 
     `tf.custom_gradient` does this where TensorFlow runs eagerly. In a graph it registers a function
     for each call that holds the call's tensors, and so the graph and the model's weights, for as
-    long as the process lives; and it searches the graph for variables. Here the function holds no
-    tensors, and goes with the graph.
+    long as the process lives; and it searches the graph for variables. Here the function goes with
+    the graph.
 
     Args:
-        name: str, what the gradient is called in graphs, before a number.
+        name: str, what the operation is called on tapes.
         forward: function of the inputs to a tuple of tensors.
         gradient: function of inputs, outputs and the outputs' gradients, each a sequence, to the
             inputs' gradients; it holds no tensors.
@@ -172,40 +166,23 @@ def _differentiated(name, forward, gradient, inputs):
     from tensorflow.python.eager import record
 
     inputs = [tf.convert_to_tensor(x) for x in inputs]
-    graph = tf.compat.v1.get_default_graph()
-    name = f"{name}_{next(_NUMBERS)}"
     with record.stop_recording():
         outputs = forward(*inputs)
         count = len(outputs)
-        with graph.gradient_override_map({"IdentityN": name}):
-            passed = tf.identity_n([*outputs, *inputs])
-    _register(name, passed[0].op.name, weakref.ref(graph), count, gradient)
-    weakref.finalize(graph, _forget, name)
+        passed = tf.identity_n([*outputs, *inputs])
+
+    def of_operation(operation, *upstream):
+        inputs, outputs = operation.inputs[count:], operation.outputs[:count]
+        return [*[None] * count, *gradient(inputs, outputs, upstream[:count])]
+
+    # Not in TensorFlow's registry, which forgets nothing; nor in a SavedModel, where TensorFlow
+    # differentiates the operators of `forward`, which are its own.
+    passed[0].op._gradient_function = of_operation
     outputs = passed[:count]
     record.record_operation(
         name, outputs, inputs, lambda *upstream: gradient(inputs, outputs, upstream)
     )
     return outputs
-
-
-def _register(name, operation_name, graph, count, gradient):
-    """Registers the gradient of an operation that passes on `count` outputs, then the inputs."""
-    import tensorflow as tf
-
-    @tf.RegisterGradient(name)
-    def of_operation(operation, *upstream):
-        if operation is None:
-            # A SavedModel that is written keeps gradients too, and asks without saying whose.
-            operation = graph().get_operation_by_name(operation_name)
-        inputs, outputs = operation.inputs[count:], operation.outputs[:count]
-        return [*[None] * count, *gradient(inputs, outputs, upstream[:count])]
-
-
-def _forget(name):
-    """Takes a gradient out of TensorFlow's registry, for which there is no public way."""
-    from tensorflow.python.framework import ops
-
-    ops.gradient_registry._registry.pop(name, None)
 
 
 def _outputs(function, samples, shared, output_shape):
