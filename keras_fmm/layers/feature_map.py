@@ -1,15 +1,28 @@
 """The base of layers of one feature map: its layout, its channels, and the making of sub-layers."""
 
+import inspect
+import types
+
 import keras
 
 from keras_fmm import checks
 
+# The functions whose names Keras' reader of .h5 files puts into the place of equal strings in a
+# layer's config: "multiply" becomes `keras.layers.multiply`.
+_NAMES = {function: name for name, function in inspect.getmembers(keras.layers, inspect.isfunction)}
+
 
 class FeatureMapMixin:
-    """Reads the shapes of a layer that has a `data_format`, and makes its sub-layers.
+    """Reads the shapes of a layer that has a `data_format`, and makes and keeps its sub-layers.
 
     For a layer that is a `keras.layers.Conv2D` already; any other is a `FeatureMapLayer`.
+
+    The config says of sub-layers, by name, what was set after they were made: that one is frozen,
+    quantized, of another dtype policy or has LoRA enabled. In an ordinary layer it says nothing.
     """
+
+    # What the config says of sub-layers that are not made yet.
+    _states = types.MappingProxyType({})
 
     def channels_of(self, input_shape):
         """Returns the channels of an input shape; raises ValueError as `checks.channels_of`."""
@@ -28,7 +41,8 @@ class FeatureMapMixin:
         """Returns a built sub-layer of the layer's dtype policy, frozen where the layer is.
 
         A layer that is frozen before it is built, as in a frozen model that is loaded, has frozen
-        sub-layers. Call it in `build`, and keep what it returns as an attribute.
+        sub-layers. What the config says of a sub-layer of this name goes before that. Call it in
+        `build`, and keep what it returns as an attribute.
 
         Args:
             kind: callable that returns a `keras.layers.Layer`, such as its class.
@@ -36,7 +50,19 @@ class FeatureMapMixin:
             **arguments: of `kind`; give each a `name`, which the paths of its weights begin with.
         """
         layer = kind(**arguments, trainable=self.trainable, dtype=self.dtype_policy)
-        layer.build(input_shape)
+        _build(layer, input_shape, self._states.get(layer.name, {}))
+        return layer
+
+    def get_config(self):
+        states = _states_in(self)
+        return {**super().get_config(), **({"sublayers": states} if states else {})}
+
+    @classmethod
+    def from_config(cls, config):
+        config = {key: _text(value) for key, value in config.items()}
+        states = config.pop("sublayers", {})
+        layer = super().from_config(config)
+        _set_state(layer, {"sublayers": states})
         return layer
 
 
@@ -60,6 +86,11 @@ class FeatureMapLayer(FeatureMapMixin, keras.layers.Layer):
         channels = self.channels_of(input_shape)
         self.expect_channels(channels)
         self.build_sublayers(channels)
+        # Those that a user's class makes without `make_sublayer`; who loads weights calls nothing.
+        _set_state(self, {"sublayers": self._states})
+        if not all(layer.built for layer in self._layers):
+            inputs = keras.KerasTensor(input_shape, self.compute_dtype)
+            keras.Operation.compute_output_spec(self, inputs)
 
     def build_sublayers(self, channels):
         """Makes the sub-layers, each by `make_sublayer`; the default has none.
@@ -73,3 +104,72 @@ class FeatureMapLayer(FeatureMapMixin, keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "data_format": self.data_format}
+
+
+def _text(value):
+    return _NAMES.get(value, value) if inspect.isfunction(value) else value
+
+
+def _states_in(layer):
+    """Returns, by name, what each sub-layer is otherwise than the layer would make it."""
+    states = {child.name: _state(child, layer) for child in layer._layers}
+    return {name: state for name, state in states.items() if state}
+
+
+def _state(layer, parent):
+    state = {}
+    if layer.trainable != parent.trainable:
+        state["trainable"] = layer.trainable
+    if layer.dtype_policy != parent.dtype_policy:
+        state["dtype"] = keras.dtype_policies.serialize(layer.dtype_policy)
+    if getattr(layer, "quantization_config", None) is not None:
+        config = keras.saving.serialize_keras_object(layer.quantization_config)
+        state["quantization_config"] = config
+    if getattr(layer, "lora_rank", None):
+        state |= {"lora_rank": layer.lora_rank, "lora_alpha": layer.lora_alpha}
+    if states := _states_in(layer):
+        state["sublayers"] = states
+    return state
+
+
+def _set_state(layer, state):
+    """Gives a layer and what is in it what `_state` says, as far as they have it not yet."""
+    if "trainable" in state:
+        layer.trainable = state["trainable"]
+    config = keras.saving.deserialize_keras_object(state.get("quantization_config"))
+    policy = layer.dtype_policy
+    if "dtype" in state:
+        policy = keras.dtype_policies.deserialize(state["dtype"])
+    rank, alpha = state.get("lora_rank"), state.get("lora_alpha")
+    if not layer.built:
+        layer.dtype_policy = policy
+        if config is not None:
+            layer.quantization_config = config
+        if rank:
+            layer.lora_rank, layer.lora_alpha = rank, alpha
+    elif policy != layer.dtype_policy:
+        if policy.quantization_mode is None:
+            layer.dtype_policy = policy
+        else:
+            layer.quantize(policy.quantization_mode, config=config)
+    if layer.built and rank and not layer.lora_enabled:
+        layer.enable_lora(rank, lora_alpha=alpha)
+    if "sublayers" in state:
+        layer._states = state["sublayers"]
+        for child in layer._layers:
+            _set_state(child, layer._states.get(child.name, {}))
+
+
+def _build(layer, input_shape, state):
+    """Builds a layer that is as `_state` says."""
+    _set_state(layer, state)
+    policy = layer.dtype_policy
+    if policy.quantization_mode not in ("int8", "int4", "float8"):
+        layer.build(input_shape)
+        return
+    # What Keras quantizes has its variables in another order than what it builds quantized, and
+    # `set_weights` and .h5 files go by the order. What is calibrated cannot be quantized so.
+    config = layer.quantization_config
+    layer.dtype_policy = policy.get_config()["source_name"]
+    layer.build(input_shape)
+    layer.quantize(policy.quantization_mode, config=config)

@@ -12,7 +12,12 @@ import ml_dtypes
 
 from keras_fmm import graph
 
-_BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+# What Keras' layers hold in the order in which `own_weights` has them. A legacy file has those that
+# are trained first: a variable frozen by itself, as in a quantized layer, behind the others.
+_ORDERS = (
+    ("gamma", "beta", "moving_mean", "moving_variance"),
+    ("kernel", "bias", "kernel_scale", "kernel_zero", "g_idx"),
+)
 
 
 def read(source):
@@ -137,17 +142,20 @@ def _legacy_layers(file):
     root = file.get("model_weights", file)
     for layer in _attribute(root, "layer_names"):
         own = {}
-        # A variable frozen by itself is written behind the others.
-        for path in sorted(_attribute(root[layer], "weight_names"), key=_place_in_batch_norm):
-            *places, _ = path.partition(":")[0].split("/")
+        for path in _attribute(root[layer], "weight_names"):
+            *places, name = path.partition(":")[0].split("/")
             inner = places[places.index(layer) + 1 :] if layer in places else []
-            own.setdefault("/".join([layer, *inner]), []).append(root[layer][path][()])
-        yield from own.items()
+            own.setdefault("/".join([layer, *inner]), []).append((name, root[layer][path][()]))
+        for layer, named in own.items():
+            yield layer, _in_order(named)
 
 
-def _place_in_batch_norm(path):
-    name = path.partition(":")[0].split("/")[-1]
-    return _BATCH_NORM.index(name) if name in _BATCH_NORM else -1
+def _in_order(named):
+    names = [name for name, _ in named]
+    for order in _ORDERS:
+        if set(names) <= set(order):
+            named = sorted(named, key=lambda item: order.index(item[0]))
+    return [value for _, value in named]
 
 
 def _attribute(group, name):

@@ -22,7 +22,8 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
         progress: `Progress`, that is told of each image.
 
     Raises:
-        ValueError: the model needs operators that TFLite lacks; they are named.
+        ValueError: the model needs operators that TFLite lacks; they are named. Or what failed is a
+            model that Keras has quantized.
     """
     with contextlib.ExitStack() as stack:
         if quantization in CALIBRATED:
@@ -36,7 +37,7 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
                 **_told(quantization, io_dtype, images, batch_size, progress),
             )
         except Exception as error:
-            if refusal := _lacking(model, error):
+            if refusal := _quantized(model) or _lacking(model, error):
                 raise refusal from error
             raise
 
@@ -81,6 +82,25 @@ def _told(quantization, io_dtype, images, batch_size, progress):
             told["inference_input_type"] = tf.as_dtype(io_dtype)
             told["inference_output_type"] = tf.as_dtype(io_dtype)
     return told
+
+
+def _quantized(model):
+    """Returns the error that names layers that Keras has quantized, or None if there are none."""
+    modes = {
+        layer.path: layer.quantization_mode
+        for layer in model._flatten_layers()
+        if layer.quantization_mode is not None
+    }
+    if not modes:
+        return None
+    named = ", ".join(f"{path} ({mode})" for path, mode in list(modes.items())[:5])
+    left = f" and {len(modes) - 5} more" if len(modes) > 5 else ""
+    return ValueError(
+        "TensorFlow's converter to TFLite cannot write all that Keras has quantized, such as "
+        f"int8 and float8. Received: model={model!r}, with the quantized layers {named}{left}. "
+        "Export the model as it was before `model.quantize`, with the `quantization` of "
+        "`to_tflite`, or write a SavedModel."
+    )
 
 
 def _lacking(model, error):

@@ -76,13 +76,13 @@ def to_tflite(
     Raises:
         ImportError: LiteRT is not installed.
         TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
-        ValueError: the model needs operators that TFLite lacks (they are named), LiteRT cannot run
-            what came out, or an output says something else; `model` is not built, cannot be
-            rebuilt under float32, or gives more than a list or dict of tensors; `path` ends
-            otherwise; Keras does not run on TensorFlow; an argument is none of the above;
-            `representative_data` is missing, empty, of another shape, not finite, or scaled
-            otherwise than the model needs (as far as its first layer that scales or its first batch
-            norm tell).
+        ValueError: the model needs operators that TFLite lacks (they are named), or has layers that
+            Keras has quantized and the converter cannot write; LiteRT cannot run what came out, or
+            an output says something else; `model` is not built, cannot be rebuilt under float32, or
+            gives more than a list or dict of tensors; `path` ends otherwise; Keras does not run on
+            TensorFlow; an argument is none of the above; `representative_data` is missing, empty,
+            of another shape, not finite, or scaled otherwise than the model needs (as far as its
+            first layer that scales or its first batch norm tell).
         OSError: the file cannot be written.
 
     Whatever is raised, what was at `path` before is still there.

@@ -74,14 +74,14 @@ def carry_state(layer, clone, path):
         ValueError: the two do not have the same variables or sub-layers.
     """
     sublayers, clones = layer._flatten_layers(), clone._flatten_layers()
-    if _signature(layer) != _signature(clone) or len(sublayers) != len(clones):
+    if _pairs(layer, clone) is None or len(sublayers) != len(clones):
         raise ValueError(
             "A layer made from another's config must have the same variables. "
-            f"Received: {path!r} of class {type(layer).__name__}, with {_signature(layer)}; "
-            f"made again it has {_signature(clone)}. Let its `get_config` say all that its "
-            "variables depend on, and `build` make them."
+            f"Received: {path!r} of class {type(layer).__name__}, with "
+            f"{_signature(layer.variables)}; made again it has {_signature(clone.variables)}. Let "
+            "its `get_config` say all that its variables depend on, and `build` make them."
         )
-    for old, new in zip(layer.variables, clone.variables, strict=True):
+    for old, new in _pairs(layer, clone):
         # A copy: on JAX two variables of one array lose it when either is trained.
         new.assign(keras.ops.copy(old))
     carry_flags(layer, clone)
@@ -101,9 +101,20 @@ def carry_flags(layer, clone):
     for old, new in zip(layer._flatten_layers(), clone._flatten_layers(), strict=True):
         new.trainable = old.trainable
     # A variable can be frozen by itself, as LoRA does.
-    for old, new in zip(layer.variables, clone.variables, strict=True):
+    for old, new in _pairs(layer, clone):
         new.trainable = old.trainable
 
 
-def _signature(layer):
-    return [(tuple(variable.shape), variable.dtype) for variable in layer.variables]
+def _pairs(layer, clone):
+    """Returns the variables of both in pairs; None where they are not alike."""
+    lists = [layer.variables, clone.variables]
+    if _signature(lists[0]) != _signature(lists[1]):
+        # What Keras has quantized has its variables in another order than what it makes so.
+        lists = [sorted(variables, key=lambda variable: variable.path) for variables in lists]
+    if _signature(lists[0]) != _signature(lists[1]):
+        return None
+    return list(zip(*lists, strict=True))
+
+
+def _signature(variables):
+    return [(tuple(variable.shape), variable.dtype) for variable in variables]
