@@ -75,12 +75,16 @@ def test_a_layer_of_another_model_too():
     for _ in range(2):
         inputs = keras.Input((8, 8, 3))
         model = keras.Model(inputs, layers.Dense(2)(layer(inputs)))
+    # Never trained, it met no images.
+    np.testing.assert_array_equal(checked_images(model, "int8", 255 * IMAGES), 255 * IMAGES)
+    layer.moving_mean.assign([0.1, 0.2, 0.1])
     np.testing.assert_array_equal(checked_images(model, "int8", IMAGES), IMAGES)
     with pytest.raises(ValueError, match="the variance that the layer .* met in training"):
         checked_images(model, "int8", 255 * IMAGES)
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), "uint8")
+BARE = first(layers.RandomFlip())
 RESCALED = first(layers.Rescaling(1 / 255))
 
 
@@ -96,7 +100,13 @@ RESCALED = first(layers.Rescaling(1 / 255))
         (toys.cnn(), np.array([["cat"]]), TypeError, "must hold numbers"),
         (toys.cnn(), [{"image": IMAGES}], TypeError, "must hold numbers. Received: a batch of d"),
         (toys.cnn(), IMAGES * np.nan, ValueError, "must be finite"),
-        (toys.cnn(), PIXELS, ValueError, "images of dtype uint8, as they are stored"),
+        (
+            toys.cnn(),
+            PIXELS,
+            ValueError,
+            "met in training. Scale them as for training",
+        ),
+        (BARE, PIXELS, ValueError, "images of dtype uint8, as they are stored"),
         (RESCALED, PIXELS / 255, ValueError, "Give images as they are stored"),
         (first(layers.Normalization(mean=100, variance=80**2)), PIXELS / 255, ValueError, "spread"),
         (toys.cnn(), 255 * IMAGES, ValueError, "the variance that the layer .* met in training"),
