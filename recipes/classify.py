@@ -52,7 +52,8 @@ def main(settings):
         best = np.argsort(-scores, kind="stable")[: settings.top]
         found.append([(names[i] if names else str(i), float(scores[i])) for i in best])
         form = ".1%" if scores.min() >= 0 and scores.max() <= 1 else ".3g"
-        print(f"{path}: " + ", ".join(f"{name} {score:{form}}" for name, score in found[-1]))
+        seen = ", ".join(f"{name} {score:{form}}" for name, score in found[-1])
+        print(checks.printable(f"{path}: {seen}"))
     return found
 
 

@@ -21,3 +21,23 @@ def operator_name(op, model):
 
     code = model.operatorCodes[op.opcodeIndex].builtinCode
     return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+
+
+def classes(content):
+    """Returns how many values the last axis of a file's one output has, or None.
+
+    Args:
+        content: bytes, a TFLite file's.
+    """
+    # That of TensorFlow, which is there without LiteRT too.
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    if graph.OutputsLength() != 1:
+        return None
+    tensor = graph.Tensors(graph.Outputs(0))
+    if tensor.ShapeSignatureLength():
+        size = int(tensor.ShapeSignature(tensor.ShapeSignatureLength() - 1))
+    else:
+        size = int(tensor.Shape(tensor.ShapeLength() - 1)) if tensor.ShapeLength() else -1
+    return None if size == -1 else size
