@@ -19,7 +19,7 @@ def checked_images(model, quantization, data, input_range=None):
         input_range: pair of float or None, default None. See `to_tflite`.
 
     Returns:
-        float32 array, `_MOST_IMAGES` at the most, or None.
+        array of the input's dtype, `_MOST_IMAGES` at the most, or None.
 
     Raises:
         TypeError: they are no numbers, or `data` cannot be iterated.
@@ -78,7 +78,7 @@ def checked_images(model, quantization, data, input_range=None):
             "`representative_data` must be scaled as the images that the model was trained on. "
             f"Received: {problem}"
         )
-    return images.astype("float32")
+    return images.astype(model.inputs[0].dtype)
 
 
 def _each_batch(data):
