@@ -1,5 +1,7 @@
 """TFLite files as objects that can be changed: LiteRT's schema."""
 
+import numpy as np
+
 
 def parsed(content):
     """Returns a file's bytes as a `ModelT` of LiteRT's schema."""
@@ -23,8 +25,10 @@ def operator_name(op, model):
     return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
 
 
-def classes(content):
-    """Returns how many values the last axis of a file's one output has, or None.
+def ends(content):
+    """Returns how many inputs a file has, and how many values its one output's last axis has.
+
+    The second is None where the file has several outputs or leaves the size open.
 
     Args:
         content: bytes, a TFLite file's.
@@ -33,11 +37,12 @@ def classes(content):
     from tensorflow.lite.python import schema_py_generated as schema
 
     graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    inputs = graph.InputsLength()
     if graph.OutputsLength() != 1:
-        return None
-    tensor = graph.Tensors(graph.Outputs(0))
-    if tensor.ShapeSignatureLength():
-        size = int(tensor.ShapeSignature(tensor.ShapeSignatureLength() - 1))
-    else:
-        size = int(tensor.Shape(tensor.ShapeLength() - 1)) if tensor.ShapeLength() else -1
-    return None if size == -1 else size
+        return inputs, None
+    output = graph.Tensors(graph.Outputs(0))
+    shape = output.ShapeAsNumpy()
+    if output.ShapeSignatureLength():
+        shape = output.ShapeSignatureAsNumpy()
+    is_known = np.ndim(shape) and len(shape) and shape[-1] != -1
+    return inputs, int(shape[-1]) if is_known else None

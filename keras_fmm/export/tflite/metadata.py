@@ -108,13 +108,17 @@ def _check(metadata, model):
                 f"{key}={str(found)[:80]!r}"
             )
     checked_input_range(metadata.get("input_range"))
-    if metadata.get("class_names") is not None:
-        classes = flatbuffers.classes(model)
-        if classes not in (None, len(metadata["class_names"])):
-            raise ValueError(
-                f"`class_names` must name each of the {classes} classes. "
-                f"Received: {len(metadata['class_names'])} names"
-            )
+    class_names, called = metadata.get("class_names"), metadata.get("inputs")
+    inputs, classes = flatbuffers.ends(model)
+    if class_names is not None and classes not in (None, len(class_names)):
+        raise ValueError(
+            f"`class_names` must name each of the {classes} classes. "
+            f"Received: {len(class_names)} names"
+        )
+    if called is not None and not len(called) == len(set(called)) == inputs:
+        raise ValueError(
+            f"`inputs` must name each of the {inputs} inputs. Received: inputs={str(called)[:80]}"
+        )
 
 
 def _is_name(name):

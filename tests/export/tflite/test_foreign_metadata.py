@@ -6,6 +6,7 @@ import json
 import re
 import zipfile
 
+import keras
 import pytest
 
 from keras_fmm import export
@@ -69,6 +70,8 @@ def test_what_is_right_is_read(model, written):
         ({"input_range": [-1e300, 1e300]}, "`input_range`"),
         ({"inputs": 3}, "`inputs` must be a list"),
         ({"inputs": [[]]}, "`inputs` must be a list"),
+        ({"inputs": ["a", "b"]}, "`inputs` must name each of the 1 inputs"),
+        ({"inputs": []}, "`inputs` must name each of the 1 inputs"),
         ({"quantization": ["int8"]}, "`quantization` must be a string"),
         ({"keras_fmm": 1}, "`keras_fmm` must be a string"),
         ({"sha256": None}, "the checksums differ"),
@@ -104,6 +107,21 @@ def test_what_is_wrong_is_refused_by_name(model, written, read, changed, reason)
 def test_what_is_no_metadata_is_refused(written, text):
     with pytest.raises(ValueError, match="its metadata is damaged"):
         export.read_metadata(written(text))
+
+
+def test_inputs_of_one_name_are_refused(tmp_path):
+    inputs = [keras.Input((3,), name=name) for name in ("left", "right")]
+    path = export.to_tflite(keras.Model(inputs, inputs[0] - inputs[1]), tmp_path / "two.tflite")
+    assert export.read_metadata(path)["inputs"] == ["left", "right"]
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("keras_fmm.json").decode().replace("right", "left")
+    archive = io.BytesIO(content[: content.index(b"PK\x03\x04")])
+    with zipfile.ZipFile(archive, "a") as opened:
+        opened.writestr("keras_fmm.json", text)
+    path.write_bytes(archive.getvalue())
+    with pytest.raises(ValueError, match="`inputs` must name each of the 2 inputs"):
+        export.inspect(path)
 
 
 def test_a_text_that_unpacks_to_much_is_not_unpacked(written):
