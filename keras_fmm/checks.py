@@ -169,3 +169,15 @@ def package(name, purpose, extra):
         raise ImportError(
             f"{purpose} needs {top}, which could not be imported ({error}). Install {cure}."
         ) from error
+
+
+def printable(text):
+    """Returns `text` with what a terminal obeys, and does not show, written as `repr` has it.
+
+    Names come from files of others: control characters in one could clear the screen, and marks of
+    direction show another name. Ends of lines stay.
+
+    >>> print(printable("cat\\x1b[2J, Ähre"))
+    cat\\x1b[2J, Ähre
+    """
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

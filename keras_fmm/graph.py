@@ -105,18 +105,19 @@ class Graph:
         values = dict(zip(map(id, self.inputs), inputs, strict=True))
         calls = []
         for call in self.calls:
-            args, kwargs = _filled((call.args, call.kwargs), values)
+            args, kwargs = filled((call.args, call.kwargs), values)
             new = dataclasses.replace(call, args=args, kwargs=kwargs)
             if call.is_entered:
-                outputs = _filled(call.outputs, values)
+                outputs = filled(call.outputs, values)
             else:
                 outputs = tuple(keras.tree.flatten(function(new)))
                 values.update(zip(map(id, call.outputs), outputs, strict=True))
             calls.append(dataclasses.replace(new, outputs=outputs))
-        return Graph(list(inputs), calls, _filled(self.outputs, values))
+        return Graph(list(inputs), calls, filled(self.outputs, values))
 
 
-def _filled(structure, values):
+def filled(structure, values):
+    """Returns a structure with the values that a dict has by the ids of what is in it."""
     return keras.tree.map_structure(lambda x: values.get(id(x), x), structure)
 
 
@@ -188,7 +189,7 @@ def read(model, is_entered=lambda operation, args, kwargs: is_graph(operation)):
         values = dict(zip(map(id, functional(model).inputs), given, strict=True))
         for node in _nodes(model):
             operation = node.operation
-            args, kwargs = _filled((node.arguments.args, node.arguments.kwargs), values)
+            args, kwargs = filled((node.arguments.args, node.arguments.kwargs), values)
             path = prefix + operation.name
             by_path[path] += 1
             if by_path[path] > 1:
@@ -208,7 +209,7 @@ def read(model, is_entered=lambda operation, args, kwargs: is_graph(operation)):
             calls.append(
                 Call(path, operation, number, args, kwargs, outputs, node, data_format, enters)
             )
-        return _filled(functional(model).outputs, values)
+        return filled(functional(model).outputs, values)
 
     outputs = enter(model, inputs, "")
     return Graph(inputs, calls, outputs)

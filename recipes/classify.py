@@ -1,6 +1,7 @@
 """Say what a TFLite file sees in images.
 
-Data: image files that Pillow reads (PNG, JPEG, ...), made grey or coloured as the file needs them.
+Data: image files (PNG, JPEG, ...), read by `keras_fmm.data.load_image` as grey or coloured, as the
+model needs them.
 Command:
 
     python -m recipes.classify --model saved_models/toy_cnn_se_fashion_mnist_int8.tflite shoe.png
@@ -12,11 +13,10 @@ Cost: seconds, most of them TensorFlow's start.
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 
-from keras_fmm import checks, export
+from keras_fmm import checks, data, export
 from recipes.lab.settings import setting, start
 
 
@@ -44,46 +44,43 @@ def main(settings):
     low, high = inspection.metadata.get("input_range") or (0, 255)
     # All images are read before anything is printed.
     images = [read(path, shape[1:], settings.resize) for path in settings.images]
+    scores = [export.run_tflite(settings.model, scaled(image, low, high))[0] for image in images]
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            "`model` must give finite scores for `images`. "
+            f"Received: {settings.model}, which gives a NaN or an infinity"
+        )
     names = inspection.metadata.get("class_names")
     found = []
-    for path, image in zip(settings.images, images, strict=True):
-        scaled = low + image[None] * ((high - low) / 255)
-        scores = export.run_tflite(settings.model, scaled)[0]
-        best = np.argsort(-scores, kind="stable")[: settings.top]
-        found.append([(names[i] if names else str(i), float(scores[i])) for i in best])
-        form = ".1%" if scores.min() >= 0 and scores.max() <= 1 else ".3g"
-        print(f"{path}: " + ", ".join(f"{name} {score:{form}}" for name, score in found[-1]))
+    for path, row in zip(settings.images, scores, strict=True):
+        best = np.argsort(-row, kind="stable")[: settings.top]
+        found.append([(names[i] if names else str(i), float(row[i])) for i in best])
+        form = ".1%" if row.min() >= 0 and row.max() <= 1 else ".3g"
+        seen = ", ".join(f"{name} {score:{form}}" for name, score in found[-1])
+        print(checks.printable(f"{path}: {seen}"))
     return found
+
+
+def scaled(image, low, high):
+    """Returns a batch of one image of 0 to 255, in the file's range."""
+    return low + image[None] * ((high - low) / 255)
 
 
 def read(path, shape, resize):
     """Returns an image file as a float32 array `(height, width, channels)` of 0 to 255."""
-    library = checks.package("PIL.Image", "Reading image files", "mobile")
-    operations = checks.package("PIL.ImageOps", "Reading image files", "mobile")
     height, width, channels = shape
     if channels not in (1, 3):
         raise ValueError(
             f"`model` must take grey or coloured images. Received: inputs of shape {shape}"
         )
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no image at {path}.")
-    try:
-        with library.open(path) as file:
-            # Phones keep a photograph as it lay in the camera, and say how to turn it.
-            image = operations.exif_transpose(file).convert("L" if channels == 1 else "RGB")
-    except (OSError, SyntaxError, ValueError, library.DecompressionBombError) as error:
+    is_known = -1 not in (height, width)
+    image = data.load_image(path, (height, width) if resize and is_known else None, channels)
+    if is_known and image.shape != shape:
         raise ValueError(
-            f"`images` must be image files. Received: {path}, which cannot be read ({error})."
-        ) from error
-    if -1 not in (height, width) and image.size != (width, height):
-        if not resize:
-            raise ValueError(
-                f"`images` must be {width} wide and {height} high. Received: {path}, which is "
-                f"{image.size[0]} wide and {image.size[1]} high. Give --resize."
-            )
-        image = image.resize((width, height), library.Resampling.BILINEAR)
-    return np.asarray(image, "float32").reshape(*image.size[::-1], channels)
+            f"`images` must be {width} wide and {height} high. Received: {path}, which is "
+            f"{image.shape[1]} wide and {image.shape[0]} high. Give --resize."
+        )
+    return image
 
 
 if __name__ == "__main__":

@@ -29,8 +29,8 @@ def prepared(model, images, name="images"):
             infinity.
 
     Warns:
-        UserWarning: the model begins with a `Rescaling` or `Normalization` layer, after which the
-            images are far from what such a layer gives.
+        UserWarning: the images look scaled already to a model that scales them, or not scaled
+            though it needs that; see `scaling_problem`.
     """
     check_model(model)
     if len(model.inputs) != 1:
@@ -43,7 +43,7 @@ def prepared(model, images, name="images"):
         raise TypeError(
             f"`{name}` must be an array of numbers. Received: {name} of dtype {images.dtype}"
         )
-    images = images.astype("float32")
+    given, images = images, images.astype("float32")
     expected = model.inputs[0].shape
     fits = len(images.shape) == len(expected) and all(
         size in (None, given) for size, given in zip(expected[1:], images.shape[1:], strict=True)
@@ -62,7 +62,7 @@ def prepared(model, images, name="images"):
             f"{name}[{bad[0]}]."
         )
     model = as_float32(model)
-    problem = scaling_problem(model, images)
+    problem = scaling_problem(model, given)
     if problem:
         warnings.warn(
             f"`{name}` should be in the range that the model was trained on. Received: {problem}",

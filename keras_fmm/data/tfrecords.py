@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 
 import numpy as np
 
@@ -53,13 +54,35 @@ class RecordSource:
     def chunks(self, indices, image_size=None):
         import tensorflow as tf
 
-        same_size = image_size is not None or None not in self._shape
-        batches = self.batches(self.items(indices), 256 if same_size else 1, image_size=image_size)
+        size = 256 if image_size is not None or None not in self._shape else 1
+        batches = self.batches(self.items(indices), size, image_size=image_size)
+        done = 0
         try:
-            yield from batches.as_numpy_iterator()
+            for batch in batches.as_numpy_iterator():
+                yield batch
+                done += len(batch[1])
         except tf.errors.OpError as error:
-            reason = error.message.rpartition("}}")[2].partition("[Op:")[0].strip()
-            raise damaged(self._builder, reason) from error
+            where = self._first_broken(indices[done : done + size], indices, done)
+            raise damaged(self._builder, where + reason(error)) from error
+
+    def _first_broken(self, numbers, indices, start):
+        """Says which of some records has an image that cannot be decoded, "" where none has."""
+        import tensorflow as tf
+
+        decode = self._builder.info.features[self._image].decode_example
+        try:
+            for number, (image, _) in zip(numbers, self.items(indices).skip(start), strict=False):
+                try:
+                    decode(image)
+                # Of another size it is a ValueError.
+                except (tf.errors.OpError, ValueError):
+                    info = self._builder.info.splits[self._split]
+                    shard = np.searchsorted(np.cumsum(info.shard_lengths), number, side="right")
+                    return f"image {number} of {self._split}, in {info.filepaths[shard].name}: "
+        except tf.errors.OpError:
+            # The records themselves cannot be read.
+            pass
+        return ""
 
     def items(self, indices):
         import tensorflow as tf
@@ -112,6 +135,15 @@ def collect(source, indices, shape, image_size=None):
         labels[start:stop] = some_labels
         start = stop
     return images, labels
+
+
+def reason(error):
+    """Returns what a TensorFlow error says, without where in which graph it happened."""
+    text = re.sub(
+        r"\{\{function_node.*?\}\}|Error in user-defined function .*?: ", "", error.message
+    )
+    text = re.sub(r"^.*Iterator::\S+ ", "", text.partition("[[")[0].partition("[Op:")[0])
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
 def damaged(builder, reason):

@@ -110,7 +110,7 @@ def checked_class_names(class_names, model):
             "`class_names` must name each class of a model of one output. Received: "
             f"{len(found)} names for outputs of shape {[x.shape for x in outputs if x is not None]}"
         )
-    if any(name.splitlines() != [name] or not _is_text(name) for name in found):
+    if not all(map(is_line, found)):
         raise ValueError(
             "`class_names` must be names of one line each, that UTF-8 can hold. "
             f"Received: class_names={found!r}"
@@ -118,12 +118,13 @@ def checked_class_names(class_names, model):
     return found
 
 
-def _is_text(name):
+def is_line(name):
+    """Returns whether a str is one line of text that UTF-8 can hold."""
     try:
         name.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return name.splitlines() == [name]
 
 
 def fitting_inputs(images, wanted, of, is_ordered=True):

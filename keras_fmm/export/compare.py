@@ -70,7 +70,8 @@ class Report:
     def table(self):
         """Returns the report as text: a heading and a line for each artefact and output."""
         titles = [
-            row.name if row.output is None else f"{row.name} {row.output}" for row in self.rows
+            row.name if row.output is None else f"{row.name} {checks.printable(row.output)}"
+            for row in self.rows
         ]
         width = max(12, *map(len, titles))
         lines = [

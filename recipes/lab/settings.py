@@ -12,6 +12,8 @@ import sys
 import types
 import typing
 
+from keras_fmm import checks
+
 
 def setting(default, text, choices=None, minimum=None):
     """Returns a dataclass field with what the command line says of it.
@@ -92,7 +94,7 @@ def start(main, settings, description, arguments=None):
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         if traceback:
             raise
-        sys.exit(f"error: {error}\n(--traceback shows where it came from)")
+        sys.exit(f"error: {checks.printable(str(error))}\n(--traceback shows where it came from)")
     except KeyboardInterrupt:
         sys.exit("stopped")
 

@@ -1,3 +1,4 @@
+import re
 import shutil
 import time
 
@@ -122,6 +123,41 @@ def test_damage_found_while_reading(copy, damage, reason, in_memory, monkeypatch
         with pytest.raises(tf.errors.OpError):
             list(dataset.pipeline("train", 4, epochs=1))
     assert len(dataset.arrays("test")[0]) == 7
+
+
+def break_image(folder, number, content):
+    """Puts other bytes in the place of one image; the files stay whole."""
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(folder / SHARD))]
+    example = tf.train.Example.FromString(records[number])
+    example.features.feature["image"].bytes_list.value[0] = content
+    records[number] = example.SerializeToString()
+    with tf.io.TFRecordWriter(str(folder / SHARD)) as writer:
+        for record in records:
+            writer.write(record)
+    info = folder / "dataset_info.json"
+    info.write_text(re.sub('"numBytes": "[0-9]*"', '"numBytes": "1"', info.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Input is empty"),
+        (b"a cat", "Unknown image file format"),
+        (tf.io.encode_png(np.zeros((4, 5, 1), "uint8")).numpy()[:40], "Invalid PNG"),
+        (tf.io.encode_png(np.zeros((9, 9, 1), "uint8")).numpy(), r"\[9,9,1\]"),
+    ],
+    ids=["empty", "text", "cut", "size"],
+)
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_a_broken_image_is_named(copy, content, reason, in_memory, monkeypatch):
+    if not in_memory:
+        monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
+    root, folder = copy
+    break_image(folder, 17, content)
+    dataset = data.load("fmm_tiny", data_dir=root, validation_fraction=0)
+    match = rf"'fmm_tiny' in .*damaged: image 17 of train, in {SHARD}: .*{reason}[^{{}}]*Delete"
+    with pytest.raises(OSError, match=match):
+        dataset.arrays("train")
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,31 @@
 """The images that the ranges between the layers are measured on."""
 
-import keras
 import numpy as np
 
-from keras_fmm import graph
 from keras_fmm.export.tflite.quantizations import CALIBRATED
-from keras_fmm.input_range import scaling_layer, scaling_problem
+from keras_fmm.input_range import declared_problem, lacks_scaling, scaling_problem
 
 # More change little: TensorFlow's own guide takes 100 to 500.
 _MOST_IMAGES = 500
-# How far the variance of trained features may be from what their batch norm saw in training.
-# Images divided by 255, or not, differ by a factor of 65,000.
-_GREATEST_RATIO = 10_000.0
 
 
-def checked_images(model, quantization, data):
+def checked_images(model, quantization, data, input_range=None):
     """Returns the images that ranges are measured on, or None where none are needed.
 
     Args:
         model: built `keras.Model`, functional or Sequential if images are needed.
         quantization: one of `QUANTIZATIONS`.
         data: what `to_tflite` was given.
+        input_range: pair of float or None, default None. See `to_tflite`.
 
     Returns:
-        float32 array, `_MOST_IMAGES` at the most, or None.
+        array of the input's dtype, `_MOST_IMAGES` at the most, or None.
 
     Raises:
         TypeError: they are no numbers, or `data` cannot be iterated.
         ValueError: `data` is None or empty, its batches are not what the model takes, they hold a
-            NaN or an infinity, or they are not scaled as the model needs it.
+            NaN or an infinity, or they are not scaled as the model needs it, or not in the range
+            that is said.
     """
     if quantization not in CALIBRATED:
         return None
@@ -75,13 +72,13 @@ def checked_images(model, quantization, data):
     images = np.concatenate(found)[:_MOST_IMAGES]
     if not np.isfinite(images).all():
         raise ValueError("`representative_data` must be finite. Received: a NaN or an infinity.")
-    problem = _scaling_problem(model, images)
+    problem = _scaling_problem(model, images, input_range)
     if problem:
         raise ValueError(
             "`representative_data` must be scaled as the images that the model was trained on. "
             f"Received: {problem}"
         )
-    return images.astype("float32")
+    return images.astype(model.inputs[0].dtype)
 
 
 def _each_batch(data):
@@ -101,47 +98,16 @@ def _each_batch(data):
         yield batch[0] if isinstance(batch, (tuple, list)) else batch
 
 
-def _scaling_problem(model, images):
-    floats = images[:100].astype("float32")
-    problem = scaling_problem(model, floats)
-    # Dark images look as if they were scaled before, and few pixels with a small variance as if
-    # never: only what would be right after one more scaling, or one fewer, is refused.
-    is_scaled = images.dtype.kind == "f" and scaling_problem(model, 255 * floats) is None
-    if problem and (is_scaled or scaling_problem(model, floats / 255) is None):
+def _scaling_problem(model, images, input_range):
+    if problem := scaling_problem(model, images):
         return problem
-    if scaling_layer(model) is None and images.dtype.kind in "iu":
+    if lacks_scaling(model, images):
         return (
-            f"images of dtype {images.dtype}, as they are stored, for a model that does not begin "
-            "with a Rescaling or Normalization layer. Scale them as for training; if it was "
+            f"images of dtype {images.dtype}, as they are stored, for a model that does not scale "
+            "them before its first layer with weights. Scale them as for training; if it was "
             "trained on them as they are, give them as float32."
         )
-    return _batch_norm_problem(model, floats)
-
-
-def _batch_norm_problem(model, images):
-    """Says how far the images' features are from what the first batch norm saw in training."""
-    calls = graph.level(model).calls
-    norms = [call for call in calls if isinstance(call.operation, keras.layers.BatchNormalization)]
-    if not norms:
-        return None
-    norm, node = norms[0].operation, norms[0].node
-    before = keras.Model(model.inputs[0], node.input_tensors[0])
-    try:
-        features = keras.ops.convert_to_numpy(before(images))
-    except ValueError:
-        # The model takes another number of images.
-        return None
-    axes = tuple(axis for axis in range(features.ndim) if axis != norm.axis % features.ndim)
-    seen = np.asarray(norm.moving_variance) + norm.epsilon
-    moments = np.square(features - np.expand_dims(np.asarray(norm.moving_mean), axes)).mean(axes)
-    ratio = float(np.median((moments + norm.epsilon) / seen))
-    if 1 / _GREATEST_RATIO < ratio < _GREATEST_RATIO:
-        return None
-    return (
-        f"images from {images.min():.3g} to {images.max():.3g}, whose features have {ratio:.2g} "
-        f"times the variance that the layer {norm.name!r} met in training. Scale them as for "
-        "training."
-    )
+    return input_range and declared_problem(images, input_range)
 
 
 def batches(images, batch_size, progress):

@@ -1,5 +1,7 @@
 """TFLite files as objects that can be changed: LiteRT's schema."""
 
+import numpy as np
+
 
 def parsed(content):
     """Returns a file's bytes as a `ModelT` of LiteRT's schema."""
@@ -21,3 +23,26 @@ def operator_name(op, model):
 
     code = model.operatorCodes[op.opcodeIndex].builtinCode
     return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+
+
+def ends(content):
+    """Returns how many inputs a file has, and how many values its one output's last axis has.
+
+    The second is None where the file has several outputs or leaves the size open.
+
+    Args:
+        content: bytes, a TFLite file's.
+    """
+    # That of TensorFlow, which is there without LiteRT too.
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    inputs = graph.InputsLength()
+    if graph.OutputsLength() != 1:
+        return inputs, None
+    output = graph.Tensors(graph.Outputs(0))
+    shape = output.ShapeAsNumpy()
+    if output.ShapeSignatureLength():
+        shape = output.ShapeSignatureAsNumpy()
+    is_known = np.ndim(shape) and len(shape) and shape[-1] != -1
+    return inputs, int(shape[-1]) if is_known else None

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from keras_fmm import checks
 from keras_fmm.export.tflite import litert, metadata
 
 
@@ -98,7 +99,9 @@ class Inspection:
         kinds = collections.Counter((each.name, each.dtype) for each in self.operators)
         fast = collections.Counter((each.name, each.dtype) for each in self.operators if each.fast)
         for (name, dtype), number in kinds.most_common():
-            lines.append(f"{name:<24} {dtype:<8} {number:>5} {fast[name, dtype]:>7}")
+            # An operator that is not built in has a name of the file's.
+            shown = checks.printable(name)
+            lines.append(f"{shown:<24} {dtype:<8} {number:>5} {fast[name, dtype]:>7}")
         return "\n".join(lines)
 
     __str__ = table

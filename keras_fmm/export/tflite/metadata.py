@@ -4,16 +4,22 @@ import hashlib
 import io
 import json
 import pathlib
+import struct
 import zipfile
+import zlib
 
 import numpy as np
 
-from keras_fmm import version
+from keras_fmm import checks, version
+from keras_fmm.export import arguments
+from keras_fmm.export.tflite import flatbuffers
 
 # Behind the model, in a zip archive that LiteRT does not look at: where TensorFlow Lite's own
 # metadata has its associated files.
 _LABELS = "labels.txt"
 _METADATA = "keras_fmm.json"
+# Names of 100,000 classes take less.
+_MOST_BYTES = 2**24
 
 
 def attach(path, quantization=None, class_names=None, input_range=None, inputs=None):
@@ -58,19 +64,65 @@ def split(content):
         return content, {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if archive.getinfo(_METADATA).file_size > _MOST_BYTES:
+                raise ValueError(f"{_METADATA} is larger than {_MOST_BYTES} bytes")
             metadata = json.loads(archive.read(_METADATA))
             model = content[: min(member.header_offset for member in archive.infolist())]
-        if metadata.pop("sha256") == hashlib.sha256(model).hexdigest():
-            return model, metadata
-    except (
-        zipfile.BadZipFile,
-        LookupError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
+        if not isinstance(metadata, dict):
+            raise ValueError(f"{_METADATA} must hold an object. Received: {str(metadata)[:80]!r}")
+        is_whole = metadata.pop("sha256") == hashlib.sha256(model).hexdigest()
+        if is_whole:
+            _check(metadata, model)
+    except _DAMAGES as error:
         raise ValueError(f"its metadata is damaged: {error}") from error
-    raise ValueError("its model is not the one that was written: the checksums differ")
+    if not is_whole:
+        raise ValueError("its model is not the one that was written: the checksums differ")
+    return model, metadata
+
+
+# What reading the archive, the text and the model's outputs raises where they are damaged.
+_DAMAGES = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    LookupError,
+    ValueError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+def _check(metadata, model):
+    """Raises ValueError where metadata is none that `attach` wrote for a model, `bytes`."""
+    for key in ("keras_fmm", "quantization"):
+        if not isinstance(metadata.get(key), (str, type(None))):
+            raise ValueError(f"`{key}` must be a string. Received: {key}={metadata[key]!r}")
+    for key in ("class_names", "inputs"):
+        found = metadata.get(key)
+        if found is not None and not (isinstance(found, list) and all(map(_is_name, found))):
+            raise ValueError(
+                f"`{key}` must be a list of names of one line each. Received: "
+                f"{key}={str(found)[:80]!r}"
+            )
+    checked_input_range(metadata.get("input_range"))
+    class_names, called = metadata.get("class_names"), metadata.get("inputs")
+    inputs, classes = flatbuffers.ends(model)
+    if class_names is not None and classes not in (None, len(class_names)):
+        raise ValueError(
+            f"`class_names` must name each of the {classes} classes. "
+            f"Received: {len(class_names)} names"
+        )
+    if called is not None and not len(called) == len(set(called)) == inputs:
+        raise ValueError(
+            f"`inputs` must name each of the {inputs} inputs. Received: inputs={str(called)[:80]}"
+        )
+
+
+def _is_name(name):
+    return isinstance(name, str) and arguments.is_line(name)
 
 
 def checked_input_range(input_range):
@@ -81,9 +133,13 @@ def checked_input_range(input_range):
     """
     if input_range is None:
         return None
-    found = np.asarray(input_range)
-    is_pair = found.shape == (2,) and found.dtype.kind in "iuf" and np.isfinite(found).all()
-    if not is_pair or not found[0] < found[1]:
+    try:
+        found = np.asarray(input_range)
+        is_pair = found.shape == (2,) and found.dtype.kind in "iuf" and found[0] < found[1]
+    except ValueError:
+        is_pair = False
+    # As far as float32 has them and what lies between.
+    if not is_pair or not np.abs(found).max() < np.finfo("float32").max / 2:
         raise ValueError(
             "`input_range` must be a pair of finite numbers, the smaller first. "
             f"Received: input_range={input_range!r}"
@@ -133,5 +189,5 @@ def damaged(path, error):
     """Returns the ValueError that says that a file cannot be used, and why."""
     return ValueError(
         f"`path` must be a whole TFLite file that LiteRT can run. Received: path={str(path)!r}, "
-        f"which it cannot ({str(error).strip()}). Export the model again."
+        f"which it cannot ({checks.printable(str(error).strip())}). Export the model again."
     )

@@ -81,8 +81,9 @@ def to_tflite(
             an output says something else; `model` is not built, cannot be rebuilt under float32, or
             gives more than a list or dict of tensors; `path` ends otherwise; Keras does not run on
             TensorFlow; an argument is none of the above; `representative_data` is missing, empty,
-            of another shape, not finite, or scaled otherwise than the model needs (as far as its
-            first layer that scales or its first batch norm tell).
+            of another shape, not finite, scaled otherwise than the model needs (as far as its own
+            scaling or its first batch norm tell; nothing does of a model that has neither), or not
+            in `input_range`.
         OSError: the file cannot be written.
 
     Whatever is raised, what was at `path` before is still there.
@@ -107,7 +108,7 @@ def to_tflite(
     litert.library()
     model = half_precision.as_float32(model)
     names.check_outputs(model)
-    images = calibration.checked_images(model, quantization, representative_data)
+    images = calibration.checked_images(model, quantization, representative_data, input_range)
     progress = Progress(_steps(quantization, images), verbose)
     with files.replacing(path) as temporary, arguments.tensorflow_files():
         conversion.convert(model, temporary, batch_size, quantization, io_dtype, images, progress)

@@ -75,12 +75,16 @@ def test_a_layer_of_another_model_too():
     for _ in range(2):
         inputs = keras.Input((8, 8, 3))
         model = keras.Model(inputs, layers.Dense(2)(layer(inputs)))
+    # Never trained, it met no images.
+    np.testing.assert_array_equal(checked_images(model, "int8", 255 * IMAGES), 255 * IMAGES)
+    layer.moving_mean.assign([0.1, 0.2, 0.1])
     np.testing.assert_array_equal(checked_images(model, "int8", IMAGES), IMAGES)
     with pytest.raises(ValueError, match="the variance that the layer .* met in training"):
         checked_images(model, "int8", 255 * IMAGES)
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), "uint8")
+BARE = first(layers.RandomFlip())
 RESCALED = first(layers.Rescaling(1 / 255))
 
 
@@ -96,7 +100,13 @@ RESCALED = first(layers.Rescaling(1 / 255))
         (toys.cnn(), np.array([["cat"]]), TypeError, "must hold numbers"),
         (toys.cnn(), [{"image": IMAGES}], TypeError, "must hold numbers. Received: a batch of d"),
         (toys.cnn(), IMAGES * np.nan, ValueError, "must be finite"),
-        (toys.cnn(), PIXELS, ValueError, "images of dtype uint8, as they are stored"),
+        (
+            toys.cnn(),
+            PIXELS,
+            ValueError,
+            "met in training. Scale them as for training",
+        ),
+        (BARE, PIXELS, ValueError, "images of dtype uint8, as they are stored"),
         (RESCALED, PIXELS / 255, ValueError, "Give images as they are stored"),
         (first(layers.Normalization(mean=100, variance=80**2)), PIXELS / 255, ValueError, "spread"),
         (toys.cnn(), 255 * IMAGES, ValueError, "the variance that the layer .* met in training"),
@@ -125,6 +135,49 @@ def test_pixels_are_taken_by_a_model_that_scales_them(tmp_path, capfd):
     np.testing.assert_allclose(
         export.run_tflite(path, PIXELS), RESCALED(PIXELS.astype("float32")), atol=0.05
     )
+
+
+@pytest.mark.parametrize(
+    "beginning",
+    [
+        lambda x: layers.Rescaling(1 / 255)(layers.RandomFlip()(x)),
+        lambda x: keras.Sequential([layers.Resizing(6, 6), layers.Rescaling(1 / 255)])(x),
+        lambda x: x / 255,
+    ],
+    ids=["augmentation", "nested", "operation"],
+)
+def test_bytes_for_a_model_that_scales_them_anywhere(tmp_path, beginning):
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, layers.Conv2D(2, 3)(beginning(inputs)))
+    options = {"quantization": "int8", "io_dtype": "uint8", "verbose": 0}
+    path = export.to_tflite(model, tmp_path / "a.tflite", representative_data=PIXELS, **options)
+    assert export.inspect(path).inputs[0].scale == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="Give images as they are stored"):
+        export.to_tflite(model, tmp_path / "b.tflite", representative_data=PIXELS / 255, **options)
+    assert not (tmp_path / "b.tflite").exists()
+
+
+def test_a_model_of_bytes(tmp_path):
+    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    model = keras.Model(inputs, layers.Conv2D(2, 3)(layers.Rescaling(1 / 255)(inputs)))
+    path = export.to_tflite(
+        model, tmp_path / "a.tflite", quantization="int8", representative_data=PIXELS, verbose=0
+    )
+    expected = model.predict(PIXELS, verbose=0)
+    np.testing.assert_allclose(export.run_tflite(path, PIXELS), expected, atol=0.1)
+
+
+def test_images_are_in_the_range_that_the_file_says(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"from 0 to 1, for input_range=\(0, 255\). Give the range"
+    ):
+        export.to_tflite(
+            BARE,
+            tmp_path / "toy.tflite",
+            quantization="int8",
+            representative_data=PIXELS / 255,
+            input_range=(0, 255),
+        )
 
 
 def test_several_inputs_cannot_be_measured(tmp_path):
