@@ -1,6 +1,8 @@
 """A training run in a folder: it can be killed at any moment and goes on where it was."""
 
+import errno
 import json
+import os
 import pathlib
 import weakref
 import zipfile
@@ -215,6 +217,7 @@ class Run:
 
         Raises:
             ImportError: `tensorboard` is asked for and not installed.
+            NotADirectoryError: a file is where its logs go.
             RuntimeError: `restore` was not called.
         """
         if self._state is None:
@@ -228,7 +231,11 @@ class Run:
         board = []
         if tensorboard:
             checks.package("tensorboard", "`tensorboard=True`", "plots")
-            board = [keras.callbacks.TensorBoard(self.workdir / "tensorboard")]
+            logs = self.workdir / "tensorboard"
+            if os.path.lexists(logs) and not logs.is_dir():
+                message = f"{logs} must be a folder. Received: a file or a link to nothing. "
+                raise NotADirectoryError(errno.ENOTDIR, f"{message}Move it away")
+            board = [keras.callbacks.TensorBoard(logs)]
         stop = StopAtNaN(self.record["monitor"], self._fail)
         hold = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._hold())
         return [

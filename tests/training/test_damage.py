@@ -1,5 +1,6 @@
 """Every damage of a run's folder is one clear line, and nothing in it changes."""
 
+import functools
 import json
 import os
 import shutil
@@ -31,10 +32,16 @@ def content(folder):
     }
 
 
-def refused(folder, expected, kind=ValueError):
-    """Opening or restoring says one line, and neither the folder nor the model changes."""
+@functools.cache
+def same_model():
     model = small.make_model()
     model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def refused(folder, expected, kind=ValueError):
+    """Opening or restoring says one line, and neither the folder nor the model changes."""
+    model = same_model()
     before, state = content(folder), small.state(model)
     with pytest.raises(kind, match=expected) as error:
         training.Run(folder, small.SEED, "loss").restore(model)
@@ -208,6 +215,15 @@ def test_a_link_to_nothing_as_the_folder(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "missing")
     with pytest.raises(NotADirectoryError, match=r"a link to nothing. Choose another path"):
         training.Run(tmp_path / "run", small.SEED)
+
+
+def test_a_file_in_the_place_of_the_logs(tmp_path):
+    (tmp_path / "run").mkdir()
+    run = training.Run(tmp_path / "run", small.SEED, "loss")
+    run.restore(same_model())
+    (tmp_path / "run" / "tensorboard").write_text("mine")
+    with pytest.raises(NotADirectoryError, match=r"tensorboard must be a folder.*Move it away"):
+        run.callbacks(tensorboard=True)
 
 
 def test_files_of_like_names_are_neither_in_the_way_nor_removed(whole, tmp_path):
