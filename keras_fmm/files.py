@@ -10,7 +10,8 @@ import tempfile
 from keras_fmm import locks
 
 # What a temporary folder of `replacing` holds: a lock, what is written, what was there before.
-_MARKER, _NEW, _OLD = "keras_fmm.lock", "new", "old"
+_MARKER, _NEW, _OLD = "lock", "new", "old"
+_INFIX = ".keras_fmm_"
 
 
 @contextlib.contextmanager
@@ -47,12 +48,8 @@ def replacing(path):
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path.parent)
-        folder = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        marker = None
+        folder, lock = _temporary_folder(path)
         try:
-            # Under another name first: who sees it under its own finds it locked.
-            marker = locks.Lock(folder / f"{_MARKER}.new")
-            marker.rename(folder / _MARKER)
             (folder / _NEW).mkdir()
             temporary = folder / _NEW / path.name
             yield temporary
@@ -63,7 +60,21 @@ def replacing(path):
                 os.replace(temporary, path)
             _folder_to_disk(path.parent)
         finally:
-            _remove(folder, marker)
+            _remove(folder, lock)
+
+
+def _temporary_folder(path):
+    """Returns a new folder beside `path` and the lock in it."""
+    while True:
+        folder = pathlib.Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}{_INFIX}"))
+        try:
+            return folder, locks.Lock(folder / _MARKER)
+        except (FileNotFoundError, BlockingIOError):
+            pass  # Another process took it for one that was left, before it was locked.
+        except BaseException:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+            raise
 
 
 @contextlib.contextmanager
@@ -121,30 +132,38 @@ def _sync(path, flags):
         os.close(descriptor)
 
 
-def is_left_over(path):
-    """Whether `path` is what `replacing` makes beside a file while it writes.
+def is_temporary(path):
+    """Whether `path` is what `replacing` makes beside a file while it writes, or left of that.
 
-    It is known by what it holds and by its lock's content; folders of like names are not.
+    A name like one's is not enough: there is nothing else in it, and its lock is one.
     """
     path = pathlib.Path(path)
-    with contextlib.suppress(OSError, ValueError):
-        return (
-            path.name.startswith(".")
-            and path.is_dir()
-            and not path.is_symlink()
-            and {entry.name for entry in path.iterdir()} <= {_MARKER, _NEW, _OLD}
-            and bool(locks.holder(path / _MARKER))
-        )
+    with contextlib.suppress(OSError):
+        if path.name.startswith(".") and _INFIX in path.name and not path.is_symlink():
+            held = {entry.name for entry in path.iterdir()}
+            return not held or (
+                held <= {_MARKER, _NEW, _OLD} and locks.holder(path / _MARKER) is not None
+            )
     return False
 
 
 def _clear(folder):
     """Removes what processes that are dead left of `replacing`; puts back what they moved."""
-    with contextlib.suppress(OSError):  # Another may clear it too.
+    with contextlib.suppress(OSError):
         for path in folder.iterdir():
-            if is_left_over(path) and locks.is_free(path / _MARKER):
-                _put_back(path)
-                _remove(path)
+            if is_temporary(path):
+                with contextlib.suppress(OSError):  # Another may clear it too.
+                    _clear_one(path)
+
+
+def _clear_one(folder):
+    marker = folder / _MARKER
+    if locks.is_free(marker):
+        lock = locks.Lock(marker)
+        _put_back(folder)
+        _remove(folder, lock)
+    else:
+        folder.rmdir()  # fails unless it is empty
 
 
 def _put_back(folder):
@@ -155,13 +174,10 @@ def _put_back(folder):
             os.replace(old, path)
 
 
-def _remove(folder, marker=None):
-    """Removes a temporary folder, its marker last: what is left after a kill is still known."""
+def _remove(folder, lock):
+    """Removes a temporary folder, its lock last: what is left after a kill is still known."""
     for name in (_NEW, _OLD):
         shutil.rmtree(folder / name, ignore_errors=True)
-    if marker is not None:
-        marker.release()
-    with contextlib.suppress(OSError):
-        (folder / _MARKER).unlink(missing_ok=True)
+    lock.release()
     with contextlib.suppress(OSError):
         folder.rmdir()

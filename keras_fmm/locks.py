@@ -85,12 +85,11 @@ class Lock:
         """Whether `path` leads to the file of this lock, which is held."""
         return self._descriptor is not None and _is_at(self._descriptor, path)
 
-    def rename(self, path):
-        os.rename(self.path, path)
-        self.path = pathlib.Path(path)
-
     def release(self):
-        if self.held():
+        is_held = self.held()
+        if os.name == "nt":  # It removes no open file.
+            self.forget()
+        if is_held:
             with contextlib.suppress(OSError):
                 os.unlink(self.path)
         self.forget()
@@ -150,8 +149,9 @@ def _this_process():
 
 def _opened(path, flags):
     """Opens a file that is no link: what that leads to is somebody else's."""
-    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        raise _no_lock(path)
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _no_lock(path)
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 

@@ -123,7 +123,7 @@ def test_what_a_killed_process_left_is_cleared_by_the_next_write_beside_it(tmp_p
     killed(WRITE_AND_DIE, tmp_path / "model.tflite")
     (left,) = tmp_path.iterdir()
     assert left.name.startswith(".model.tflite.")
-    assert files.is_left_over(left)
+    assert files.is_temporary(left)
     write(tmp_path / "other", "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["other"]
 
@@ -153,23 +153,38 @@ def test_what_a_living_process_is_writing_stays(tmp_path):
 def test_what_is_somebody_elses_stays_whatever_its_name(tmp_path):
     killed(WRITE_AND_DIE, tmp_path / "x")
     (left,) = tmp_path.iterdir()
-    content = (left / "keras_fmm.lock").read_text()
-    # Of the name alone, with another's lock, with a file more, and as links.
+    content = (left / "lock").read_text()
+    # Of a like name, with another's lock, with no lock, with a file more, as links.
     (tmp_path / ".x.mine").mkdir()
-    (tmp_path / ".x.abcd1234").mkdir()
-    (tmp_path / ".x.abcd1234" / "keras_fmm.lock").write_text("mine")
     (tmp_path / ".x.swp").write_text("mine")
-    (tmp_path / ".x.more").mkdir()
-    (tmp_path / ".x.more" / "keras_fmm.lock").write_text(content)
-    (tmp_path / ".x.more" / "thesis.txt").write_text("mine")
+    name = left.name[:-8]
+    (tmp_path / f"{name}foreign0" / "lock").mkdir(parents=True)
+    (tmp_path / f"{name}foreign1").mkdir()
+    (tmp_path / f"{name}foreign1" / "lock").write_text("mine")
+    (tmp_path / f"{name}foreign2" / "new").mkdir(parents=True)
+    (tmp_path / f"{name}foreign3").mkdir()
+    (tmp_path / f"{name}foreign3" / "lock").write_text(content)
+    (tmp_path / f"{name}foreign3" / "thesis.txt").write_text("mine")
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "keras_fmm.lock").write_text(content)
-    (tmp_path / ".x.link").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / ".x.nowhere").symlink_to(tmp_path / "missing")
-    (tmp_path / ".x.folder" / "keras_fmm.lock").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "lock").write_text(content)
+    (tmp_path / f"{name}foreign4").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / f"{name}foreign5").symlink_to(tmp_path / "missing")
+    (tmp_path / f"{name}foreign6").write_text("mine")
     before = {path for path in tmp_path.rglob("*") if left not in (path, *path.parents)}
     write(tmp_path / "x", "new")
     assert set(tmp_path.rglob("*")) == before | {tmp_path / "x"}
+
+
+@pytest.mark.parametrize("call", ["open", "flock", "ftruncate"])
+def test_a_process_that_is_killed_before_it_has_its_lock_leaves_nothing_for_good(tmp_path, call):
+    module = "fcntl" if call == "flock" else "os"
+    killed(
+        f"import {module}\n{module}.{call} = die\nfiles.replacing(sys.argv[1]).__enter__()",
+        tmp_path / "a",
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+    write(tmp_path / "b", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize("moved", [1, 2])

@@ -61,7 +61,7 @@ def check_folder(workdir):
         path.name
         for path in paths
         if not (path.name == LOCK and locks.holder(path) is not None)
-        and not files.is_left_over(path)
+        and not files.is_temporary(path)
     }
     if found and RECORD not in found:
         raise ValueError(

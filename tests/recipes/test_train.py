@@ -191,6 +191,9 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
         ({"status": "running", "config": {"smoke": False}}, "which is running. Give its command"),
         ({"status": "finished", "config": {"smoke": True}}, "which is a smoke test"),
         ({"status": "finished", "config": {"smoke": False}}, "must be a run of recipes.train"),
+        ({"status": "finished", "config": {"seed": 0}}, "must be a run of recipes.train"),
+        ({"status": "finished"}, "cannot be read as a record"),
+        ([3], "cannot be read as a record"),
     ],
 )
 def test_publish_refuses_what_is_no_finished_run(record, message, tmp_path):
