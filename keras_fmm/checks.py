@@ -1,5 +1,6 @@
 """Argument checks with one error wording: the rule, then what was received, then the cure."""
 
+import collections.abc
 import importlib
 import math
 import numbers
@@ -55,6 +56,26 @@ def positive_odd_integer(name, value):
     if number % 2 == 0:
         raise ValueError(f"`{name}` must be odd. Received: {name}={value!r}")
     return number
+
+
+def listed(name, value, ordered=True):
+    """Returns a sequence as a list.
+
+    A str, of which a loop would take the letters, is none, nor are a dict and, where the order
+    counts, a set.
+
+    Raises:
+        TypeError: `value` is no sequence.
+    """
+    refused = (str, bytes, collections.abc.Mapping)
+    if ordered:
+        refused += (collections.abc.Set,)
+    if isinstance(value, refused) or not isinstance(value, collections.abc.Iterable):
+        raise TypeError(
+            f"`{name}` must be a list or tuple. Received: {name}={value!r}. "
+            "For one give a list of one."
+        )
+    return list(value)
 
 
 def one_of(name, value, allowed):

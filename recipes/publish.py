@@ -85,18 +85,25 @@ def finished(run):
     path = run / "run.json"
     if not path.is_file():
         raise ValueError(f"`run` must be the folder of a run. Received: {run}, without run.json")
-    record = json.loads(path.read_text())
-    if record["status"] != "finished" or record["config"]["smoke"]:
-        kind = "a smoke test" if record["config"]["smoke"] else record["status"]
+    try:
+        record = json.loads(path.read_text())
+        status, config = record["status"], dict(record["config"])
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"`run` must be the folder of a run. Received: {run}, whose run.json cannot be read as "
+            f"a record ({type(error).__name__}). Give another, or train again."
+        ) from error
+    if status != "finished" or config.get("smoke"):
+        kind = "a smoke test" if config.get("smoke") else status
         raise ValueError(
             f"`run` must be finished, and no smoke test. Received: {run}, which is {kind}. "
             "Give its command again; it goes on where it was."
         )
     known = {field.name for field in dataclasses.fields(train.Settings)}
-    if set(record["config"]) | set(train.NOT_IDENTITY) != known:
+    if set(config) | set(train.NOT_IDENTITY) != known:
         raise ValueError(
             "`run` must be a run of recipes.train. "
-            f"Received: {run}, whose settings are {sorted(record['config'])}"
+            f"Received: {run}, whose settings are {sorted(config)}"
         )
     return record
 

@@ -1,3 +1,4 @@
+import os
 import pathlib
 import subprocess
 import sys
@@ -5,6 +6,27 @@ import sys
 import pytest
 
 from keras_fmm import files
+
+# The modules by themselves: importing the package takes seconds.
+PRELUDE = f"""
+import os, signal, sys, types
+package = types.ModuleType("keras_fmm")
+package.__path__ = [{str(pathlib.Path(files.__file__).parent)!r}]
+sys.modules["keras_fmm"] = package
+from keras_fmm import files, locks
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def run(script, *arguments):
+    """Runs a script in a process of its own, and returns that."""
+    command = [sys.executable, "-c", PRELUDE + script, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def killed(script, *arguments):
+    assert run(script, *arguments).returncode == -9
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path):
@@ -73,19 +95,137 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
 def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / "score"
     path.write_text("old")
-    # The file by itself, from its folder: importing the package takes seconds.
-    script = (
-        "import resource, sys\n"
-        "import files\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))\n"
+    process = run(
+        "import resource\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
         "with files.replacing(sys.argv[1]) as temporary:\n"
-        "    temporary.write_bytes(bytes(100))\n"
+        "    temporary.write_bytes(bytes(1000))\n",
+        path,
     )
-    folder = pathlib.Path(files.__file__).parent
-    run = subprocess.run(
-        [sys.executable, "-c", script, path], capture_output=True, text=True, cwd=folder
-    )
-    assert "OSError" in run.stderr
-    assert "could not be written ([Errno 27] File too large" in run.stderr
+    assert "could not be written ([Errno 27] File too large" in process.stderr
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+WRITE_AND_DIE = """
+with files.replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    die()
+"""
+
+
+def write(path, text):
+    with files.replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next_write_beside_it(tmp_path):
+    killed(WRITE_AND_DIE, tmp_path / "model.tflite")
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".model.tflite.")
+    assert files.is_temporary(left)
+    write(tmp_path / "other", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+
+
+def test_what_a_living_process_is_writing_stays(tmp_path):
+    script = (
+        "with files.replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('theirs')\n"
+        "    print('written', flush=True)\n"
+        "    sys.stdin.readline()\n"
+    )
+    command = [sys.executable, "-c", PRELUDE + script, str(tmp_path / "a")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "written\n"
+        write(tmp_path / "a", "ours")
+        process.communicate("\n", timeout=60)
+    assert process.returncode == 0
+    assert (tmp_path / "a").read_text() == "theirs"
+    assert len(list(tmp_path.iterdir())) == 1
+    with files.replacing(tmp_path / "a") as temporary:
+        temporary.write_text("outer")
+        write(tmp_path / "a", "inner")
+    assert (tmp_path / "a").read_text() == "outer"
+
+
+def test_what_is_somebody_elses_stays_whatever_its_name(tmp_path):
+    killed(WRITE_AND_DIE, tmp_path / "x")
+    (left,) = tmp_path.iterdir()
+    content = (left / "lock").read_text()
+    # Of a like name, with another's lock, with no lock, with a file more, as links.
+    (tmp_path / ".x.mine").mkdir()
+    (tmp_path / ".x.swp").write_text("mine")
+    name = left.name[:-8]
+    (tmp_path / f"{name}foreign0" / "lock").mkdir(parents=True)
+    (tmp_path / f"{name}foreign1").mkdir()
+    (tmp_path / f"{name}foreign1" / "lock").write_text("mine")
+    (tmp_path / f"{name}foreign2" / "new").mkdir(parents=True)
+    (tmp_path / f"{name}foreign3").mkdir()
+    (tmp_path / f"{name}foreign3" / "lock").write_text(content)
+    (tmp_path / f"{name}foreign3" / "thesis.txt").write_text("mine")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "lock").write_text(content)
+    (tmp_path / f"{name}foreign4").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / f"{name}foreign5").symlink_to(tmp_path / "missing")
+    (tmp_path / f"{name}foreign6").write_text("mine")
+    before = {path for path in tmp_path.rglob("*") if left not in (path, *path.parents)}
+    write(tmp_path / "x", "new")
+    assert set(tmp_path.rglob("*")) == before | {tmp_path / "x"}
+
+
+@pytest.mark.parametrize("call", ["open", "flock", "ftruncate"])
+def test_a_process_that_is_killed_before_it_has_its_lock_leaves_nothing_for_good(tmp_path, call):
+    module = "fcntl" if call == "flock" else "os"
+    killed(
+        f"import {module}\n{module}.{call} = die\nfiles.replacing(sys.argv[1]).__enter__()",
+        tmp_path / "a",
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+    write(tmp_path / "b", "")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("moved", [1, 2])
+def test_a_folder_that_a_kill_took_away_comes_back(tmp_path, moved):
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "old").touch()
+    killed(
+        "replace, calls = os.replace, []\n"
+        "def counted(*arguments):\n"
+        "    replace(*arguments)\n"
+        "    calls.append(arguments)\n"
+        f"    if len(calls) == {moved}: die()\n"
+        "os.replace = counted\n"
+        "with files.replacing(sys.argv[1]) as temporary:\n"
+        "    temporary.mkdir()\n"
+        "    (temporary / 'new').touch()\n",
+        path,
+    )
+    # After the first step nothing is there, after the second the new one.
+    assert path.exists() == (moved == 2)
+    write(tmp_path / "other", "")
+    assert [file.name for file in path.iterdir()] == ["old" if moved == 1 else "new"]
+    assert {file.name for file in tmp_path.iterdir()} == {"model", "other"}
+
+
+def test_files_and_their_folder_reach_the_disk_before_and_after_they_take_their_place(
+    tmp_path, monkeypatch
+):
+    events = []
+
+    def name(descriptor):
+        return pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (events.append(name(fd)), fsync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *x: (events.append("replaced"), replace(*x)))
+    write(tmp_path / "file", "")
+    assert events == ["file", "replaced", tmp_path.name]
+    events.clear()
+    with files.replacing(tmp_path / "model") as temporary:
+        (temporary / "variables").mkdir(parents=True)
+        (temporary / "variables" / "index").touch()
+    assert events == ["index", "variables", "model", "replaced", tmp_path.name]

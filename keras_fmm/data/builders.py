@@ -110,11 +110,14 @@ def _is_labelled(tfds, builder, split):
 def _prepare(builder):
     import requests
 
+    folder = pathlib.Path(builder.data_dir_root, builder.name)
+    is_new = not os.path.lexists(folder)
     try:
         _check_online(builder)
         builder.download_and_prepare()
     except Exception as error:
-        _tidy(builder)
+        if is_new:
+            _tidy(folder)
         kind = ConnectionError if isinstance(error, requests.RequestException) else OSError
         raise kind(
             f"The dataset {builder.name!r} is not in {builder.data_dir}, and preparing it there "
@@ -144,9 +147,8 @@ def _check_online(builder):
         raise failure
 
 
-def _tidy(builder):
-    """Removes the dataset's folder if a preparation that failed left nothing in it."""
-    folder = pathlib.Path(builder.data_dir_root, builder.name)
+def _tidy(folder):
+    """Removes a folder that a preparation made and left nothing in, but its own notes."""
     held = (path for path in folder.rglob("*") if path.parent.name != ".config")
     if not any(path.is_file() for path in held):
         shutil.rmtree(folder, ignore_errors=True)

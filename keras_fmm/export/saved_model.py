@@ -1,7 +1,9 @@
 """Writing a TensorFlow SavedModel, and running one."""
 
+import contextlib
 import functools
 import pathlib
+import re
 
 import keras
 
@@ -22,7 +24,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         model: a built `keras.Model`, on the TensorFlow backend, that gives one tensor, or a list or
             a dict of tensors. Of several inputs the signature has the names.
         path: str or `os.PathLike`, the folder to write. A SavedModel that is there is replaced;
-            any other folder that holds something is refused.
+            a folder that holds anything else, beside a SavedModel too, is refused.
         class_names: sequence of str or None, default None. The names of the model's classes in
             order; needs a functional or Sequential model of one input.
         preprocessing: `keras.layers.Layer`, model or None, default None (the model takes images as
@@ -52,11 +54,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
     arguments.tensorflow_backend()
     arguments.built_model(model)
     path = pathlib.Path(path)
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
-        raise ValueError(
-            f"`path` must be a new or empty folder or a SavedModel. Received: path={str(path)!r}, "
-            "whose files would be lost. Choose another name."
-        )
+    _refuse_other_files(path)
     class_names = arguments.checked_class_names(class_names, model)
     if class_names is not None:
         shapes = [len(x.shape) for x in getattr(model, "outputs", None) or []]
@@ -84,7 +82,46 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             model.export(temporary, format="tf_saved_model", verbose=False, **given)
         else:
             _write_classifier(model, temporary, class_names, preprocessing)
+        _refuse_other_files(path)  # what has come meanwhile
     return path
+
+
+def _refuse_other_files(path):
+    """Raises where a folder, which is to be replaced, holds what is not of a SavedModel."""
+    lost = sorted(_other_files(path)) if path.is_dir() else []
+    if lost:
+        raise ValueError(
+            f"`path` must be a new or empty folder or a SavedModel. Received: path={str(path)!r}, "
+            f"whose files would be lost: {', '.join(lost[:3])}{', ...' if lost[3:] else ''}. "
+            "Move them away, or choose another name."
+        )
+
+
+def _other_files(path):
+    """Returns the names of what in a folder is not of the SavedModel that it holds, if any."""
+    from google.protobuf import message
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    entries = {entry.relative_to(path).as_posix(): entry for entry in path.rglob("*")}
+    saved = saved_model_pb2.SavedModel()
+    with contextlib.suppress(OSError, message.DecodeError):
+        saved.ParseFromString((path / "saved_model.pb").read_bytes())
+    if not saved.meta_graphs:
+        return set(entries)
+    # keras_metadata.pb is Keras 2's.
+    files_of_it = {"saved_model.pb", "fingerprint.pb", "keras_metadata.pb"}
+    files_of_it |= {f"assets/{x.filename}" for g in saved.meta_graphs for x in g.asset_file_def}
+    variables = re.compile(r"variables/variables\.(index|data-\d{5}-of-\d{5})")
+    return {
+        name
+        for name, entry in entries.items()
+        if entry.is_symlink()
+        or not (
+            entry.is_dir()
+            if name in ("variables", "assets")
+            else entry.is_file() and (name in files_of_it or variables.fullmatch(name))
+        )
+    }
 
 
 def _write_classifier(model, path, class_names, preprocessing):

@@ -17,6 +17,7 @@ def training_curves(histories, metrics=("loss", "accuracy")):
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
+        TypeError: `metrics` is no sequence.
         ValueError: no run, or a metric that no run has.
 
     Example:
@@ -26,6 +27,7 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     1
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
+    metrics = checks.listed("metrics", metrics)
     for metric in metrics:
         if not any(
             metric in history or f"val_{metric}" in history for history in histories.values()

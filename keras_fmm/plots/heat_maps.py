@@ -23,6 +23,7 @@ def heat_map_overlay(images, maps, titles=None):
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
+        TypeError: `titles` is no sequence.
         ValueError: the images or maps are of another shape, or not as many as the images.
 
     Example:
@@ -34,7 +35,7 @@ def heat_map_overlay(images, maps, titles=None):
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     images, maps = _checked(np.asarray(images), np.asarray(maps))
-    titles = [""] * len(images) if titles is None else list(titles)
+    titles = [""] * len(images) if titles is None else checks.listed("titles", titles)
     if len(titles) != len(images):
         raise ValueError(
             "`titles` must have one for each image. "

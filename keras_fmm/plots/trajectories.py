@@ -23,6 +23,7 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
+        TypeError: `labels` or `samples` is no sequence.
         ValueError: there is no model, its values have not two axes or no point, there is not a
             name for each of its classes, or there are not three samples.
 
@@ -37,6 +38,8 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     values = {name: np.asarray(array) for name, array in values.items()}
+    samples = checks.listed("samples", samples)
+    labels = None if labels is None else checks.listed("labels", labels)
     _check(values, labels, samples)
     figure = figures.Figure(figsize=(1 + 4 * len(values), 3.5), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(values), squeeze=False, sharey=same_scale)[0]

@@ -34,7 +34,7 @@ def save(path, model, state):
         np.savez(temporary, content=json.dumps({"names": names, "state": state}), **arrays)
 
 
-def load(path, model):
+def load(path, model, is_state=lambda state: True):
     """Puts back what `save` wrote into a model of the same architecture and optimizer.
 
     Variables are compared by order, name, shape and dtype; the numbers that Keras appends to
@@ -43,6 +43,7 @@ def load(path, model):
     Args:
         path: str or `os.PathLike`, what `save` wrote.
         model: built and compiled `keras.Model`; its optimizer is built where it is not yet.
+        is_state: function of the `state` in the file that says whether it can be one.
 
     Returns:
         dict, the `state` given to `save`.
@@ -61,19 +62,28 @@ def load(path, model):
     {'epochs': 3}
     """
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no .npz archive")
         with np.load(path, allow_pickle=False) as archive:
             content = json.loads(archive["content"].item())
-            arrays = [archive[f"variable_{i}"] for i in range(len(content["names"]))]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            saved_names, state = content["names"], content["state"]
+            if not (_are_names(saved_names) and is_state(state)):
+                raise ValueError("its content is not that of a backup")
+            arrays = [archive[f"variable_{i}"] for i in range(len(saved_names))]
+    except Exception as error:  # NumPy, zipfile and zlib raise many kinds over a damaged file.
         raise ValueError(
             f"{path} must be a backup of a run. Received: a file that cannot be read as one "
-            f"({error}). Delete the run's folder to start over."
+            f"({error or type(error).__name__}). Delete the run's folder to start over."
         ) from error
     names, variables = _variables(model)
-    arrays = _matched(path, names, variables, content["names"], arrays)
+    arrays = _matched(path, names, variables, saved_names, arrays)
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
-    return content["state"]
+    return state
+
+
+def _are_names(names):
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def _variables(model):

@@ -3,11 +3,25 @@
 import datetime
 import errno
 import json
-import shutil
+import os
 
-from keras_fmm import files
+from keras_fmm import files, locks
 
 RECORD, BACKUP, BEST, HISTORY = "run.json", "backup.npz", "best.keras", "history.csv"
+LOCK = ".run.lock"
+_KINDS = {
+    "name": str,
+    "status": str,
+    "reason": (str, type(None)),
+    "config": dict,
+    "monitor": str,
+    "environment": dict,
+    "start": str,
+    "end": (str, type(None)),
+    "seconds_per_epoch": list,
+    "history": dict,
+    "metrics": dict,
+}
 
 
 def now():
@@ -15,45 +29,82 @@ def now():
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-def read(workdir):
-    """Returns the record in a folder, or None where the folder is missing or empty.
-
-    What `files.replacing` left in a run's folder when its process was killed is deleted.
+def check_folder(workdir):
+    """Raises unless a folder is missing, empty or a run's; what `files` left there is a run's.
 
     Args:
         workdir: `pathlib.Path`.
 
     Raises:
-        NotADirectoryError: `workdir` is a file.
-        ValueError: the folder holds something and no record.
+        NotADirectoryError: `workdir` is a file, or a link to nothing.
+        ValueError: the folder holds something and no record, or no file under the name of one.
+        OSError: the folder cannot be read.
     """
-    if not workdir.exists():
-        return None
+    if not os.path.lexists(workdir):
+        return
     if not workdir.is_dir():
-        message = f"`workdir` must be a folder. Received: {workdir}, a file. Choose another path"
+        kind = "a link to nothing" if workdir.is_symlink() and not workdir.exists() else "a file"
+        message = f"`workdir` must be a folder. Received: {workdir}, {kind}. Choose another path"
         raise NotADirectoryError(errno.ENOTDIR, message)
-    left = {path for name in (RECORD, BACKUP, BEST, HISTORY) for path in workdir.glob(f".{name}.*")}
-    found = {path.name for path in workdir.iterdir() if path not in left}
+    try:
+        paths = list(workdir.iterdir())
+    except OSError as error:
+        message = f"{workdir} could not be read ({error}). Choose another workdir"
+        raise OSError(error.errno, message) from error
+    for path in paths:
+        if path.name in (RECORD, BACKUP, BEST, HISTORY) and not path.is_file():
+            raise ValueError(
+                f"What is called {path.name} in a run's folder must be a file. Received: {path}, "
+                f"{_what(path)}. Move it away, or choose another workdir."
+            )
+    found = {
+        path.name
+        for path in paths
+        if not (path.name == LOCK and locks.holder(path) is not None)
+        and not files.is_temporary(path)
+    }
     if found and RECORD not in found:
         raise ValueError(
             "`workdir` must be empty or a run's folder. "
             f"Received: workdir={str(workdir)!r}, which holds {sorted(found)[:3]} and no {RECORD}. "
             "Choose another workdir."
         )
-    record = _parsed(workdir / RECORD) if found else None
-    for path in left:
-        shutil.rmtree(path)
-    return record
 
 
-def _parsed(path):
+def _what(path):
+    if path.is_dir():
+        return "a folder"
+    return "a link to nothing" if path.is_symlink() else "no file"
+
+
+def read(workdir):
+    """Returns the record in a folder, or None where there is none.
+
+    Args:
+        workdir: `pathlib.Path`.
+
+    Raises:
+        ValueError: it cannot be read as a record.
+    """
+    path = workdir / RECORD
+    if not os.path.lexists(path):
+        return None
     try:
         record = json.loads(path.read_text())
-        record["config"], record["monitor"], record["status"]
-    except (ValueError, KeyError, TypeError) as error:
+        if not isinstance(record, dict):
+            raise TypeError(f"it holds {type(record).__name__} in the place of a dict")
+        for key, kind in _KINDS.items():
+            if key not in record:
+                raise KeyError(f"{key} is missing")
+            if not isinstance(record[key], kind):
+                raise TypeError(f"{key} is of type {type(record[key]).__name__}")
+        if not all(isinstance(values, list) for values in record["history"].values()):
+            raise TypeError("history is no dict of lists")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        reason = error if isinstance(error, OSError) or not error.args else error.args[0]
         raise ValueError(
             f"{path} must be the record of a run. Received: a file that cannot be read as one "
-            f"({error!r}). Choose another workdir, or delete it."
+            f"({reason}). Choose another workdir, or delete this one to start over."
         ) from error
     return record
 
@@ -91,4 +142,14 @@ def write(workdir, record):
         OSError: the folder cannot be written or is full.
     """
     with files.replacing(workdir / RECORD) as temporary:
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
+        temporary.write_text(_text(record))
+
+
+def is_written(workdir, record):
+    """Whether a folder has this record, or none."""
+    path = workdir / RECORD
+    return not os.path.lexists(path) or path.read_text() == _text(record)
+
+
+def _text(record):
+    return json.dumps(record, indent=2) + "\n"

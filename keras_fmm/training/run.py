@@ -1,12 +1,16 @@
 """A training run in a folder: it can be killed at any moment and goes on where it was."""
 
+import errno
 import json
+import os
 import pathlib
+import weakref
+import zipfile
 
 import keras
 import numpy as np
 
-from keras_fmm import checks, files
+from keras_fmm import checks, files, locks
 from keras_fmm.training import backup, records
 from keras_fmm.training.callbacks import (
     AverageReplicas,
@@ -28,8 +32,14 @@ class Run:
     arithmetic is deterministic (a CPU), ends with the same bits as one that was not killed. This
     needs data whose order in epoch e depends on e alone, starting at `initial_epoch`
     (tf.data's own shuffle starts over at its first order), and randomness drawn from the layers'
-    seed generators. The state of other callbacks (EarlyStopping's patience) is not kept. One
-    process at a time may use a folder.
+    seed generators. The state of other callbacks (EarlyStopping's patience) is not kept.
+
+    A run has its folder until it is finished, has failed or is dropped, or its process ends,
+    however that ends: `.run.lock` says who has it, and keeps other processes and threads out. In
+    the same thread, as where a cell of a notebook runs again, a later `Run` on the folder takes it
+    over, and the earlier one then raises where it would write. Processes that train one model
+    together (several hosts) need a folder each. On a network drive without locks, or whose locks
+    hold on one host only, other hosts are not kept out.
 
     Args:
         workdir: str or `os.PathLike`. The folder: missing, empty or this run's.
@@ -39,8 +49,9 @@ class Run:
             every epoch.
         mode: str, default "auto". "auto" (Keras knows which way its metrics improve), "min" or
             "max".
-        resumable: sequence of str, default (). Keys of `config` that may differ from the folder's,
-            such as "epochs" to train a finished run for longer.
+        resumable: sequence or set of str, default (). Keys of `config` that may differ from the
+            folder's, such as ["epochs"] to train a finished run for longer. One str
+            alone is refused.
 
     Attributes:
         workdir: `pathlib.Path`. The folder.
@@ -50,10 +61,11 @@ class Run:
             metric), metrics.
 
     Raises:
-        TypeError: JSON cannot hold `config`.
-        ValueError: `config` holds a NaN or an infinity; the folder is another run's, or not a
-            run's and not empty.
-        OSError: the folder cannot be made or written, or is full.
+        TypeError: JSON cannot hold `config`; `monitor` is no str, or `resumable` no sequence.
+        ValueError: `config` holds a NaN or an infinity; `mode` is none of the three; the folder is
+            another run's or damaged, or not a run's and not empty.
+        BlockingIOError: another process or thread has the folder; the message says which.
+        OSError: the folder cannot be made, read or written, or is full.
 
     Example:
 
@@ -76,25 +88,69 @@ class Run:
     def __init__(self, workdir, config, monitor="val_accuracy", mode="auto", resumable=()):
         try:
             config = json.loads(json.dumps(dict(config), allow_nan=False))
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise type(error)(
                 "`config` must be a dict that JSON can hold, of finite numbers. "
                 f"Received: config={config!r} ({error})"
             ) from error
+        if not isinstance(monitor, str) or not monitor:
+            raise TypeError(f"`monitor` must be a metric's name. Received: monitor={monitor!r}")
+        self.mode = checks.one_of("mode", mode, ("auto", "min", "max"))
+        resumable = checks.listed("resumable", resumable, ordered=False)
         self.workdir = pathlib.Path(workdir)
-        self.mode = mode
         self._state = None  # what the backup holds beside the variables; None until `restore`
-        record = records.read(self.workdir)
-        if record is None or not (record["history"] or (self.workdir / records.BACKUP).exists()):
-            # A run that finished no epoch has nothing to lose: it may become another one.
-            record = self._new_record(config, monitor)
-        there = {**record["config"], "monitor": record["monitor"]}
-        here = {**config, "monitor": monitor}
-        records.refuse_differences(self.workdir, there, here, resumable)
-        self.record = record
         self._config = config  # recorded once something was done under it
-        # Now, not after an epoch, is when to learn that the folder cannot be written.
-        records.write(self.workdir, self.record)
+        records.check_folder(self.workdir)
+        lock = self._taken()
+        try:
+            record = records.read(self.workdir)
+            if record is None or not (
+                record["history"] or (self.workdir / records.BACKUP).exists()
+            ):
+                # A run that finished no epoch has nothing to lose: it may become another one.
+                record = self._new_record(config, monitor)
+            there = {**record["config"], "monitor": record["monitor"]}
+            here = {**config, "monitor": monitor}
+            records.refuse_differences(self.workdir, there, here, resumable)
+            self.record = record
+            # Now, not after an epoch, is when to learn that the folder cannot be written.
+            records.write(self.workdir, self.record)
+        except BaseException:
+            if lock.owner is None:
+                lock.release()
+            raise
+        lock.owner = weakref.ref(self)
+        self._lock = lock
+
+    def _taken(self):
+        """Returns the lock of the folder, which is made."""
+        path = self.workdir / records.LOCK
+        try:
+            with files.writing(path):
+                self.workdir.mkdir(parents=True, exist_ok=True)
+                return locks.lock(path)
+        except BlockingIOError as error:
+            raise BlockingIOError(
+                "`workdir` must not be in use. "
+                f"Received: workdir={str(self.workdir)!r}, and {error}. "
+                "Let that run end or stop it, or choose another workdir."
+            ) from error
+
+    def _hold(self):
+        """Raises where the folder is not this run's any more; takes it again after `finish`."""
+        if self._lock.owner() is self and self._lock.held():
+            return
+        lock = self._lock if self._lock.held() else self._taken()
+        if lock.owner is None and not records.is_written(self.workdir, self.record):
+            lock.release()
+        if not lock.held() or lock.owner is not None:
+            raise RuntimeError(
+                "A run must have its folder to itself. "
+                f"Received: {self.workdir}, which a later `Run` took over. "
+                "Go on with that one, or make a new `Run` and restore it."
+            )
+        lock.owner = weakref.ref(self)
+        self._lock = lock
 
     def restore(self, model):
         """Puts the last finished epoch back into the model, and says where `fit` starts.
@@ -106,8 +162,10 @@ class Run:
             The number of finished epochs, for `fit(initial_epoch=...)`; 0 for a new run.
 
         Raises:
-            ValueError: the model is not built and compiled, a file of the run is missing, or its
-                backup is of another model; then nothing was assigned.
+            ValueError: the model is not built and compiled, a file of the run is missing or
+                damaged, or its backup is of another model; then nothing was assigned.
+            RuntimeError: a later `Run` took the folder over.
+            OSError: the folder cannot be written or is full.
         """
         if not (model.built and model.compiled and model.optimizer is not None):
             raise ValueError(
@@ -115,21 +173,32 @@ class Run:
                 f"built={model.built}, compiled={model.compiled}. Give it an Input or call "
                 "`model.build(input_shape)`, then `model.compile(...)`."
             )
-        for name in (records.BACKUP, records.BEST) if self.record["history"] else ():
+        self._hold()
+        path = self.workdir / records.BACKUP
+        if self.record["history"] or path.exists():
+            self._check_files()
+            self._state = backup.load(path, model, _is_state)
+        else:
+            self._state = {"history": [], "seconds": [], "best": None}
+        self._environment = environment(getattr(model, "distribute_strategy", None))
+        self._show()
+        return len(self._state["history"])
+
+    def _check_files(self):
+        for name in (records.BACKUP, records.BEST):
             if not (self.workdir / name).exists():
                 raise ValueError(
                     f"A run that goes on needs its files. Received: {self.workdir}, which has "
                     f"finished epochs and no {name}. Choose another workdir, or delete that one "
                     "to start over."
                 )
-        path = self.workdir / records.BACKUP
-        if path.exists():
-            self._state = backup.load(path, model)
-        else:
-            self._state = {"history": [], "seconds": [], "best": None}
-        self._environment = environment(getattr(model, "distribute_strategy", None))
-        self._show()
-        return len(self._state["history"])
+        best = self.workdir / records.BEST
+        if not _is_whole(best):
+            raise ValueError(
+                "A run that goes on needs its best model. "
+                f"Received: {best}, which is damaged. Put a copy of it there, choose another "
+                "workdir, or delete that one to start over."
+            )
 
     def callbacks(self, tensorboard=False):
         """Returns the callbacks for one call of `fit`, in the order in which they must run.
@@ -143,10 +212,12 @@ class Run:
             List of `keras.callbacks.Callback`. `fit` raises from them RuntimeError where the loss
             or a weight is NaN (status "failed"; the files stay at the last good epoch), ValueError
             where `monitor` is not among the metrics or `initial_epoch` is not what `restore`
-            returned, OSError where the folder is full.
+            returned, OSError where the folder is full, RuntimeError where a later `Run` took the
+            folder over.
 
         Raises:
             ImportError: `tensorboard` is asked for and not installed.
+            NotADirectoryError: a file is where its logs go.
             RuntimeError: `restore` was not called.
         """
         if self._state is None:
@@ -160,9 +231,15 @@ class Run:
         board = []
         if tensorboard:
             checks.package("tensorboard", "`tensorboard=True`", "plots")
-            board = [keras.callbacks.TensorBoard(self.workdir / "tensorboard")]
+            logs = self.workdir / "tensorboard"
+            if os.path.lexists(logs) and not logs.is_dir():
+                message = f"{logs} must be a folder. Received: a file or a link to nothing. "
+                raise NotADirectoryError(errno.ENOTDIR, f"{message}Move it away")
+            board = [keras.callbacks.TensorBoard(logs)]
         stop = StopAtNaN(self.record["monitor"], self._fail)
+        hold = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._hold())
         return [
+            hold,
             AverageReplicas(),
             stop,
             *board,
@@ -171,18 +248,24 @@ class Run:
         ]
 
     def finish(self, metrics=None):
-        """Writes the final record.
+        """Writes the final record, and leaves the folder to other processes.
 
         Args:
             metrics: dict of str to number, default None. Results beyond the history, e.g. on the
                 test set.
+
+        Raises:
+            RuntimeError: a later `Run` took the folder over.
+            OSError: the folder cannot be written or is full.
         """
+        self._hold()
         metrics = {name: np.asarray(value).tolist() for name, value in (metrics or {}).items()}
         end = self.record["end"] or records.now()
         self.record.update(
             status="finished", reason=None, config=self._config, metrics=metrics, end=end
         )
         records.write(self.workdir, self.record)
+        self._lock.release()
 
     def _new_record(self, config, monitor):
         return {
@@ -200,6 +283,7 @@ class Run:
         }
 
     def _begin_epoch(self, epoch):
+        self._hold()
         done = len(self._state["history"])
         if epoch != done:
             raise ValueError(
@@ -242,6 +326,7 @@ class Run:
         records.write(self.workdir, self.record)
 
     def _fail(self, reason):
+        self._hold()
         done = len(self._state["history"])
         kept = "No epoch was finished, so nothing is kept"
         if done:
@@ -249,8 +334,37 @@ class Run:
             kept += f"the best one, in {self.workdir}"
         self.record.update(status="failed", reason=reason, end=records.now())
         records.write(self.workdir, self.record)
+        self._lock.release()
         return RuntimeError(
             f"The training must stay finite. Received: {reason}. {kept}. "
             "Look for NaN in the data, lower the learning rate or clip the gradients; "
             "a run started again goes on after the last good epoch."
         )
+
+
+def _is_state(state):
+    """Whether a backup's state is what `_end_epoch` makes."""
+    number = (int, float)
+    return (
+        isinstance(state, dict)
+        and isinstance(state.get("history"), list)
+        and all(isinstance(row, dict) for row in state["history"])
+        and all(
+            isinstance(value, (*number, list)) for row in state["history"] for value in row.values()
+        )
+        and isinstance(state.get("seconds"), list)
+        and len(state["seconds"]) == len(state["history"]) > 0
+        and all(isinstance(seconds, number) for seconds in state["seconds"])
+        and "best" in state
+        and isinstance(state["best"], (*number, type(None)))
+    )
+
+
+def _is_whole(path):
+    """Whether a .keras file has its parts, each with the bytes that were written."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = {"config.json", "metadata.json", "model.weights.h5"}
+            return parts <= set(archive.namelist()) and archive.testzip() is None
+    except Exception:  # zipfile and zlib raise many kinds over a damaged file.
+        return False

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import pathlib
 import re
-import shutil
 import time
 
 import numpy as np
@@ -46,7 +45,7 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
         The `Settings`, the `data.ImageDataset` and the `trials.Schedule`.
     """
     if settings.smoke:
-        shutil.rmtree(trials.SMOKE_FOLDER, ignore_errors=True)
+        trials.forget_smoke()
         settings = dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
         batch_size = 32
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)

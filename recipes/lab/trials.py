@@ -13,7 +13,8 @@ import pathlib
 import keras
 import numpy as np
 
-from keras_fmm import training
+from keras_fmm import locks, training
+from keras_fmm.training import records
 from recipes.lab import fitting
 
 FOLDER = pathlib.Path("runs/trials")
@@ -40,6 +41,20 @@ class Schedule:
     weight_decay: float | None = None
     mixup_alpha: float = 0.0
     smoke: bool = False
+
+
+def forget_smoke():
+    """Removes the runs of earlier smoke trials, which would only be gone on with; nothing else."""
+    for path in SMOKE_FOLDER.glob(f"*/{records.RECORD}"):
+        try:
+            is_smoke = records.read(path.parent)["config"].get("smoke") is True
+        except ValueError:
+            continue
+        lock = path.with_name(records.LOCK)
+        if is_smoke and (locks.is_free(lock) or not lock.exists()):
+            # The record last: it is what a run is known by.
+            for name in (records.HISTORY, records.BACKUP, records.BEST, records.RECORD):
+                path.with_name(name).unlink(missing_ok=True)
 
 
 class Diverged(Exception):

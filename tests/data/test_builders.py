@@ -70,6 +70,15 @@ def test_a_preparation_that_fails_leaves_no_folder(prepared, tmp_path):
     assert not (tmp_path / "fmm_tiny_broken").exists()
 
 
+def test_a_preparation_that_fails_leaves_a_folder_that_was_there(prepared, tmp_path):
+    notes = tmp_path / "fmm_tiny_broken" / ".config" / "thesis.txt"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    with pytest.raises(OSError, match="preparing it there failed"):
+        data.load("fmm_tiny_broken", data_dir=tmp_path)
+    assert notes.read_text() == "mine"
+
+
 def test_a_folder_that_cannot_be_made(prepared, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="preparing it there failed"):

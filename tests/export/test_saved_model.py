@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -120,11 +121,64 @@ def test_it_prints_nothing_and_replaces_an_older_one_or_an_empty_folder(tmp_path
     np.testing.assert_allclose(outputs, model(toys.images()), atol=1e-5)
 
 
-def test_a_folder_of_other_files_is_refused_and_kept(tmp_path):
-    (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ValueError, match="whose files would be lost"):
-        export.to_saved_model(toys.cnn(), tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+@pytest.mark.parametrize(
+    "name",
+    [
+        "thesis.tex",
+        "saved_model.pb",
+        "variables/thesis.tex",
+        "assets/thesis.tex",
+        "assets/fingerprint.pb",
+        "notes/variables.index",
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False], ids=["beside a SavedModel", "alone"])
+def test_a_folder_of_other_files_is_refused_and_kept(written, tmp_path, name, beside):
+    path = tmp_path / "toy"
+    if beside:
+        shutil.copytree(written[1], path)
+    (path / name).parent.mkdir(parents=True, exist_ok=True)
+    (path / name).write_text("years of work")
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    with pytest.raises(ValueError, match=f"whose files would be lost: .*{name}.*Move them away"):
+        export.to_saved_model(written[0], path)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_in_a_saved_model_is_not_of_it(written, tmp_path):
+    shutil.copytree(written[1], tmp_path / "toy")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "toy" / "assets").rmdir()
+    (tmp_path / "toy" / "assets").symlink_to(tmp_path / "thesis")
+    with pytest.raises(ValueError, match="would be lost: assets"):
+        export.to_saved_model(written[0], tmp_path / "toy")
+
+
+def test_a_saved_model_with_a_vocabulary_is_replaced(written, tmp_path):
+    import tensorflow as tf
+
+    vocabulary = tmp_path / "words.txt"
+    vocabulary.write_text("a\nb")
+    module = tf.Module()
+    module.asset = tf.saved_model.Asset(str(vocabulary))
+    module.call = tf.function(lambda x: x, [tf.TensorSpec([], "float32")])
+    tf.saved_model.save(module, str(tmp_path / "toy"))
+    assert (tmp_path / "toy" / "assets" / "words.txt").exists()
+    export.to_saved_model(written[0], tmp_path / "toy")
+    assert list((tmp_path / "toy" / "assets").iterdir()) == []
+
+
+def test_what_comes_while_it_is_written_is_kept(written, tmp_path):
+    class Coming(keras.layers.Rescaling):
+        def call(self, inputs):
+            (tmp_path / "toy").mkdir(exist_ok=True)
+            (tmp_path / "toy" / "thesis.tex").write_text("years of work")
+            return super().call(inputs)
+
+    with pytest.raises(ValueError, match="would be lost: thesis.tex"):
+        export.to_saved_model(written[0], tmp_path / "toy", NAMES, Coming(1 / 255))
+    assert (tmp_path / "toy" / "thesis.tex").read_text() == "years of work"
 
 
 @pytest.mark.parametrize("damage", ["empty folder", "garbage", "cut graph", "cut weights"])

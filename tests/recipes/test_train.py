@@ -191,6 +191,9 @@ def test_publish_measures_the_file_and_lists_it(finished, tmp_path):
         ({"status": "running", "config": {"smoke": False}}, "which is running. Give its command"),
         ({"status": "finished", "config": {"smoke": True}}, "which is a smoke test"),
         ({"status": "finished", "config": {"smoke": False}}, "must be a run of recipes.train"),
+        ({"status": "finished", "config": {"seed": 0}}, "must be a run of recipes.train"),
+        ({"status": "finished"}, "cannot be read as a record"),
+        ([3], "cannot be read as a record"),
     ],
 )
 def test_publish_refuses_what_is_no_finished_run(record, message, tmp_path):
@@ -209,14 +212,46 @@ def test_publish_refuses_a_name_that_leads_elsewhere(finished, tmp_path):
 
 @pytest.mark.slow
 def test_the_demo_exports_the_better_one_and_says_that_it_agrees(tmp_path, capsys):
-    demo.main(demo.Settings(folder=str(tmp_path / "demo"), smoke=True))
+    folder = tmp_path / "demo"
+    demo.main(demo.Settings(folder=str(folder), smoke=True))
     shown = capsys.readouterr().out
     assert "The exported files agree with Keras." in shown
     assert "plain                 56,394        461,440" in shown
     assert "squeeze_excite        57,716        465,920" in shown
-    files = {path.name for path in (tmp_path / "demo").iterdir()}
+    files = {path.name for path in folder.iterdir()}
     exported = {"curves.png", "model.keras", "model.tflite", "saved_model"}
-    assert files == exported | {"plain", "squeeze_excite"}
+    assert files == exported | {"plain", "squeeze_excite", "demo.json"}
+    # The next one begins with an empty folder, unless something of the user's is in it.
+    for name in ("thesis.txt", "plain/thesis.txt", "curves.png"):
+        before = (folder / name).read_bytes() if (folder / name).exists() else None
+        (folder / name).write_text("mine")
+        with pytest.raises(ValueError, match=f"which holds {name}. Choose another folder"):
+            demo.remove_earlier(folder)
+        assert (folder / name).read_text() == "mine"
+        (folder / name).unlink()
+        if before:
+            (folder / name).write_bytes(before)
+    demo.remove_earlier(folder)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "curves.png", "demo.json", "plain/run.json"])
+def test_the_demo_refuses_a_folder_that_it_did_not_write(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('{"files": {}, "plain": "a folder"}')
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="must be new, empty or as an earlier demo left it"):
+        demo.main(demo.Settings(folder=str(tmp_path), smoke=True))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_demo_leaves_an_empty_folder_and_a_link_of_the_users(tmp_path):
+    (tmp_path / "demo").mkdir()
+    demo.remove_earlier(tmp_path / "demo")
+    assert (tmp_path / "demo").is_dir()
+    (tmp_path / "demo" / "saved_model").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="which holds saved_model"):
+        demo.remove_earlier(tmp_path / "demo")
 
 
 def test_the_demo_takes_the_better_one_and_sees_a_disagreement():

@@ -5,6 +5,7 @@ import errno
 import pytest
 
 from keras_fmm import training
+from tests.test_files import WRITE_AND_DIE, killed
 from tests.training import small
 
 
@@ -42,8 +43,9 @@ def test_a_record_that_cannot_be_read_is_refused(tmp_path, text):
 
 
 def test_what_a_kill_left_in_a_new_folder_is_cleared(tmp_path):
-    (tmp_path / ".run.json.abc").mkdir()
-    (tmp_path / ".run.json.abc" / "run.json").write_text("{")
+    killed(WRITE_AND_DIE, tmp_path / "run.json")
+    killed("lock = locks.Lock(sys.argv[1])\ndie()", tmp_path / ".run.lock")
+    assert len(list(tmp_path.iterdir())) == 2
     training.Run(tmp_path, small.SEED)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 

@@ -179,3 +179,21 @@ def test_a_monitor_that_is_no_metric_is_refused(tmp_path):
     run = training.Run(tmp_path, small.SEED, monitor="val_accuracy")
     with pytest.raises(ValueError, match=r"monitor='val_accuracy'.*\['accuracy', 'loss'\]"):
         small.fit(small.make_model(), run, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"mode": "maximum"}, ValueError, "`mode` must be one of 'auto', 'min', 'max'. Received"),
+        ({"mode": None}, ValueError, "`mode` must be one of"),
+        ({"monitor": None}, TypeError, "`monitor` must be a metric's name. Received: monitor=None"),
+        ({"monitor": ["loss"]}, TypeError, "`monitor` must be a metric's name"),
+        ({"monitor": ""}, TypeError, "`monitor` must be a metric's name"),
+        ({"resumable": "epochs"}, TypeError, "must be a list .*'epochs'. For one give a list"),
+        ({"resumable": None}, TypeError, "`resumable` must be a list or tuple"),
+    ],
+)
+def test_arguments_that_are_refused_before_anything_is_written(tmp_path, arguments, kind, message):
+    with pytest.raises(kind, match=message):
+        training.Run(tmp_path / "run", small.SEED, **arguments)
+    assert not (tmp_path / "run").exists()

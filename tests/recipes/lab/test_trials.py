@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import data, layers
+from keras_fmm import data, layers, training
 from recipes.lab import trials
 
 RNG = np.random.default_rng(0)
@@ -57,6 +57,25 @@ def test_a_stopped_trial_ends_as_one_that_was_not(here, capsys, mixup_alpha):
     with pytest.raises(ValueError, match="fewer than the run already has. Received: epochs=1"):
         run(1)
     assert capsys.readouterr().out == "", "`verbose=0` shows nothing"
+
+
+def test_only_the_runs_of_smoke_trials_are_forgotten(here):
+    for name, smoke in (("tried", True), ("busy", True), ("real", False)):
+        folder = trials.SMOKE_FOLDER / name
+        training.Run(folder, {"smoke": smoke})
+        for file in ("backup.npz", "best.keras", "history.csv", "thesis.txt"):
+            (folder / file).write_text("")
+    (trials.SMOKE_FOLDER / "mine").mkdir()
+    (trials.SMOKE_FOLDER / "mine" / "run.json").write_text("{}")
+    (trials.SMOKE_FOLDER / "curves.npz").write_text("")
+    (trials.SMOKE_FOLDER / "busy" / "backup.npz").unlink()
+    busy = training.Run(trials.SMOKE_FOLDER / "busy", {"smoke": True})
+    before = {path for path in trials.SMOKE_FOLDER.rglob("*") if path.is_file()}
+    trials.forget_smoke()
+    gone = ("run.json", "backup.npz", "best.keras", "history.csv")
+    expected = before - {trials.SMOKE_FOLDER / "tried" / name for name in gone}
+    assert {path for path in trials.SMOKE_FOLDER.rglob("*") if path.is_file()} == expected
+    assert busy.record["config"] == {"smoke": True}
 
 
 def test_batches_of_an_epoch_are_a_new_permutation():

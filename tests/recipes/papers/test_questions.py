@@ -34,6 +34,7 @@ def trials_folder(tmp_path_factory):
 def test_runs_end_to_end(tmp_path, monkeypatch, capsys, name, flags, trials_folder):
     monkeypatch.chdir(tmp_path)
     # The recipes share trained networks here as they do in earnest.
+    monkeypatch.setattr(trials, "forget_smoke", lambda: None)
     (tmp_path / trials.SMOKE_FOLDER).parent.mkdir(parents=True)
     (tmp_path / trials.SMOKE_FOLDER).symlink_to(trials_folder)
     recipe = importlib.import_module(f"recipes.papers.{name}")
