@@ -148,7 +148,9 @@ class Run:
         Raises:
             ImportError: `tensorboard` is asked for and not installed.
             RuntimeError: `restore` was not called.
+            TypeError: `tensorboard` is no bool.
         """
+        tensorboard = checks.flag("tensorboard", tensorboard)
         if self._state is None:
             raise RuntimeError(
                 "`restore` must be called before `callbacks`. Received: a run not restored yet. "
