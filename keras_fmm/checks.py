@@ -7,6 +7,24 @@ import numbers
 import operator
 
 import keras
+import numpy as np
+
+# Bounds far above any use, against what would hang or end the process: sizes that 32 bits index,
+# the channels of a map, the sides of a kernel, and how often something is done again.
+SIZES = 2**31
+CHANNELS = 2**16
+SIDES = 2**8
+REPEATS = 10_001
+
+
+def flag(name, value):
+    """Returns `value`, True or False of Python or NumPy, as a bool; raises TypeError for others.
+
+    A word such as "False" counts as true in Python, and so would be the opposite of what it says.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
 
 
 def integer(name, value, rule, minimum=0, below=math.inf):
@@ -35,9 +53,10 @@ def integer(name, value, rule, minimum=0, below=math.inf):
     return number
 
 
-def positive_integer(name, value):
-    """Returns `value`, an integer of at least 1, as an int; raises as `integer`."""
-    return integer(name, value, "a positive integer", minimum=1)
+def positive_integer(name, value, below=SIZES):
+    """Returns `value`, an integer from 1 to less than `below`, as an int; raises as `integer`."""
+    found = integer(name, value, "a positive integer", minimum=1)
+    return integer(name, found, f"below {below:,}", below=below)
 
 
 def number(name, value):
@@ -45,14 +64,18 @@ def number(name, value):
     message = f"`{name}` must be a finite number. Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(message)
-    if not math.isfinite(value):
+    try:
+        found = float(value)
+    except OverflowError:  # An int of more than 308 digits.
+        found = math.inf
+    if not math.isfinite(found):
         raise ValueError(message)
-    return float(value)
+    return found
 
 
-def positive_odd_integer(name, value):
+def positive_odd_integer(name, value, below=SIZES):
     """Returns `value` as an int; raises as `positive_integer`, and ValueError where it is even."""
-    number = positive_integer(name, value)
+    number = positive_integer(name, value, below)
     if number % 2 == 0:
         raise ValueError(f"`{name}` must be odd. Received: {name}={value!r}")
     return number
@@ -84,7 +107,7 @@ def one_of(name, value, allowed):
     Raises:
         ValueError: it is not; the message lists what is allowed.
     """
-    if value not in allowed:
+    if not isinstance(value, collections.abc.Hashable) or value not in allowed:
         known = ", ".join(repr(item) for item in allowed)
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
     return value
@@ -120,7 +143,8 @@ def channels_of(layer, shape, data_format):
         data_format: str. "channels_last" or "channels_first".
 
     Raises:
-        ValueError: the rank is not 4 or the channels are not known.
+        ValueError: the rank is not 4, the channels are not known, or the height, the width or the
+            channels are 0. The batch may be: a replica's share of a last, small batch is.
     """
     shape = tuple(shape)
     order = "(batch, height, width, channels)"
@@ -137,6 +161,12 @@ def channels_of(layer, shape, data_format):
             f"The channels of the input of {layer} must be known, {order}. "
             f"Received: input_shape={shape}. Give `keras.Input` a shape that names them; "
             "batch, height and width may be None."
+        )
+    if any(size == 0 for size in shape[1:]):
+        raise ValueError(
+            f"The input of {layer} must have at least one row, one column and one channel, "
+            f"{order}. Received: input_shape={shape}. Give larger images, or fewer layers that "
+            "make them smaller."
         )
     return channels
 

@@ -99,6 +99,7 @@ class ImageDataset:
         >>> data.load("digits").steps("train", 100)
         13
         """
+        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         self._part(split)
         batch_size = checks.positive_integer("batch_size", batch_size)
         size = self.sizes[split]
@@ -160,6 +161,8 @@ class ImageDataset:
         >>> train.cardinality().numpy() == 2 * dataset.steps("train", batch_size=100)
         np.True_
         """
+        shuffle = checks.flag("shuffle", shuffle)
+        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         checks.package("tensorflow", "A pipeline", None)
         from keras_fmm.data import pipelines
 

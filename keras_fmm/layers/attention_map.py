@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_fmm import checks
+
 
 class AttentionMapMixin:
     """Adds `attention_map` to a layer whose `call` takes `return_attention_map`.
@@ -10,6 +12,15 @@ class AttentionMapMixin:
     outputs when asked to. Going through `__call__`, the map is built, cast and traced like the
     outputs are.
     """
+
+    def __call__(self, *args, **kwargs):
+        for name in ("training", "return_attention_map"):
+            value = kwargs.get(name, False)
+            is_open = name == "training" and value is None
+            # `keras.RematScope` makes tensors of them on JAX.
+            if not is_open and not keras.ops.is_tensor(value):
+                checks.flag(name, value)
+        return super().__call__(*args, **kwargs)
 
     def attention_map(self, inputs, training=False):
         """Returns the attention of these inputs instead of the layer's outputs.

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
+from keras_fmm.layers.batch_norm import BatchNorm
 from keras_fmm.layers.feature_map import FeatureMapMixin
 from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.ops import (
@@ -36,8 +37,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
     kernel.
 
     Args:
-        filters: int. How many channels the outputs have.
-        kernel_size: int or pair of int. The kernel's height and width.
+        filters: int, from 1 to 65,535. How many channels the outputs have.
+        kernel_size: int or pair of int, each side from 1 to 255. The kernel's height and width.
         strides: int or pair of int, default (1, 1). By how much the kernel moves.
         padding: str, default "valid". "valid" or "same".
         data_format: str or None, default None. "channels_last", "channels_first", or None for
@@ -93,8 +94,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
 
     The batch norms see `batch * h/r_hw * w/r_hw` values a channel. With one such value (a 1x1
     kernel and one image a replica) the attention is the same for every input in training; give
-    more images a replica, or `synchronized=True`. A replica without an image makes them NaN, as any
-    batch norm of Keras; drop the last, smaller batch there.
+    more images a replica, or `synchronized=True`. A replica without an image leaves them as they
+    are.
 
     Example:
 
@@ -147,14 +148,14 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
                 f"Received: groups={groups}"
             )
         super().__init__(
-            filters=checks.positive_integer("filters", filters),
+            filters=checks.positive_integer("filters", filters, checks.CHANNELS),
             kernel_size=kernel_size,
             strides=strides,
             padding=padding,
             data_format=checks.data_format(data_format),
             dilation_rate=dilation_rate,
             activation=activation,
-            use_bias=use_bias,
+            use_bias=checks.flag("use_bias", use_bias),
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
             kernel_regularizer=kernel_regularizer,
@@ -164,6 +165,9 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             bias_constraint=bias_constraint,
             **kwargs,
         )
+        for argument in ("kernel_size", "strides", "dilation_rate"):
+            for side in getattr(self, argument):
+                checks.positive_integer(argument, side, checks.SIDES)
         # build says what is wrong with an input in one wording for all layers.
         self.input_spec = None
         self.reduction = checks.positive_integer("reduction", reduction)
@@ -180,11 +184,11 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         for size in self.kernel_size:
             checks.divides("kernel_reduction", kernel_reduction, size, "both sides of the kernel")
         self.attention_activation = keras.activations.get(attention_activation)
-        self.use_residual = use_residual
+        self.use_residual = checks.flag("use_residual", use_residual)
         self.implementation = checks.one_of(
             "implementation", implementation, ("auto", *IMPLEMENTATIONS)
         )
-        self.synchronized = synchronized
+        self.synchronized = checks.flag("synchronized", synchronized)
 
     def build(self, input_shape):
         channels = self.channels_of(input_shape)
@@ -220,7 +224,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
 
     def _batch_norm(self, channels, name):
         return self.make_sublayer(
-            keras.layers.BatchNormalization,
+            BatchNorm,
             (None, None, None, channels),
             momentum=0.9,
             epsilon=1e-5,
@@ -250,6 +254,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
     def call(self, inputs, training=None, return_attention_map=False):
         # Keras casts floats; integers would take part in sums and round their results.
         inputs = ops.cast(inputs, self.compute_dtype)
+        self.channels_of(inputs.shape)
         inputs = to_channels_last(inputs, self.data_format)
         attention = self.compute_attention_map(inputs, training)
         if return_attention_map:
@@ -271,6 +276,9 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         # Where `input_reduction` tells channels apart there is no one sum.
         if self._integer_bits and gain.shape[3] == 1:
             return factored_conv(inputs, self.kernel, gain, *how, bias, one_sum=True)
+        if inputs.shape[0] == 0:
+            # There are no samples to go through, and all give the same.
+            name = "factored"
         if name == "auto":
             name = fastest(inputs.shape, self.kernel.shape, gain.shape, *how)
         return IMPLEMENTATIONS[name](inputs, self.kernel, gain, *how, bias)

@@ -18,7 +18,7 @@ class CBAM(FeatureGate):
 
     Args:
         reduction: int, default 16. Of the channel attention, at least 1.
-        kernel_size: int, default 7. Of the spatial attention, at least 1.
+        kernel_size: int, default 7. Of the spatial attention, from 1 to 255.
         use_max_pool: bool, default True. Whether both attentions look at the max beside the mean.
             False is "CBAM (Spatial)" in the paper on AW-convolution.
         use_spatial: bool, default True. False leaves the spatial attention out, which is
@@ -68,9 +68,9 @@ class CBAM(FeatureGate):
             )
         super().__init__(data_format=data_format, gate_activation=gate_activation, **kwargs)
         self.reduction = checks.positive_integer("reduction", reduction)
-        self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
-        self.use_max_pool = use_max_pool
-        self.use_spatial = use_spatial
+        self.kernel_size = checks.positive_integer("kernel_size", kernel_size, checks.SIDES)
+        self.use_max_pool = checks.flag("use_max_pool", use_max_pool)
+        self.use_spatial = checks.flag("use_spatial", use_spatial)
 
     def build(self, input_shape):
         super().build(input_shape)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
 from keras_fmm.ops import spatial_max, spatial_mean
@@ -42,7 +43,7 @@ class ChannelAttention(IntegerFormMixin, SqueezeExcite):
 
     def __init__(self, reduction=16, use_max_pool=True, **kwargs):
         super().__init__(reduction=reduction, **kwargs)
-        self.use_max_pool = use_max_pool
+        self.use_max_pool = checks.flag("use_max_pool", use_max_pool)
 
     def excitation(self, inputs):
         if self.use_max_pool and self._integer_bits == 16:

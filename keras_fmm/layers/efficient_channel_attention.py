@@ -19,8 +19,8 @@ class EfficientChannelAttention(FeatureGate):
 
     Args:
         kernel_size: int or None, default None. How many neighbouring channels meet, an odd
-            number; None takes `int(abs((log2(channels) + beta) / gamma))`, plus one if that is
-            even: 3 for 64 channels, 5 for 128 to 1024, 7 for 2048.
+            number below 256; None takes `int(abs((log2(channels) + beta) / gamma))`, plus one if
+            that is even: 3 for 64 channels, 5 for 128 to 1024, 7 for 2048.
         gamma: float, default 2. Of that rule; not zero.
         beta: float, default 1. Of that rule.
         gate_activation: str or callable, default "sigmoid". The activation of the gate; None is
@@ -70,7 +70,7 @@ class EfficientChannelAttention(FeatureGate):
             merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
         )
         if kernel_size is not None:
-            kernel_size = checks.positive_odd_integer("kernel_size", kernel_size)
+            kernel_size = checks.positive_odd_integer("kernel_size", kernel_size, checks.SIDES)
         gamma, beta = checks.number("gamma", gamma), checks.number("beta", beta)
         if gamma == 0:
             raise ValueError(f"`gamma` must not be zero. Received: gamma={gamma!r}")
@@ -97,7 +97,14 @@ class EfficientChannelAttention(FeatureGate):
     def _kernel_size(self, channels):
         if self.kernel_size is not None:
             return self.kernel_size
-        size = int(abs((math.log2(channels) + self.beta) / self.gamma))
+        found = abs((math.log2(channels) + self.beta) / self.gamma)
+        if found >= checks.SIDES - 1:
+            raise ValueError(
+                "`gamma` and `beta` must give a kernel of less than "
+                f"{checks.SIDES} channels. Received: gamma={self.gamma}, beta={self.beta}, which "
+                f"give {found:.3g} for {channels} channels."
+            )
+        size = int(found)
         return size if size % 2 else size + 1
 
     def compute_attention_map(self, inputs, training=None):

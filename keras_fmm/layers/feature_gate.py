@@ -95,6 +95,8 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         )
 
     def call(self, inputs, training=None, return_attention_map=False):
+        # Built for an unknown height and width, it meets the real ones only here.
+        self.channels_of(inputs.shape)
         gate = self.compute_attention_map(
             to_channels_last(inputs, self.data_format), training=training
         )

@@ -80,3 +80,8 @@ def _check_same_shape(shapes):
             "The branch and the shortcut of MultiplicativeResidual must have one shape. "
             f"Received: input_shape={shapes}. Project the shortcut with a 1x1 convolution."
         )
+    if 0 in branch[1:] or 0 in shortcut[1:]:
+        raise ValueError(
+            "No size of the branch and the shortcut of MultiplicativeResidual but the batch may "
+            f"be 0. Received: input_shape={shapes}"
+        )

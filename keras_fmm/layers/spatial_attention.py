@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_fmm import checks
+from keras_fmm.layers.batch_norm import BatchNorm
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.ops import channel_max_and_mean, one_filter_conv
@@ -18,7 +19,7 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
     and a "same" convolution without bias.
 
     Args:
-        kernel_size: int, default 7. The side of the convolution's kernel, at least 1.
+        kernel_size: int, default 7. The side of the convolution's kernel, from 1 to 255.
         use_max_pool: bool, default True. False leaves the max out.
         use_batch_norm: bool, default True. Whether the convolution is normalised, as in the
             authors' code; the paper has no batch norm there. Its epsilon is 1e-5, its momentum
@@ -69,9 +70,9 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
         super().__init__(
             merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
         )
-        self.kernel_size = checks.positive_integer("kernel_size", kernel_size)
-        self.use_max_pool = use_max_pool
-        self.use_batch_norm = use_batch_norm
+        self.kernel_size = checks.positive_integer("kernel_size", kernel_size, checks.SIDES)
+        self.use_max_pool = checks.flag("use_max_pool", use_max_pool)
+        self.use_batch_norm = checks.flag("use_batch_norm", use_batch_norm)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
 
@@ -93,7 +94,7 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
         self.batch_norm = None
         if self.use_batch_norm:
             self.batch_norm = self.make_sublayer(
-                keras.layers.BatchNormalization,
+                BatchNorm,
                 (None, None, None, 1),
                 epsilon=1e-5,
                 name="batch_norm",

@@ -77,7 +77,7 @@ class SqueezeExcite(FeatureGate):
         )
         self.reduction = checks.positive_integer("reduction", reduction)
         self.activation = keras.activations.get(activation)
-        self.use_bias = use_bias
+        self.use_bias = checks.flag("use_bias", use_bias)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.bias_initializer = keras.initializers.get(bias_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)

@@ -4,6 +4,9 @@ import keras
 
 from keras_fmm import checks
 
+# More blocks in a stage than any network has; building so many would not end.
+BLOCKS = 1000
+
 
 def channel_axis():
     """Returns the axis of the channels under Keras' setting."""
@@ -65,10 +68,16 @@ def pooled(x, pooling):
     return x
 
 
-def check_head(pooling, classes):
-    """Returns `classes` as an int; raises TypeError or ValueError where either is wrong."""
+def check_head(include_top, pooling, classes):
+    """Returns `include_top` as a bool and `classes` as an int.
+
+    Raises:
+        TypeError, ValueError: one of the three is wrong.
+    """
     checks.one_of("pooling", pooling, (None, "avg", "max"))
-    return checks.positive_integer("classes", classes)
+    return checks.flag("include_top", include_top), checks.positive_integer(
+        "classes", classes, 2**24
+    )
 
 
 def classified(x, classes, classifier_activation, dropout=0.0):

@@ -11,6 +11,9 @@ from keras_fmm.models.weights import with_weights
 # Filters and blocks of each stage; each but the first begins by halving the map.
 _STAGES = ((64, 1), (128, 2), (256, 2), (512, 6), (1024, 2))
 
+# Times the channels of the last stage as many as any map has.
+_MOST = checks.CHANNELS // _STAGES[-1][0]
+
 
 def MobileNet(
     input_shape=None,
@@ -34,9 +37,10 @@ def MobileNet(
             `keras.config.image_data_format()` says. None is 224x224x3 with the top and any size
             without. Not looked at with `input_tensor`. Height and width may be None, else at least
             32.
-        alpha: number above 0, default 1. There are `int(alpha * n)` filters where the paper has n.
-        depth_multiplier: int, at least 1, default 1. The depthwise convolutions' channels for each
-            of theirs.
+        alpha: number above 0, at most 64, default 1. There are `int(alpha * n)` filters where the
+            paper has n.
+        depth_multiplier: int, from 1 to 64, default 1. The depthwise convolutions' channels for
+            each of theirs.
         dropout: float from 0 to below 1, default 0.001. The part of the features that the top
             drops.
         include_top: bool, default True. Whether to end in the classifier (means over space and one
@@ -67,8 +71,7 @@ def MobileNet(
         blocks of one resolution.
 
     Raises:
-        TypeError: `attention` or `convolution` is of another type, or a callable does not give a
-            layer as it should.
+        TypeError: an argument is of another type, or a callable does not give a layer as it should.
         ValueError: an argument is out of range, a name or place is not known, or the input is too
             small.
 
@@ -83,12 +86,12 @@ def MobileNet(
         Applications"; activations are ReLU6, and strided convolutions are padded, as in
         keras.applications. The classifier is a dense layer, there a 1x1 convolution.
     """
-    if not checks.number("alpha", alpha) > 0:
-        raise ValueError(f"`alpha` must be above 0. Received: alpha={alpha}")
-    depth_multiplier = checks.positive_integer("depth_multiplier", depth_multiplier)
+    if not 0 < checks.number("alpha", alpha) <= _MOST:
+        raise ValueError(f"`alpha` must be above 0, and at most {_MOST}. Received: alpha={alpha}")
+    depth_multiplier = checks.positive_integer("depth_multiplier", depth_multiplier, _MOST + 1)
     if not 0 <= checks.number("dropout", dropout) < 1:
         raise ValueError(f"`dropout` must be at least 0 and below 1. Received: dropout={dropout}")
-    classes = backbone.check_head(pooling, classes)
+    include_top, classes = backbone.check_head(include_top, pooling, classes)
     places = ("depthwise", "pointwise")
     parts = blocks.Parts(
         blocks.gates_by_place(attention, places, default=places),

@@ -35,7 +35,7 @@ def ResNet(
     `ResNet18`, `ResNet34`, `ResNet50`, `ResNet101` and `ResNet152` are the ones of the paper.
 
     Args:
-        blocks_per_stage: sequence of 4 ints, each at least 1. The blocks of each stage.
+        blocks_per_stage: sequence of 4 ints, each from 1 to 999. The blocks of each stage.
         bottleneck: bool, default True. Whether a block is 1x1, 3x3 and 1x1 convolutions; else it
             is two of 3x3.
         include_top: bool, default True. Whether to end in the classifier (means over space and one
@@ -68,8 +68,8 @@ def ResNet(
         stem: "auto", "imagenet" or "small", default "auto". "imagenet" is a 7x7 convolution of
             stride 2 and a max-pool; "small" a 3x3 convolution of stride 1; "auto" the small one
             where height and width are known and at most 64.
-        filters: int, at least 1, default 64. The width of the stem and of the first stage's 3x3
-            convolutions; each later stage doubles it.
+        filters: int, from 1 to 65,535, default 64. The width of the stem and of the first stage's
+            3x3 convolutions; each later stage doubles it.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place. They are `stem_conv`, `stem_bn`,
@@ -79,8 +79,7 @@ def ResNet(
         of a stage), ..., `avg_pool`, `predictions`.
 
     Raises:
-        TypeError: `attention`, `convolution` or `residual` is of another type, or a callable does
-            not give a layer as it should.
+        TypeError: an argument is of another type, or a callable does not give a layer as it should.
         ValueError: an argument is out of range, a name or place is not known, or the input is too
             small.
 
@@ -98,8 +97,9 @@ def ResNet(
         Networks", put it: before the sum.
     """
     blocks_per_stage = _checked_blocks(blocks_per_stage)
-    classes = backbone.check_head(pooling, classes)
-    filters = checks.positive_integer("filters", filters)
+    bottleneck = checks.flag("bottleneck", bottleneck)
+    include_top, classes = backbone.check_head(include_top, pooling, classes)
+    filters = checks.positive_integer("filters", filters, checks.CHANNELS)
     checks.one_of("stem", stem, ("auto", "imagenet", "small"))
     gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
     parts = blocks.Parts(gates, convolution, residual, epsilon=1.001e-5)
@@ -135,7 +135,9 @@ def _checked_blocks(blocks_per_stage):
             "`blocks_per_stage` must have an integer for each of the four stages. "
             f"Received: blocks_per_stage={blocks_per_stage!r}"
         )
-    return tuple(checks.positive_integer("blocks_per_stage", count) for count in counts)
+    return tuple(
+        checks.positive_integer("blocks_per_stage", count, backbone.BLOCKS) for count in counts
+    )
 
 
 def _stem(x, stem, filters, parts):

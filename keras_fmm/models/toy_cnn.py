@@ -48,8 +48,7 @@ def ToyCNN(
         `stage1_relu`, `stage1_attention`, `stage1_pool`, ..., `predictions`.
 
     Raises:
-        TypeError: `attention` or `convolution` is of another type, or a callable does not give a
-            layer as it should.
+        TypeError: an argument is of another type, or a callable does not give a layer as it should.
         ValueError: no input; one too small, or of unknown size where the top needs it; a name or
             place is not known.
 
@@ -66,7 +65,7 @@ def ToyCNN(
         section III. The paper states neither the kernel's size nor the pooling; 3x3 and 2x2
         max-pooling are ours.
     """
-    classes = backbone.check_head(pooling, classes)
+    include_top, classes = backbone.check_head(include_top, pooling, classes)
     gates = blocks.gates_by_place(attention, ("stage",), default=("stage",))
     parts = blocks.Parts(gates, convolution)
     x = start = backbone.images(name, input_tensor, input_shape, minimum=8)

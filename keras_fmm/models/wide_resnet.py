@@ -24,7 +24,8 @@ def WideResNet(
 
     Args:
         depth: int, 6 n + 4 for n blocks a stage (10, 16, 22, 28, 34, 40, ...), default 28.
-        width: int, at least 1, default 10. The stages have 16, 32 and 64 times as many filters.
+        width: int, from 1 to 1,023, default 10. The stages have 16, 32 and 64 times as many
+            filters.
         include_top: bool, default True. Whether to end in the classifier (means over space and one
             dense layer).
         weights: None, path or model, default None (random). See `load_weights`.
@@ -59,8 +60,7 @@ def WideResNet(
         ..., `head_bn`, `head_relu`, `avg_pool`, `predictions`.
 
     Raises:
-        TypeError: `attention`, `convolution` or `residual` is of another type, or a callable does
-            not give a layer as it should.
+        TypeError: an argument is of another type, or a callable does not give a layer as it should.
         ValueError: an argument is out of range, a name or place is not known, or the input is too
             small.
 
@@ -75,15 +75,16 @@ def WideResNet(
         "Towards Understanding the Effectiveness of Attention Mechanism", which names no depth or
         width.
     """
-    depth = checks.integer("depth", depth, "6 n + 4 for an n of at least 1", minimum=10)
+    rule = f"6 n + 4 for an n from 1 to {backbone.BLOCKS - 1}"
+    depth = checks.integer("depth", depth, rule, minimum=10, below=6 * backbone.BLOCKS + 4)
     if (depth - 4) % 6:
         nearest = depth - (depth - 4) % 6
         raise ValueError(
             "`depth` must be 6 n + 4 for n blocks in each of the three stages. "
             f"Received: depth={depth}. Take {nearest} or {nearest + 6}."
         )
-    width = checks.positive_integer("width", width)
-    classes = backbone.check_head(pooling, classes)
+    width = checks.positive_integer("width", width, checks.CHANNELS // 64)
+    include_top, classes = backbone.check_head(include_top, pooling, classes)
     gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
     parts = blocks.Parts(gates, convolution, residual)
     if input_tensor is None and input_shape is None:

@@ -33,9 +33,8 @@ def spatial_mean(inputs):
 def spatial_max(inputs):
     """Returns the largest entry of each channel over space.
 
-    TensorFlow's gradient of a maximum compares the whole map with it several times; that of
-    max-pooling with a window as large as the map, taken where height and width are known, writes
-    to one place. Where entries tie, the gradient is then the first one's, else their equal shares.
+    On TensorFlow, where height and width are known, it is max-pooling with a window as large as
+    the map, which is faster. Where entries tie, they share the gradient equally.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
@@ -51,13 +50,12 @@ def spatial_max(inputs):
     [[4.0, 5.0]]
     """
     inputs = ops.convert_to_tensor(inputs)
-    size = inputs.shape[1:3]
-    if None in size or 0 in size or not tensorflow_gradients.is_native_tensorflow():
+    if inputs.shape[0] == 0:
+        # Of no image the means are as good, and Keras refuses a maximum of nothing.
+        return spatial_mean(inputs)
+    if None in inputs.shape[1:3] or not tensorflow_gradients.is_native_tensorflow():
         return ops.max(inputs, axis=(1, 2))
-    return ops.reshape(
-        ops.max_pool(inputs, size, padding="valid", data_format="channels_last"),
-        (-1, inputs.shape[3]),
-    )
+    return tensorflow_gradients.spatial_max(inputs)
 
 
 def channel_max_and_mean(inputs):
@@ -77,6 +75,9 @@ def channel_max_and_mean(inputs):
     (4.0, 2.5)
     """
     inputs = ops.convert_to_tensor(inputs)
+    if inputs.shape[0] == 0:
+        mean = ops.mean(inputs, axis=-1, keepdims=True)
+        return mean, mean
     if tensorflow_gradients.is_native_tensorflow():
         return tensorflow_gradients.channel_max_and_mean(inputs)
     return ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)

@@ -48,6 +48,32 @@ def _of_mean(inputs, outputs, upstream):
     return (tf.broadcast_to(tf.cast(of_mean / count, x.dtype), tf.shape(x)),)
 
 
+def spatial_max(inputs):
+    """Returns the maximum over the two axes of space, whose sizes are known.
+
+    Entries that tie share the gradient equally. TensorFlow's gradient of max-pooling, which gives
+    it to the first, ends the process on a CPU where the batch is empty.
+    """
+    (found,) = _differentiated("keras_fmm_spatial_max", _largest, _of_largest, [inputs])
+    return found
+
+
+def _largest(x):
+    size = x.shape[1:3]
+    pooled = keras.ops.max_pool(x, size, padding="valid", data_format="channels_last")
+    return (keras.ops.reshape(pooled, (-1, x.shape[3])),)
+
+
+def _of_largest(inputs, outputs, upstream):
+    import tensorflow as tf
+
+    (x,), (largest,), (of_largest,) = inputs, outputs, upstream
+    is_largest = tf.cast(tf.equal(x, largest[:, None, None]), x.dtype)
+    ties = tf.reduce_sum(at_least_float32(is_largest), axis=(1, 2))
+    shares = tf.cast(at_least_float32(of_largest) / ties, x.dtype)
+    return (is_largest * shares[:, None, None],)
+
+
 def scale_channels(inputs, gate):
     """Returns `inputs * gate`, with a gradient that sums over space by a matrix product."""
     (found,) = _differentiated("keras_fmm_scale_channels", _scaled, _of_scaled, [inputs, gate])

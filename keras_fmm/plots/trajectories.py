@@ -23,7 +23,7 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
-        TypeError: `labels` or `samples` is no sequence.
+        TypeError: `labels` or `samples` is no sequence, or `same_scale` is no bool.
         ValueError: there is no model, its values have not two axes or no point, there is not a
             name for each of its classes, or there are not three samples.
 
@@ -36,6 +36,7 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
     >>> [axes.get_title() for axes in figure.axes]
     ['plain', 'squeeze_excite']
     """
+    same_scale = checks.flag("same_scale", same_scale)
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     values = {name: np.asarray(array) for name, array in values.items()}
     samples = checks.listed("samples", samples)

@@ -219,7 +219,9 @@ class Run:
             ImportError: `tensorboard` is asked for and not installed.
             NotADirectoryError: a file is where its logs go.
             RuntimeError: `restore` was not called.
+            TypeError: `tensorboard` is no bool.
         """
+        tensorboard = checks.flag("tensorboard", tensorboard)
         if self._state is None:
             raise RuntimeError(
                 "`restore` must be called before `callbacks`. Received: a run not restored yet. "

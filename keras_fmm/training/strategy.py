@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import keras
@@ -124,7 +125,8 @@ def batch_plan(strategy, batch_size, learning_rate, scale_learning_rate=False):
         `BatchPlan`.
 
     Raises:
-        TypeError: `batch_size` is not an integer.
+        TypeError: `batch_size` is not an integer, `learning_rate` not a number, or
+            `scale_learning_rate` not a bool.
         ValueError: `batch_size` or `learning_rate` is out of range, or the replicas do not divide
             the batch.
 
@@ -139,9 +141,10 @@ def batch_plan(strategy, batch_size, learning_rate, scale_learning_rate=False):
     Reference:
         Goyal et al., Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour, 2017.
     """
+    scale_learning_rate = checks.flag("scale_learning_rate", scale_learning_rate)
     batch_size = _global_batch(batch_size, replicas(strategy))
-    learning_rate = float(learning_rate)
-    if not (math.isfinite(learning_rate) and learning_rate > 0):
+    learning_rate = checks.number("learning_rate", learning_rate)
+    if learning_rate <= 0:
         raise ValueError(
             "`learning_rate` must be a finite number above 0. "
             f"Received: learning_rate={learning_rate}"
@@ -172,13 +175,14 @@ def evaluation_batch_size(strategy, batch_size, images):
     Args:
         strategy: `tf.distribute.Strategy` or None. None as for `replicas`.
         batch_size: int, at least 1. The global batch that is wanted; a multiple of the replicas.
-        images: int. How many images are evaluated.
+        images: int, at least 1. How many images are evaluated.
 
     Returns:
         The nearest such batch below `batch_size`, or else above; `batch_size` on one replica.
 
     Raises:
-        ValueError: the images are too few for any batch to do so.
+        TypeError: `batch_size` or `images` is no integer.
+        ValueError: either is below 1, or the images are too few for any batch to do so.
 
     Example:
 
@@ -188,15 +192,18 @@ def evaluation_batch_size(strategy, batch_size, images):
     """
     count = replicas(strategy)
 
+    batch_size = _global_batch(batch_size, count)
+    images = checks.positive_integer("images", images)
+
     def fills_all(batch):
         last = images % batch
         share = -(-last // count)
         return last == 0 or share * (count - 1) < last
 
-    batch_size = _global_batch(batch_size, count)
-    below = range(batch_size, 0, -count)
+    # All that hold every image are alike.
+    below = range(min(batch_size, images // count * count + count), 0, -count)
     above = range(batch_size + count, images + 2 * count, count)
-    for batch in (*below, *above):
+    for batch in itertools.chain([batch_size], below, above):
         if fills_all(batch):
             return batch
     raise ValueError(

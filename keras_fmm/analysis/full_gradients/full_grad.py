@@ -85,7 +85,8 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
         A `FullGradient`.
 
     Raises:
-        TypeError: `images` or `class_index` holds no numbers of the right kind.
+        TypeError: `images` or `class_index` holds no numbers of the right kind, or `hold_gates` is
+            no bool.
         ValueError: the model is subclassed, takes integers or its logits cannot be told, the images
             do not fit or hold a NaN, a class is out of range; or Keras does not run on TensorFlow.
 
@@ -106,6 +107,7 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
         psi to each channel by itself; here, as in the authors' code, a layer's channels are
         rescaled together, so that a channel that hardly matters stays small.
     """
+    hold_gates = checks.flag("hold_gates", hold_gates)
     model, images = prepared(model, images)
     return averaged(model, images, class_index, hold_gates, batch_size, verbose)
 

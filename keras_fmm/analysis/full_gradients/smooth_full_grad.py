@@ -32,7 +32,7 @@ def smooth_full_grad(
             each, or the class that the model predicts.
         noise: number, at least 0, default 0.15. The standard deviation of `e`, which is normal, as
             a fraction of the image's range, its greatest value less its least.
-        samples: int, at least 1, default 25. The copies of each image.
+        samples: int, from 1 to 10,000, default 25. The copies of each image.
         seed: int, at least 0, default 0. An image's copies depend on it and on the image's place
             among `images` only.
         hold_gates: bool, default False. Whether gates are held constant, as in `full_grad`.
@@ -66,8 +66,9 @@ def smooth_full_grad(
     noise = checks.number("noise", noise)
     if noise < 0:
         raise ValueError(f"`noise` must be at least 0. Received: noise={noise}")
-    samples = checks.positive_integer("samples", samples)
+    samples = checks.positive_integer("samples", samples, checks.REPEATS)
     seed = checks.integer("seed", seed, "an integer of at least 0")
+    hold_gates = checks.flag("hold_gates", hold_gates)
     model, images = prepared(model, images)
     progress = Progress(samples * len(images), verbose, unit_name="copy")
 

@@ -19,7 +19,8 @@ def ellipse(a, b, c, points=300):
         a: array of finite numbers, such as an image. The first sample.
         b: array of the same shape. The second sample.
         c: array of the same shape. The third sample.
-        points: int, a positive multiple of 3, default 300. How many points the ellipse has.
+        points: int, a positive multiple of 3 of at most 10,000, default 300. How many points the
+            ellipse has.
 
     Returns:
         float32 array, `(points, *shape)`. Several trajectories in one array, as `curve` takes them,
@@ -39,8 +40,8 @@ def ellipse(a, b, c, points=300):
         Novak, Bahri, Abolafia, Pennington, Sohl-Dickstein, "Sensitivity and Generalization in
         Neural Networks: an Empirical Study".
     """
-    rule = "a positive multiple of 3, so that the samples are among them"
-    checks.integer("points", points, rule, minimum=3)
+    rule = "a positive multiple of 3, so that the samples are among them, of at most 10,000"
+    points = checks.integer("points", points, rule, minimum=3, below=checks.REPEATS)
     if points % 3:
         raise ValueError(f"`points` must be {rule}. Received: points={points}")
     a, b, c = (_checked(name, x) for name, x in (("a", a), ("b", b), ("c", c)))

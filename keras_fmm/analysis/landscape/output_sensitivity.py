@@ -28,7 +28,7 @@ def output_sensitivity(
             range it was trained on.
         noise: float above 0, default 0.1. In the units of `images`: 0.1 suits images of 0 to 1 or
             of unit variance; for grey levels of 0 to 255, `0.1 * 255` is as much.
-        draws: int, at least 1, default 10. The draws for each image.
+        draws: int, from 1 to 10,000, default 10. The draws for each image.
         seed: int, at least 0, default 0. One seed gives the same noise whatever `batch_size`, drawn
             image after image.
         of: "logits", default "logits". There is no choice: the mean of probabilities over the
@@ -72,8 +72,8 @@ def output_sensitivity(
             "`noise` must be above 0, a standard deviation in the units of the images. "
             f"Received: noise={noise}"
         )
-    checks.positive_integer("draws", draws)
-    checks.positive_integer("batch_size", batch_size)
+    draws = checks.positive_integer("draws", draws, checks.REPEATS)
+    batch_size = checks.positive_integer("batch_size", batch_size)
     generator = np.random.default_rng(checks.integer("seed", seed, "an integer of at least 0"))
     model, images = prepared(model, images)
     logits = compiled(class_logits(model, images, of, takes_floats=True))

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_fmm import checks
+
 # Steps that float32 may make by rounding alone, as a part of a neuron's greatest value.
 _ROUNDING = 1e-6
 
@@ -55,7 +57,7 @@ def smoothness(values, closed=True, relative=False):
         absolute value counts as level: float32 makes such steps by rounding.
 
     Raises:
-        TypeError: `values` holds no numbers.
+        TypeError: `values` holds no numbers, or `closed` or `relative` is no bool.
         ValueError: it has not 2 or 3 axes, less than 3 points, no class, or a value that is not
             finite.
 
@@ -67,6 +69,8 @@ def smoothness(values, closed=True, relative=False):
     >>> round(found.total_variation, 3), found.argmax_changes, found.monotone_pieces
     (4.0, 2.0, 2.0)
     """
+    closed = checks.flag("closed", closed)
+    relative = checks.flag("relative", relative)
     values = _checked(values)
     # Which is greatest is known before the neurons are divided, each by a range of its own.
     greatest = values.argmax(axis=-1)[..., None]

@@ -24,8 +24,8 @@ def integrated_gradients(
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
         class_index: int, array of int or None, default None. One class for all images, one for
             each, or the class that the model predicts.
-        n_steps: int, at least 2, default 50. The points on the way from baseline to image, both
-            included.
+        n_steps: int, from 2 to 10,000, default 50. The points on the way from baseline to image,
+            both included.
         baseline: number or array that broadcasts to an image, default 0.0. The image that shows
             nothing, in the range of `images`. 0 is black for images as they are stored.
         batch_size: int, at least 1, default 128. The images that are run at once, steps counted;
@@ -57,7 +57,9 @@ def integrated_gradients(
         Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", equations 1 and 3.
         Differs from tf-explain, which leaves out the factor `image - baseline`.
     """
-    n_steps = checks.integer("n_steps", n_steps, "an integer of at least 2", minimum=2)
+    n_steps = checks.integer(
+        "n_steps", n_steps, "an integer from 2 to 10,000", minimum=2, below=checks.REPEATS
+    )
     model, images = prepared(model, images)
     baseline = np.asarray(baseline, "float32")
     try:

@@ -28,10 +28,10 @@ def smooth_grad(
         images: array `(n, height, width, channels)`, or what the model takes; float32 or integers.
         class_index: int, array of int or None, default None. One class for all images, one for
             each, or the class that the model predicts for each, before the noise.
-        num_samples: int, at least 1, default 50. The noisy copies of each image.
+        num_samples: int, from 1 to 10,000, default 50. The noisy copies of each image.
         noise: float, at least 0, default 0.15. A share of each image's range; 0 gives the plain
             gradient.
-        seed: int, default 0. Of the noise, which does not depend on `batch_size`.
+        seed: int, at least 0, default 0. Of the noise, which does not depend on `batch_size`.
         batch_size: int, at least 1, default 128. The images that are run at once, copies counted;
             those of one image always are.
         verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
@@ -60,10 +60,10 @@ def smooth_grad(
         tf-explain, which takes the gradient of the cross-entropy, its sign the other way.
     """
     model, images = prepared(model, images)
-    num_samples = checks.positive_integer("num_samples", num_samples)
+    num_samples = checks.positive_integer("num_samples", num_samples, checks.REPEATS)
     if checks.number("noise", noise) < 0:
         raise ValueError(f"`noise` must be at least 0. Received: noise={noise}")
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(checks.integer("seed", seed, "an integer of at least 0"))
 
     def noisy(images):
         axes = tuple(range(1, images.ndim))

@@ -25,7 +25,7 @@ def run_tflite(path, images, num_threads=1):
             for several inputs a list or tuple of arrays in the model's order, or a dict of arrays
             by the inputs' names (the keys of a model that takes a dict, the names of the input
             layers otherwise).
-        num_threads: int, at least 1, default 1. The CPU threads that LiteRT uses.
+        num_threads: int, from 1 to 256, default 1. The CPU threads that LiteRT uses.
 
     Returns:
         array of n outputs, e.g. (n, classes), of the file's output dtype or float32; of a model of
@@ -58,7 +58,7 @@ def outputs_of_file(path, images, num_threads=1):
 
     Args: as `run_tflite`; and `images` may be a function of the inputs' names, a list, to them.
     """
-    num_threads = checks.positive_integer("num_threads", num_threads)
+    num_threads = checks.positive_integer("num_threads", num_threads, below=257)
     path = pathlib.Path(path)
     session = litert.opened(path, num_threads)
     if callable(images):

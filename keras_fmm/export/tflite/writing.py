@@ -51,7 +51,8 @@ def to_tflite(
             a dict of tensors. Several inputs are taken if it is functional and needs no
             `representative_data`; the file's signature has their names.
         path: str or `os.PathLike` that ends in ".tflite". A file that is there is replaced.
-        batch_size: int or None, default 1. The batch that the file takes; None for any (slower).
+        batch_size: int from 1 to 65,535 or None, default 1. The batch that the file takes; None
+            for any (slower).
         quantization: None, "float16", "dynamic", "int8" or "int16x8", default None. See above.
         representative_data: array, tf.data pipeline, iterable, function or None, default None. For
             "int8" and "int16x8", some hundred images as the model is fed in training, on which the
@@ -101,7 +102,7 @@ def to_tflite(
     arguments.built_model(model)
     path = arguments.file_path(path, ".tflite")
     if batch_size is not None:
-        batch_size = checks.positive_integer("batch_size", batch_size)
+        batch_size = checks.positive_integer("batch_size", batch_size, below=2**16)
     quantization, io_dtype = quantizations.checked(quantization, io_dtype)
     class_names = arguments.checked_class_names(class_names, model)
     input_range = metadata.checked_input_range(input_range)

@@ -4,6 +4,7 @@ import types
 
 import keras
 
+from keras_fmm import checks
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.per_sample_conv.factored import factored_conv
 from keras_fmm.ops.per_sample_conv.loop import loop_conv
@@ -52,6 +53,8 @@ def fastest(
     >>> fastest((None, 7, 7, 512), (3, 3, 512, 64), gain_shape, (1, 1), "same", (1, 1))
     'factored'
     """
+    if accelerator is not None:
+        accelerator = checks.flag("accelerator", accelerator)
     batch, *sizes, channels = inputs_shape
     _, *gains, groups, _ = gain_shape
     if groups == 1 and gains == [1, 1]:

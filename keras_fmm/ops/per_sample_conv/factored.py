@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, total
 
@@ -53,8 +54,13 @@ def factored_conv(
     >>> np.asarray(outputs).tolist()
     [[[[3.0, 1.5]]]]
     """
+    one_sum = checks.flag("one_sum", one_sum)
     inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
-    if tuple(gain.shape[1:3]) == (1, 1):
+    is_empty = inputs.shape[0] == 0
+    if is_empty:
+        # Without the plain convolution: TensorFlow's on a CPU gives no image the inputs' shape.
+        gain = ops.broadcast_to(gain, (0, *kernel.shape[:2], *gain.shape[3:]))
+    if tuple(gain.shape[1:3]) == (1, 1) and not is_empty:
         # A gain for all taps of a group meets the group's outputs.
         convolve = _plain_and_summed if one_sum else _plain
     else:
