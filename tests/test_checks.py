@@ -46,3 +46,15 @@ def test_an_absent_package_names_the_extra():
 def test_numbers_are_finite(value):
     with pytest.raises(ValueError, match="`x` must be a finite number. Received: x="):
         checks.number("x", value)
+
+
+@pytest.mark.parametrize("value", ["epochs", b"epochs", {"epochs": 1}, 3, None, {"a", "b"}])
+def test_what_is_no_list(value):
+    with pytest.raises(TypeError, match="`names` must be a list or tuple. Received: names="):
+        checks.listed("names", value)
+
+
+def test_a_list_of_any_kind():
+    for value in (["a", "b"], ("a", "b"), np.array(["a", "b"]), iter("ab")):
+        assert checks.listed("names", value) == ["a", "b"]
+    assert checks.listed("names", {"a"}, ordered=False) == ["a"]

@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 
+from keras_fmm import checks
 from keras_fmm import files as whole_files
 
 _MANIFEST = "manifest.json"
@@ -48,7 +49,7 @@ def manifest_entry(name, files, command, dataset, score, versions, folder, date=
     """
     folder = pathlib.Path(folder)
     hashes = {}
-    for path in [folder / path for path in files]:
+    for path in [folder / path for path in checks.listed("files", files)]:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() or not file.exists():
                 hashes[_relative(file, folder)] = _sha256(file)

@@ -50,8 +50,8 @@ class Run:
         mode: str, default "auto". "auto" (Keras knows which way its metrics improve), "min" or
             "max".
         resumable: sequence or set of str, default (). Keys of `config` that may differ from the
-            folder's, such as ["epochs"] to train a finished run for longer. One str
-            alone is refused.
+            folder's, such as ["epochs"] to train a finished run for longer. One str alone is
+            refused.
 
     Attributes:
         workdir: `pathlib.Path`. The folder.
@@ -119,8 +119,7 @@ class Run:
             if lock.owner is None:
                 lock.release()
             raise
-        lock.owner = weakref.ref(self)
-        self._lock = lock
+        self._own(lock)
 
     def _taken(self):
         """Returns the lock of the folder, which is made."""
@@ -136,6 +135,11 @@ class Run:
                 "Let that run end or stop it, or choose another workdir."
             ) from error
 
+    def _own(self, lock):
+        # An earlier run that it was taken from may outlive this one, and still know the lock.
+        lock.owner = weakref.ref(self, lambda _: lock.release())
+        self._lock = lock
+
     def _hold(self):
         """Raises where the folder is not this run's any more; takes it again after `finish`."""
         if self._lock.owner() is self and self._lock.held():
@@ -149,8 +153,7 @@ class Run:
                 f"Received: {self.workdir}, which a later `Run` took over. "
                 "Go on with that one, or make a new `Run` and restore it."
             )
-        lock.owner = weakref.ref(self)
-        self._lock = lock
+        self._own(lock)
 
     def restore(self, model):
         """Puts the last finished epoch back into the model, and says where `fit` starts.

@@ -127,7 +127,15 @@ def picture(settings, *names, variant=None):
 def read(path):
     """Returns the file's content by part, a dict; empty where there is no file."""
     path = pathlib.Path(path)
-    return json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must hold results. Received: a file that cannot be read as them ({error}). "
+            "Move it away to measure anew."
+        ) from error
 
 
 def write(path, content):

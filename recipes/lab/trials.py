@@ -8,13 +8,13 @@ run on JAX too.
 """
 
 import dataclasses
+import json
 import pathlib
 
 import keras
 import numpy as np
 
-from keras_fmm import locks, training
-from keras_fmm.training import records
+from keras_fmm import training
 from recipes.lab import fitting
 
 FOLDER = pathlib.Path("runs/trials")
@@ -45,16 +45,17 @@ class Schedule:
 
 def forget_smoke():
     """Removes the runs of earlier smoke trials, which would only be gone on with; nothing else."""
-    for path in SMOKE_FOLDER.glob(f"*/{records.RECORD}"):
+    for path in SMOKE_FOLDER.glob("*/run.json"):
         try:
-            is_smoke = records.read(path.parent)["config"].get("smoke") is True
-        except ValueError:
+            record = json.loads(path.read_text())
+            # Nobody has it, and it is a run.
+            run = training.Run(path.parent, record["config"], record["monitor"])
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue
-        lock = path.with_name(records.LOCK)
-        if is_smoke and (locks.is_free(lock) or not lock.exists()):
+        if run.record["config"].get("smoke") is True:
             # The record last: it is what a run is known by.
-            for name in (records.HISTORY, records.BACKUP, records.BEST, records.RECORD):
-                path.with_name(name).unlink(missing_ok=True)
+            for name in ("history.csv", "backup.npz", "best.keras", "run.json"):
+                (run.workdir / name).unlink(missing_ok=True)
 
 
 class Diverged(Exception):

@@ -31,3 +31,8 @@ def test_saves_a_picture_and_refuses_an_unknown_format(tmp_path):
     with pytest.raises(ValueError, match="not supported"):
         plots.save_figure(figure, tmp_path / "curves.doc")
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_one_metric_is_given_as_a_list():
+    with pytest.raises(TypeError, match="`metrics` must be a list or tuple. Received: .*'loss'"):
+        plots.training_curves(HISTORIES, metrics="loss")

@@ -64,3 +64,9 @@ def test_draws_images_of_any_range(images, expected):
 def test_refuses_what_does_not_fit(arguments, message):
     with pytest.raises(ValueError, match=message):
         plots.heat_map_overlay(**{"images": IMAGES, "maps": MAPS, **arguments})
+
+
+@pytest.mark.parametrize("titles", ["ab", {"a", "b"}, {"a": 1, "b": 2}])
+def test_titles_have_an_order_and_are_no_letters(titles):
+    with pytest.raises(TypeError, match="`titles` must be a list or tuple"):
+        plots.heat_map_overlay(IMAGES, MAPS, titles)

@@ -54,3 +54,9 @@ def test_is_saved(tmp_path):
 def test_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         plots.curves_along(**arguments)
+
+
+@pytest.mark.parametrize("names", [{"labels": "abc"}, {"samples": "abc"}, {"labels": {1, 2, 3}}])
+def test_names_have_an_order_and_are_no_letters(names):
+    with pytest.raises(TypeError, match=f"`{next(iter(names))}` must be a list or tuple"):
+        plots.curves_along(VALUES, **names)

@@ -64,6 +64,13 @@ def test_another_process_is_told_of_this_one(tmp_path):
     with pytest.raises(ValueError, match="differs in seed"):
         training.Run(tmp_path, {"seed": 1}, "loss")
     assert told() == "free\n"
+    # The earlier run is still there, and does not keep what it lost.
+    earlier = training.Run(tmp_path, small.SEED, "loss")
+    later = training.Run(tmp_path, small.SEED, "loss")
+    assert "has it" in told()
+    del later
+    assert told() == "free\n"
+    earlier.finish()
 
 
 def test_another_thread_is_refused_whatever_its_settings(tmp_path):

@@ -93,3 +93,11 @@ def test_flat():
     assert comparison.is_flat([0.5] * 6 + [0.9] * 4)
     assert not comparison.is_flat(np.linspace(0.5, 0.9, 20))
     assert not comparison.is_flat([0.9] * 9), "nine epochs are too few to tell"
+
+
+@pytest.mark.parametrize("text", ["", "{", "3", "[1]", "[" * 100_000])
+def test_damaged_results_are_named_and_kept(tmp_path, text):
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=r"results.json must hold results.*Move it away"):
+        comparison.read(tmp_path / "results.json")
+    assert (tmp_path / "results.json").read_text() == text

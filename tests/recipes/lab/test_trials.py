@@ -1,3 +1,5 @@
+import threading
+
 import keras
 import numpy as np
 import pytest
@@ -60,22 +62,33 @@ def test_a_stopped_trial_ends_as_one_that_was_not(here, capsys, mixup_alpha):
 
 
 def test_only_the_runs_of_smoke_trials_are_forgotten(here):
+    gone = ("backup.npz", "best.keras", "history.csv", "run.json")
     for name, smoke in (("tried", True), ("busy", True), ("real", False)):
-        folder = trials.SMOKE_FOLDER / name
-        training.Run(folder, {"smoke": smoke})
-        for file in ("backup.npz", "best.keras", "history.csv", "thesis.txt"):
-            (folder / file).write_text("")
+        training.Run(trials.SMOKE_FOLDER / name, {"smoke": smoke})
+        for file in (*gone[:3], "thesis.txt"):
+            (trials.SMOKE_FOLDER / name / file).write_text("")
     (trials.SMOKE_FOLDER / "mine").mkdir()
     (trials.SMOKE_FOLDER / "mine" / "run.json").write_text("{}")
     (trials.SMOKE_FOLDER / "curves.npz").write_text("")
-    (trials.SMOKE_FOLDER / "busy" / "backup.npz").unlink()
-    busy = training.Run(trials.SMOKE_FOLDER / "busy", {"smoke": True})
     before = {path for path in trials.SMOKE_FOLDER.rglob("*") if path.is_file()}
+
+    # Another thread has one of them.
+    has, done = threading.Event(), threading.Event()
+
+    def hold():
+        run = training.Run(trials.SMOKE_FOLDER / "busy", {"smoke": True})
+        has.set()
+        done.wait()
+        run.finish()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    has.wait()
     trials.forget_smoke()
-    gone = ("run.json", "backup.npz", "best.keras", "history.csv")
-    expected = before - {trials.SMOKE_FOLDER / "tried" / name for name in gone}
-    assert {path for path in trials.SMOKE_FOLDER.rglob("*") if path.is_file()} == expected
-    assert busy.record["config"] == {"smoke": True}
+    done.set()
+    thread.join()
+    found = {path for path in trials.SMOKE_FOLDER.rglob("*") if path.is_file()}
+    assert found == before - {trials.SMOKE_FOLDER / "tried" / name for name in gone}
 
 
 def test_batches_of_an_epoch_are_a_new_permutation():
