@@ -14,7 +14,7 @@ import h5py
 import keras
 import ml_dtypes
 
-from keras_fmm import graph
+from keras_fmm import files, graph
 
 # What Keras' layers hold in the order in which `own_weights` has them. A legacy file has those that
 # are trained first: a variable frozen by itself, as in a quantized layer, behind the others.
@@ -22,10 +22,6 @@ _ORDERS = (
     ("gamma", "beta", "moving_mean", "moving_variance"),
     ("kernel", "bias", "kernel_scale", "kernel_zero", "g_idx"),
 )
-
-# What unpacks to more than this, in bytes, must not be packed tighter than that.
-_SMALL = 2**26
-_MOST_EXPANSION = 20
 
 
 @contextlib.contextmanager
@@ -91,10 +87,11 @@ class _UnreadableArray(Exception):
 
 
 def _unreadable(source, error):
-    # Not a path as it stands: it may hold what no terminal can show.
+    # What a damaged file says of itself may be no text that a terminal can show.
+    text = "".join(x if x.isprintable() else repr(x)[1:-1] for x in str(error))
     return OSError(
         "`source` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
-        f"Received: {str(source)!r}, which could not be read ({type(error).__name__}: {error}). "
+        f"Received: {str(source)!r}, which could not be read ({type(error).__name__}: {text}). "
         "Save the model again, or copy the file again."
     )
 
@@ -106,12 +103,8 @@ def _content(path):
             _check_heaps(raw)
         return path
     with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo("model.weights.h5")
-        packed = min(member.compress_size, path.stat().st_size)
-        # Keras packs nothing, and trained weights hardly pack.
-        if member.file_size > max(_SMALL, _MOST_EXPANSION * packed):
-            raise ValueError(f"{packed} bytes that unpack to {member.file_size}")
-        raw = archive.read(member)
+        files.check_unpacked(archive)
+        raw = archive.read("model.weights.h5")
     _check_heaps(raw)
     return io.BytesIO(raw)
 

@@ -62,6 +62,7 @@ def load(path, model):
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
+            files.check_unpacked(archive.zip)
             content = json.loads(archive["content"].item())
             arrays = [archive[f"variable_{i}"] for i in range(len(content["names"]))]
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 
-from keras_fmm import version
+from keras_fmm import files, version
 
 # Behind the model, in a zip archive that LiteRT does not look at: where TensorFlow Lite's own
 # metadata has its associated files.
@@ -58,6 +58,7 @@ def split(content):
         return content, {}
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            files.check_unpacked(archive)
             metadata = json.loads(archive.read(_METADATA))
             model = content[: min(member.header_offset for member in archive.infolist())]
         if metadata.pop("sha256") == hashlib.sha256(model).hexdigest():
