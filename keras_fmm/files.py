@@ -181,3 +181,19 @@ def _remove(folder, lock):
     lock.release()
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def check_unpacked(archive, most=20):
+    """Raises ValueError if what is in an archive is far larger, unpacked, than its file.
+
+    Such a file is no mishap: numbers that were learned or measured hardly pack.
+
+    Args:
+        archive: `zipfile.ZipFile`; only its table of contents is read.
+        most: int, default 20. How many times as large all of it may be. 64 MB are never too much.
+    """
+    archive.fp.seek(0, os.SEEK_END)
+    packed = archive.fp.tell()
+    size = sum(member.file_size for member in archive.infolist())
+    if size > max(2**26, most * packed):
+        raise ValueError(f"{packed} bytes that unpack to {size}")

@@ -68,6 +68,8 @@ def load_arrays(path):
     """
     try:
         with np.load(path, allow_pickle=False) as content:
+            # Drawn images pack well.
+            files.check_unpacked(content.zip, most=200)
             name, class_names = str(content["name"]), content["class_names"].tolist()
             parts = {split: _part(content, split, len(class_names)) for split in splits.NAMES}
             shape = content["train_images"].shape[1:]

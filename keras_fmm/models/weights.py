@@ -75,8 +75,8 @@ def load_weights(model, source):
     """
     if isinstance(source, str) and source == "imagenet":
         source = keras_applications.imagenet_model(model)
-    arrays = weights_files.read(source)
-    plan = _Plan(model, arrays, _convolutions(source))
+    with weights_files.opened(source) as arrays:
+        plan = _Plan(model, arrays, _convolutions(source))
     if plan.mismatches:
         left = len(plan.mismatches) - _SHOWN
         named = "; ".join(plan.mismatches[:_SHOWN]) + (f"; {left} more" if left > 0 else "")
@@ -134,7 +134,7 @@ class _Plan:
         translate = keras_applications.name_in(arrays)
         # By the batch norm that takes it over.
         biases = {}
-        left = dict(arrays)
+        left = self._by_paths(arrays)
         for name, layer in parts.items():
             values = left.get(translate(name))
             if values is None:
@@ -150,6 +150,19 @@ class _Plan:
         self.skipped += [name for name in left if name == top]
         self.mismatches += [self._not_placed(name) for name in left if name != top]
 
+    def _by_paths(self, arrays):
+        """Returns the arrays by the names here where the source has paths, as legacy files may."""
+        renamed = {}
+        for name, values in arrays.items():
+            ends = [
+                own
+                for own, path in self.paths.items()
+                if "/" in name and f"/{path}".endswith(f"/{name}")
+            ]
+            is_path = name not in self.paths and len(ends) == 1 and ends[0] not in arrays
+            renamed[ends[0] if is_path else name] = values
+        return renamed
+
     def _not_placed(self, name):
         several = [path for path in self.paths.values() if path.endswith(f"/{name}")]
         if len(several) > 1:
@@ -157,10 +170,15 @@ class _Plan:
         return f"{name} is not in the model"
 
     def _place(self, name, layer, values, translate, biases):
-        shapes = [value.shape for value in weights_files.own_weights(layer)]
-        if isinstance(layer, keras.layers.Dense) and values[0].shape[:-2] == (1, 1):
-            # MobileNet's classifier is a 1x1 convolution in keras.applications.
-            values[0] = values[0].reshape(values[0].shape[2:])
+        own = weights_files.own_weights(layer)
+        shapes = [value.shape for value in own]
+        # Only what may fit is read: a file can claim any size.
+        most = max((value.size for value in own), default=0)
+        if len(values) <= len(own) + 1 and all(value.size <= most for value in values):
+            values = [weights_files.array(value) for value in values]
+            if isinstance(layer, keras.layers.Dense) and values[0].shape[:-2] == (1, 1):
+                # MobileNet's classifier is a 1x1 convolution in keras.applications.
+                values[0] = values[0].reshape(values[0].shape[2:])
         follower = re.sub(r"conv(\d*)$", r"bn\1", name)
         has_bias = len(values) == 2 and [values[0].shape] == shapes and follower != name
         if translate is not keras_applications.same_name and has_bias and follower in self.layers:

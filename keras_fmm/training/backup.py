@@ -65,6 +65,7 @@ def load(path, model, is_state=lambda state: True):
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no .npz archive")
         with np.load(path, allow_pickle=False) as archive:
+            files.check_unpacked(archive.zip)
             content = json.loads(archive["content"].item())
             saved_names, state = content["names"], content["state"]
             if not (_are_names(saved_names) and is_state(state)):

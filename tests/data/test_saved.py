@@ -69,6 +69,12 @@ def test_damaged_files(tmp_path):
             data.load_arrays(path)
 
 
+def test_a_small_file_that_unpacks_to_much(tmp_path):
+    np.savez_compressed(tmp_path / "saved.npz", train_images=np.zeros(2**27, "uint8"))
+    with pytest.raises(ValueError, match="bytes that unpack to"):
+        data.load_arrays(tmp_path / "saved.npz")
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         data.load_arrays(tmp_path / "none.npz")

@@ -183,7 +183,7 @@ def test_what_is_no_source(tmp_path):
     (tmp_path / "text.h5").write_text("no weights")
     (tmp_path / "text.keras").write_text("no weights")
     for name in ("text.h5", "text.keras", "absent.weights.h5"):
-        with pytest.raises(OSError, match=f"{name}, which could not be read"):
+        with pytest.raises(OSError, match=f"{name}', which could not be read"):
             models.load_weights(model, tmp_path / name)
     with pytest.raises(TypeError, match="`source` must be a model or the path"):
         models.load_weights(model, [1, 2])

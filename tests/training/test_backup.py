@@ -54,3 +54,10 @@ def test_a_damaged_file_is_refused(tmp_path, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match=r"must be a backup of a run.*Delete the run's folder"):
         backup.load(path, small.make_model())
+
+
+def test_an_archive_that_unpacks_to_more_than_the_model_is_refused(tmp_path):
+    model, path = small.make_model(), tmp_path / "backup.npz"
+    np.savez_compressed(path, content=np.zeros(2**27, "uint8"))
+    with pytest.raises(ValueError, match="bytes that unpack to"):
+        backup.load(path, model)

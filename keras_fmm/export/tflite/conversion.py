@@ -3,7 +3,7 @@
 import contextlib
 import re
 
-from keras_fmm import protocols
+from keras_fmm import graph, protocols
 from keras_fmm.export import arguments
 from keras_fmm.export.tflite import calibration
 from keras_fmm.export.tflite.quantizations import CALIBRATED
@@ -87,9 +87,9 @@ def _told(quantization, io_dtype, images, batch_size, progress):
 def _quantized(model):
     """Returns the error that names layers that Keras has quantized, or None if there are none."""
     modes = {
-        layer.path: layer.quantization_mode
-        for layer in model._flatten_layers()
-        if layer.quantization_mode is not None
+        place.path: place.operation.quantization_mode
+        for place in graph.places(model)
+        if getattr(place.operation, "quantization_mode", None) is not None
     }
     if not modes:
         return None

@@ -4,6 +4,7 @@ import pytest
 from keras import layers, ops
 
 from keras_fmm import export, training
+from keras_fmm.layers import SqueezeExcite
 from tests.export import toys
 
 
@@ -88,6 +89,21 @@ def test_operators_that_tflite_lacks_are_named_and_nothing_is_written(tmp_path, 
         export.to_tflite(toys.cnn(head=head), path)
     assert path.read_bytes() == b"the old file"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
+def test_what_keras_has_quantized_is_written_or_refused_by_name(tmp_path, mode):
+    """TensorFlow's converter takes int4 of Keras alone."""
+    model = keras.Sequential([keras.Input((4, 4, 8)), SqueezeExcite(2, name="gate")])
+    model.quantize(mode)
+    path = tmp_path / "toy.tflite"
+    if mode == "int4":
+        _agrees(export.to_tflite(model, path), model, np.random.default_rng(0).random((2, 4, 4, 8)))
+        return
+    with pytest.raises(ValueError, match=rf"layers gate/\w+ \({mode}\), gate/\w+ "):
+        export.to_tflite(model, path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
