@@ -50,7 +50,7 @@ def scaling_problem(model, images):
         str, to be put behind "Received: ", with the cure; None where the images look right, are no
         images but vectors, or where nothing tells.
     """
-    if images.ndim < 3:
+    if images.ndim < 3 or not graph.is_graph(model):
         return None
     beginning = _Beginning(model, images)
     verdict = beginning.verdict()
@@ -85,12 +85,15 @@ def declared_problem(images, input_range):
 def lacks_scaling(model, images):
     """Says whether whole numbers of 0 to 255 come unscaled to layers that learn from their size.
 
-    It is False where that is not known: where a layer that scales, or one of the user's, may be
-    inside the first that has weights, or where a batch norm met such images in training.
+    It is False where that is not known: where a layer that scales, or one of the user's, is inside
+    the first that has weights, where the model has a `call` of its own, or where a batch norm met
+    such images in training.
 
     Args: as of `scaling_problem`.
     """
-    if images.ndim < 3 or images.dtype.kind not in "iu" or "float" not in model.inputs[0].dtype:
+    if images.ndim < 3 or images.dtype.kind not in "iu" or not graph.is_graph(model):
+        return False
+    if "float" not in model.inputs[0].dtype:
         return False
     beginning = _Beginning(model, images)
     return beginning.looks_stored and beginning.is_bare and beginning.verdict() != "right"

@@ -195,6 +195,17 @@ def test_what_a_layer_of_the_users_may_scale_is_not_refused():
         assert not lacks_scaling(learning(layer), STORED)
 
 
+def test_a_call_of_the_users_may_scale():
+    class Scales(keras.Model):
+        def call(self, x, training=False):
+            return super().call(x / 255)
+
+    inputs = keras.Input((12, 12, 3))
+    model = Scales(inputs, layers.Conv2D(2, 3)(inputs))
+    assert scaling_problem(model, UNIT) is None
+    assert not lacks_scaling(model, STORED)
+
+
 def test_vectors_and_integers_are_not_images():
     inputs = keras.Input((5,))
     vectors = keras.Model(inputs, layers.Dense(2)(layers.Rescaling(1 / 255)(inputs)))

@@ -28,9 +28,9 @@ def load_image(path, image_size=None, channels=3):
     - CMYK becomes RGB by the colour profile that the file holds, and without one by the plain rule.
       A profile of an RGB image is not looked at.
 
-    `keras.utils.image_dataset_from_directory` does neither turn images nor look at transparency.
-    Train on what this function gives, or on upright and opaque images, to have the same pixels
-    where a model is used.
+    TensorFlow, which reads for `keras.utils.image_dataset_from_directory` and `load`, does neither
+    turn images nor look at transparency. Train on what this function gives, or on upright and
+    opaque images, to have the same pixels where a model is used.
 
     Args:
         path: str or `os.PathLike`, the file.

@@ -158,7 +158,7 @@ def _agreements(artefact, model, expected, received):
     if set(expected) != set(received):
         raise ValueError(
             f"The outputs of `{artefact}` must be those of the model: {', '.join(expected)}. "
-            f"Received: {', '.join(received)}. Was it exported from this model?"
+            f"Received: {checks.printable(', '.join(received))}. Was it exported from this model?"
         )
     return [
         _agreement(artefact, expected[name], received[name], title)

@@ -5,6 +5,7 @@ import re
 
 import keras
 
+from keras_fmm import checks
 from keras_fmm.models import keras_applications, weights_files
 from keras_fmm.protocols import ReplacesConvolution
 
@@ -79,7 +80,8 @@ def load_weights(model, source):
         plan = _Plan(model, arrays, _convolutions(source))
     if plan.mismatches:
         left = len(plan.mismatches) - _SHOWN
-        named = "; ".join(plan.mismatches[:_SHOWN]) + (f"; {left} more" if left > 0 else "")
+        named = checks.printable("; ".join(plan.mismatches[:_SHOWN]))
+        named += f"; {left} more" if left > 0 else ""
         raise ValueError(
             f"`source` must fit the model. Received: {_named(source)} for the model "
             f"{model.name!r}: {named}. Nothing was loaded. Build the model as the source was, in "
