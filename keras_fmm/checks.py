@@ -60,7 +60,10 @@ def positive_integer(name, value, below=SIZES):
 
 
 def number(name, value):
-    """Returns `value`, a finite real number, as a float; raises TypeError or ValueError."""
+    """Returns `value`, a real number from -1e30 to 1e30, as a float; raises TypeError, ValueError.
+
+    A larger one is finite, but what it is multiplied with would not be, in float32.
+    """
     message = f"`{name}` must be a finite number. Received: {name}={value!r}"
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(message)
@@ -70,6 +73,8 @@ def number(name, value):
         found = math.inf
     if not math.isfinite(found):
         raise ValueError(message)
+    if abs(found) > 1e30:
+        raise ValueError(f"`{name}` must be from -1e30 to 1e30. Received: {name}={value!r}")
     return found
 
 
@@ -99,6 +104,24 @@ def listed(name, value, ordered=True):
             "For one give a list of one."
         )
     return list(value)
+
+
+def shape(name, value):
+    """Returns `value`, a sequence of sizes, as a tuple of ints of at least 1 and None.
+
+    Raises:
+        TypeError: it is no sequence, or a size is neither None nor an integer.
+        ValueError: a size is below 1.
+    """
+    if not isinstance(value, (list, tuple, np.ndarray)):
+        raise TypeError(
+            f"`{name}` must be a tuple of integers and None, the batch left out. "
+            f"Received: {name}={value!r}"
+        )
+    return tuple(
+        None if size is None else positive_integer(f"{name}[{axis}]", size)
+        for axis, size in enumerate(value)
+    )
 
 
 def one_of(name, value, allowed):

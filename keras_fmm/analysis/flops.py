@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_fmm import graph, protocols
+from keras_fmm import checks, graph, protocols
 
 # Layers with weights of rank 2 or more that make no convolution and no matrix product.
 _NO_PRODUCTS = (keras.layers.Embedding, keras.layers.PReLU)
@@ -53,6 +53,7 @@ def flops(model, input_shape=None, costs=None):
         int.
 
     Raises:
+        TypeError: `input_shape` is no sequence of integers and None.
         ValueError: sizes are not known, the model is neither functional nor built, or it holds a
             layer or an operation whose cost is not known.
 
@@ -73,7 +74,11 @@ def flops(model, input_shape=None, costs=None):
                 "`input_shape` is for a model of one input. "
                 f"Received: a model of {len(inputs)} inputs. Build it with known sizes."
             )
-        inputs = [keras.KerasTensor((None, *input_shape), dtype=inputs[0].dtype)]
+        inputs = [
+            keras.KerasTensor(
+                (None, *checks.shape("input_shape", input_shape)), dtype=inputs[0].dtype
+            )
+        ]
 
     def is_entered(operation, args, kwargs):
         has_cost = type(operation) in costs or isinstance(operation, protocols.HasCost)

@@ -43,12 +43,14 @@ def prepared(model, images, name="images"):
         raise TypeError(
             f"`{name}` must be an array of numbers. Received: {name} of dtype {images.dtype}"
         )
-    given, images = images, images.astype("float32")
+    # What float32 cannot hold becomes infinite, and is refused below.
+    with np.errstate(over="ignore"):
+        given, images = images, images.astype("float32")
     expected = model.inputs[0].shape
     fits = len(images.shape) == len(expected) and all(
         size in (None, given) for size, given in zip(expected[1:], images.shape[1:], strict=True)
     )
-    if not fits or not len(images):
+    if not fits or 0 in images.shape:
         raise ValueError(
             f"`{name}` must be a batch of what the model takes, {expected}, of at least one. "
             f"Received: {name} of shape {images.shape}. A single image needs an axis for the "

@@ -194,7 +194,8 @@ class ImageDataset:
 
 
 def _check_epochs(shuffle, initial_epoch, epochs):
-    checks.integer("initial_epoch", initial_epoch, "an integer of at least 0")
+    rule = "an integer from 0 to 2147483647"
+    checks.integer("initial_epoch", initial_epoch, rule, below=checks.SIZES)
     if epochs is not None and checks.positive_integer("epochs", epochs) <= initial_epoch:
         raise ValueError(
             "`epochs` is the number of the last epoch plus one, as in `model.fit`, and must be "

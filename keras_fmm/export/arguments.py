@@ -208,7 +208,7 @@ def fitting_images(images, shape, dtype, of, name="images"):
     fits = len(images.shape) == len(wanted) + 1 and all(
         size in (None, received) for size, received in zip(wanted, images.shape[1:], strict=True)
     )
-    if not fits or len(images) == 0:
+    if not fits or 0 in images.shape:
         raise ValueError(
             f"`{name}` must hold at least one image and have the shape {(None, *wanted)}, that of "
             f"the input of {of}. Received: images of shape {images.shape}"

@@ -142,7 +142,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         synchronized=False,
         **kwargs,
     ):
-        if groups != 1:
+        if checks.positive_integer("groups", groups) != 1:
             raise ValueError(
                 "AWConv2D convolves all input channels together, so `groups` must be 1. "
                 f"Received: groups={groups}"

@@ -37,6 +37,7 @@ def images(model, input_tensor, input_shape, minimum):
         minimum: int, the least height and width.
 
     Raises:
+        TypeError: `input_shape` is no sequence of integers and None.
         ValueError: no input, one of another rank or unknown channels, or one too small.
     """
     if input_tensor is None and input_shape is None:
@@ -44,7 +45,11 @@ def images(model, input_tensor, input_shape, minimum):
             f"{model} needs `input_shape` or `input_tensor`. Received: None for both. "
             "Give e.g. `input_shape=(32, 32, 3)`."
         )
-    x = keras.Input(tuple(input_shape)) if input_tensor is None else input_tensor
+    x = (
+        keras.Input(checks.shape("input_shape", input_shape))
+        if input_tensor is None
+        else input_tensor
+    )
     checks.channels_of(model, x.shape, keras.config.image_data_format())
     check_sides(model, x, minimum)
     return x

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.ops.statistics import spatial_mean
 from keras_fmm.ops.sums import at_least_float32
 
@@ -21,11 +22,15 @@ def adaptive_average_pool(inputs, output_size):
     Args:
         inputs: float tensor `(batch, height, width, channels)`; all but the channels may be
             unknown when traced.
-        output_size: pair of int, the rows and columns of the result.
+        output_size: pair of int, each from 1 to 255, the rows and columns of the result.
 
     Returns:
         Tensor `(batch, rows, columns, channels)` of the inputs' dtype; the sums are taken in
         float32 at least.
+
+    Raises:
+        TypeError: `output_size` holds something else than integers.
+        ValueError: a size is out of range, or the map is empty.
 
     Example:
 
@@ -34,7 +39,11 @@ def adaptive_average_pool(inputs, output_size):
     >>> np.asarray(adaptive_average_pool(image, (1, 2))).ravel().tolist()
     [2.0, 3.0]
     """
+    output_size = [
+        checks.positive_integer("output_size", side, checks.SIDES) for side in output_size
+    ]
     inputs = ops.convert_to_tensor(inputs)
+    checks.channels_of("adaptive_average_pool", inputs.shape, "channels_last")
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
     rows, columns = output_size

@@ -18,7 +18,7 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
         TypeError: `metrics` is no sequence.
-        ValueError: no run, or a metric that no run has.
+        ValueError: no run or no metric, or a metric that no run has.
 
     Example:
 
@@ -28,6 +28,8 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     metrics = checks.listed("metrics", metrics)
+    if not metrics:
+        raise ValueError("`metrics` must name at least one metric. Received: metrics=()")
     for metric in metrics:
         if not any(
             metric in history or f"val_{metric}" in history for history in histories.values()

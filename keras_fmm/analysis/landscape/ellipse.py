@@ -28,8 +28,8 @@ def ellipse(a, b, c, points=300):
 
     Raises:
         TypeError: a sample holds no numbers, or `points` is no integer.
-        ValueError: the shapes differ, a sample is not finite, or `points` is no positive multiple
-            of 3.
+        ValueError: the shapes differ, a sample is empty or not finite, or `points` is no positive
+            multiple of 3 of at most 10,000.
 
     Example:
 
@@ -62,6 +62,8 @@ def _checked(name, sample):
         raise TypeError(
             f"`{name}` must be an array of numbers. Received: {name} of dtype {sample.dtype}"
         )
+    if not sample.size:
+        raise ValueError(f"`{name}` must not be empty. Received: {name} of shape {sample.shape}")
     sample = sample.astype("float64")
     if not np.isfinite(sample).all():
         raise ValueError(f"`{name}` must be finite. Received: a NaN or an infinity in {name}")

@@ -38,7 +38,7 @@ def integrated_gradients(
 
     Raises:
         ImportError: tf-explain is absent; it is in the extra `explain`.
-        TypeError: the images or the classes hold no numbers.
+        TypeError: the images, the classes or the baseline hold no numbers.
         ValueError: there is no such class; the baseline fits no image; the model is subclassed,
             not built, gives no scores or takes integers; the images do not fit it, or are not
             finite; or Keras does not run on TensorFlow.
@@ -61,7 +61,14 @@ def integrated_gradients(
         "n_steps", n_steps, "an integer from 2 to 10,000", minimum=2, below=checks.REPEATS
     )
     model, images = prepared(model, images)
-    baseline = np.asarray(baseline, "float32")
+    baseline = np.asarray(baseline)
+    if baseline.dtype.kind not in "biuf":
+        raise TypeError(
+            "`baseline` must be a number or an array of numbers. "
+            f"Received: baseline of dtype {baseline.dtype}"
+        )
+    with np.errstate(over="ignore"):
+        baseline = baseline.astype("float32")
     try:
         fits = np.isfinite(np.broadcast_to(baseline, images.shape[1:])).all()
     except ValueError:
