@@ -101,20 +101,21 @@ def channels_of(layer, shape, data_format):
     Raises:
         ValueError: the rank is not 4 or the channels are not known.
     """
-    shape = tuple(shape)
     order = "(batch, height, width, channels)"
     if data_format == "channels_first":
         order = "(batch, channels, height, width)"
-    if len(shape) != 4:
+    # Of several tensors it is a structure of shapes.
+    sizes = () if shape is None or isinstance(shape, dict) else tuple(shape)
+    if len(sizes) != 4 or any(isinstance(size, (list, tuple, dict)) for size in sizes):
         raise ValueError(
             f"The input of {layer} must have rank 4, {order}. Received: input_shape={shape}. "
             "Give a batch of feature maps; `keras.layers.Reshape` adds an axis."
         )
-    channels = shape[-1] if data_format == "channels_last" else shape[1]
+    channels = sizes[-1] if data_format == "channels_last" else sizes[1]
     if channels is None:
         raise ValueError(
             f"The channels of the input of {layer} must be known, {order}. "
-            f"Received: input_shape={shape}. Give `keras.Input` a shape that names them; "
+            f"Received: input_shape={sizes}. Give `keras.Input` a shape that names them; "
             "batch, height and width may be None."
         )
     return channels
@@ -136,6 +137,21 @@ def sizes_of(layer, shape, data_format):
             f"Received: input_shape={tuple(shape)}. Give the shape of one image that you mean."
         )
     return height, width, channels
+
+
+def real_numbers(of, x):
+    """Raises TypeError where a tensor or array holds other than real numbers.
+
+    Args:
+        of: str. Says in the error what it is, e.g. "The inputs of CBAM".
+        x: anything; what has no `dtype` passes.
+    """
+    dtype = keras.backend.standardize_dtype(getattr(x, "dtype", "float32"))
+    if dtype.startswith(("complex", "string")):
+        raise TypeError(
+            f"{of} must hold real numbers. Received: dtype {dtype}. "
+            "Of complex numbers give e.g. `keras.ops.real(x)`."
+        )
 
 
 def data_format(value):

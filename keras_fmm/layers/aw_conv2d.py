@@ -248,9 +248,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         return x
 
     def call(self, inputs, training=None, return_attention_map=False):
-        # Keras casts floats; integers would take part in sums and round their results.
-        inputs = ops.cast(inputs, self.compute_dtype)
-        inputs = to_channels_last(inputs, self.data_format)
+        inputs = to_channels_last(self.cast_inputs(inputs), self.data_format)
         attention = self.compute_attention_map(inputs, training)
         if return_attention_map:
             return attention

@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_fmm.ops.statistics import spatial_mean
-from keras_fmm.ops.sums import at_least_float32
+from keras_fmm.ops.sums import at_least_float32, float_tensor
 
 
 def adaptive_average_pool(inputs, output_size):
@@ -34,7 +34,7 @@ def adaptive_average_pool(inputs, output_size):
     >>> np.asarray(adaptive_average_pool(image, (1, 2))).ravel().tolist()
     [2.0, 3.0]
     """
-    inputs = ops.convert_to_tensor(inputs)
+    inputs = float_tensor(inputs)
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
     rows, columns = output_size

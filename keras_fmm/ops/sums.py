@@ -1,7 +1,23 @@
-"""How sums are taken."""
+"""The dtypes that sums are taken in."""
 
 import keras
 from keras import ops
+
+from keras_fmm import checks
+
+
+def float_tensor(x):
+    """Returns an array or tensor as a tensor of floats: integers and bools in Keras' float type.
+
+    As integers they would round what is multiplied with them, or fail inside the backend.
+
+    Raises:
+        TypeError: it does not hold real numbers.
+    """
+    x = ops.convert_to_tensor(x)
+    checks.real_numbers("What is computed with", x)
+    is_float = keras.backend.is_float_dtype(x.dtype)
+    return x if is_float else ops.cast(x, keras.config.floatx())
 
 
 def at_least_float32(x):

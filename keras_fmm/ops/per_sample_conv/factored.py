@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, total
+from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
 
 def factored_conv(
@@ -53,7 +53,7 @@ def factored_conv(
     >>> np.asarray(outputs).tolist()
     [[[[3.0, 1.5]]]]
     """
-    inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
+    inputs, kernel, gain = (float_tensor(x) for x in (inputs, kernel, gain))
     if tuple(gain.shape[1:3]) == (1, 1):
         # A gain for all taps of a group meets the group's outputs.
         convolve = _plain_and_summed if one_sum else _plain

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_fmm.ops import tensorflow_gradients
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, total
+from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
 
 def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
@@ -52,7 +52,7 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     >>> np.asarray(outputs).ravel().tolist()
     [7.0]
     """
-    inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
+    inputs, kernel, gain = (float_tensor(x) for x in (inputs, kernel, gain))
     height, width = windows.axes(
         ops.shape(inputs), kernel.shape[:2], strides, padding, dilation_rate
     )
