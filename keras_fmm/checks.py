@@ -1,11 +1,13 @@
 """Argument checks with one error wording: the rule, then what was received, then the cure."""
 
+import collections.abc
 import importlib
 import math
 import numbers
 import operator
 
 import keras
+import numpy as np
 
 
 def integer(name, value, rule, minimum=0, below=math.inf):
@@ -67,6 +69,30 @@ def one_of(name, value, allowed):
         known = ", ".join(repr(item) for item in allowed)
         raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
     return value
+
+
+def mapping(name, value):
+    """Returns `value`, a dict or another mapping; raises TypeError."""
+    if not isinstance(value, collections.abc.Mapping):
+        raise TypeError(f"`{name}` must be a dict. Received: {name}={value!r}")
+    return value
+
+
+def names(name, value):
+    """Returns `value`, names in an order, as a list.
+
+    Raises:
+        TypeError: it is no list, tuple or array of str. A set has another order in each process, a
+            dict that of its keys, and a generator is empty when it is read again.
+    """
+    is_ordered = isinstance(value, collections.abc.Sequence) or getattr(value, "ndim", 0) == 1
+    found = list(value) if is_ordered and not isinstance(value, (str, bytes)) else [None]
+    if not all(isinstance(item, str) for item in found):
+        raise TypeError(
+            f"`{name}` must be a list or tuple of str. Received: {name}={value!r}. Give the names "
+            "in their order, such as `sorted(names)` of a set."
+        )
+    return [str(item) for item in found]
 
 
 def divides(name, value, size, of):
@@ -152,6 +178,25 @@ def real_numbers(of, x):
             f"{of} must hold real numbers. Received: dtype {dtype}. "
             "Of complex numbers give e.g. `keras.ops.real(x)`."
         )
+
+
+def real_array(name, value):
+    """Returns `value` as a NumPy array of real numbers: bools, integers or floats.
+
+    Raises:
+        TypeError: it holds other than those: complex numbers, text, objects.
+        ValueError: its rows are not of one length.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be one array of numbers. Received: {error}") from error
+    # Of bfloat16 NumPy says no more than that it is none of its own.
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(
+            f"`{name}` must be an array of real numbers. Received: {name} of dtype {array.dtype}"
+        )
+    return array
 
 
 def data_format(value):

@@ -1,3 +1,6 @@
+import collections
+
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -46,3 +49,65 @@ def test_an_absent_package_names_the_extra():
 def test_numbers_are_finite(value):
     with pytest.raises(ValueError, match="`x` must be a finite number. Received: x="):
         checks.number("x", value)
+
+
+ORDERED = {
+    "list": ["zebra", "ant"],
+    "tuple": ("zebra", "ant"),
+    "array": np.array(["zebra", "ant"]),
+    "deque": collections.deque(["zebra", "ant"]),
+}
+
+
+@pytest.mark.parametrize("value", ORDERED.values(), ids=ORDERED)
+def test_names_keep_their_order(value):
+    names = checks.names("labels", value)
+    assert names == ["zebra", "ant"]
+    assert {type(name) for name in names} == {str}
+
+
+NOT_ORDERED = {
+    "set": {"zebra", "ant"},
+    "frozenset": frozenset({"zebra", "ant"}),
+    "dict": {"zebra": 0, "ant": 1},
+    "keys": {"zebra": 0}.keys(),
+    "values": {0: "zebra"}.values(),
+    "generator": (name for name in ["zebra"]),
+    "map": map(str, [1, 2]),
+    "str": "zebra",
+    "bytes": b"zebra",
+    "of bytes": [b"zebra"],
+    "array of bytes": np.array([b"zebra"]),
+    "array of arrays": np.array([["zebra"]]),
+    "numbers": [0, 1],
+    "with None": ["zebra", None],
+    "None": None,
+    "number": 3,
+}
+
+
+@pytest.mark.parametrize("value", NOT_ORDERED.values(), ids=NOT_ORDERED)
+def test_names_without_an_order_are_refused(value):
+    with pytest.raises(TypeError, match=r"`labels` must be a list or tuple of str. Received: lab"):
+        checks.names("labels", value)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "float64", ml_dtypes.bfloat16])
+def test_arrays_of_real_numbers_pass(dtype):
+    array = checks.real_array("x", np.ones(2, dtype))
+    assert array.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.ones(2, "complex64"), ["a"], [None], {1: 2}, np.zeros(2, "datetime64[s]"), np.void(b"ab")],
+    ids=str,
+)
+def test_arrays_of_others_are_refused(value):
+    with pytest.raises(TypeError, match=r"`x` must be an array of real numbers. Received: x of d"):
+        checks.real_array("x", value)
+
+
+def test_rows_of_several_lengths_are_refused():
+    with pytest.raises(ValueError, match="`x` must be one array of numbers. Received: .*inhomog"):
+        checks.real_array("x", [[1], [1, 2]])

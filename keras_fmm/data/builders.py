@@ -9,7 +9,7 @@ import urllib.parse
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.data.tfrecords import RecordSource, damaged
+from keras_fmm.data.tfrecords import RecordSource, damaged, reason
 
 
 def open_dataset(name, data_dir):
@@ -104,7 +104,7 @@ def _is_labelled(tfds, builder, split):
         first = builder.as_dataset(split=f"{split}[:1]", decoders=decoders)
         return all(record[label] >= 0 for record in first.as_numpy_iterator())
     except tf.errors.OpError as error:
-        raise damaged(builder, error.message) from error
+        raise damaged(builder, reason(error)) from error
 
 
 def _prepare(builder):

@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 
 import numpy as np
 
@@ -58,8 +59,7 @@ class RecordSource:
         try:
             yield from batches.as_numpy_iterator()
         except tf.errors.OpError as error:
-            reason = error.message.rpartition("}}")[2].partition("[Op:")[0].strip()
-            raise damaged(self._builder, reason) from error
+            raise damaged(self._builder, reason(error)) from error
 
     def items(self, indices):
         import tensorflow as tf
@@ -85,10 +85,15 @@ class RecordSource:
 
         from keras_fmm.data import pipelines
 
-        decode = self._builder.info.features[self._image].decode_example
+        features = self._builder.info.features
+        decode, classes = features[self._image].decode_example, features[self._label].num_classes
 
         def read(image, label):
-            return decode(image), tf.cast(label, "int32")
+            # Before the cast, which makes 0 of 2**32.
+            is_class = tf.logical_and(label >= 0, label < classes)
+            told = ["a label must be of the classes 0 to", classes - 1, "and is", label]
+            with tf.control_dependencies([tf.debugging.Assert(is_class, told)]):
+                return decode(image), tf.cast(label, "int32")
 
         return pipelines.examples(items, read, image_size).batch(batch_size, drop_remainder)
 
@@ -112,6 +117,12 @@ def collect(source, indices, shape, image_size=None):
         labels[start:stop] = some_labels
         start = stop
     return images, labels
+
+
+def reason(error):
+    """Returns what an error of TensorFlow says, without the names of the graph's nodes."""
+    message = re.sub(r"\{\{.*?\}\}|\[Op:.*", "", error.message, flags=re.DOTALL)
+    return " ".join(message.replace("[[]]", "").split())
 
 
 def damaged(builder, reason):

@@ -23,7 +23,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             a dict of tensors. Of several inputs the signature has the names.
         path: str or `os.PathLike`, the folder to write. A SavedModel that is there is replaced;
             any other folder that holds something is refused.
-        class_names: sequence of str or None, default None. The names of the model's classes in
+        class_names: list or tuple of str or None, default None. The names of the model's classes in
             order; needs a functional or Sequential model of one input.
         preprocessing: `keras.layers.Layer`, model or None, default None (the model takes images as
             they are). What `classify` gives the images as float32 before the model, such as
@@ -33,7 +33,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         `pathlib.Path`, the folder.
 
     Raises:
-        TypeError: `model` is not a `keras.Model`, `class_names` is no sequence of str, or
+        TypeError: `model` is not a `keras.Model`, `class_names` is no list of str, or
             `preprocessing` is no layer.
         ValueError: `model` is not built, `path` is a folder of other files, Keras does not run on
             TensorFlow, the names are not as many as the classes, `preprocessing` is given without

@@ -1,5 +1,7 @@
 """ResNet, version 1, with any gate and any 3x3 convolution."""
 
+import collections.abc
+
 import keras
 
 from keras_fmm import checks
@@ -35,7 +37,7 @@ def ResNet(
     `ResNet18`, `ResNet34`, `ResNet50`, `ResNet101` and `ResNet152` are the ones of the paper.
 
     Args:
-        blocks_per_stage: sequence of 4 ints, each at least 1. The blocks of each stage.
+        blocks_per_stage: list or tuple of 4 ints, each at least 1. The blocks of each stage.
         bottleneck: bool, default True. Whether a block is 1x1, 3x3 and 1x1 convolutions; else it
             is two of 3x3.
         include_top: bool, default True. Whether to end in the classifier (means over space and one
@@ -129,9 +131,11 @@ def ResNet(
 
 
 def _checked_blocks(blocks_per_stage):
-    counts = tuple(blocks_per_stage)
+    is_listed = isinstance(blocks_per_stage, collections.abc.Sequence)
+    is_listed = is_listed or getattr(blocks_per_stage, "ndim", 0) == 1
+    counts = tuple(blocks_per_stage) if is_listed else ()
     if len(counts) != 4:
-        raise ValueError(
+        raise (ValueError if is_listed else TypeError)(
             "`blocks_per_stage` must have an integer for each of the four stages. "
             f"Received: blocks_per_stage={blocks_per_stage!r}"
         )

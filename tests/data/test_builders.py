@@ -124,6 +124,54 @@ def test_damage_found_while_reading(copy, damage, reason, in_memory, monkeypatch
     assert len(dataset.arrays("test")[0]) == 7
 
 
+def relabelled(folder, **value):
+    """Writes another label into the sixth record of train."""
+    shard = str(folder / SHARD)
+    records = [record.numpy() for record in tf.data.TFRecordDataset(shard)]
+    example = tf.train.Example.FromString(records[5])
+    example.features.feature["label"].CopyFrom(tf.train.Feature(**value))
+    # As many bytes at the least as the dataset is said to have.
+    example.features.feature["more"].bytes_list.value.append(b"-" * 50)
+    records[5] = example.SerializeToString()
+    with tf.io.TFRecordWriter(shard) as writer:
+        for record in records:
+            writer.write(record)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("label", [3, 99, -1, 2**40, 2**32])
+def test_a_label_that_is_no_class(copy, label, in_memory, monkeypatch):
+    if not in_memory:
+        monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
+    root, folder = copy
+    relabelled(folder, int64_list=tf.train.Int64List(value=[label]))
+    dataset = data.load("fmm_tiny", data_dir=root)
+    match = rf"damaged: .*a label must be of the classes 0 to\] \[2\] \[and is\] \[{label}\]\. Del"
+    with pytest.raises(OSError, match=match):
+        dataset.arrays("train")
+    if not in_memory:
+        with pytest.raises(tf.errors.OpError, match=str(label)):
+            list(dataset.pipeline("train", 4, epochs=1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"float_list": tf.train.FloatList(value=[1.0])},
+        {"bytes_list": tf.train.BytesList(value=[b"1"])},
+        {"int64_list": tf.train.Int64List(value=[1, 1])},
+        {"int64_list": tf.train.Int64List()},
+    ],
+    ids=str,
+)
+def test_a_label_that_is_no_integer(copy, value):
+    root, folder = copy
+    relabelled(folder, **value)
+    dataset = data.load("fmm_tiny", data_dir=root)
+    with pytest.raises(OSError, match="damaged: .*label.* Delete that folder"):
+        dataset.arrays("train")
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

@@ -59,7 +59,7 @@ def integrated_gradients(
     """
     n_steps = checks.integer("n_steps", n_steps, "an integer of at least 2", minimum=2)
     model, images = prepared(model, images)
-    baseline = np.asarray(baseline, "float32")
+    baseline = checks.real_array("baseline", baseline).astype("float32")
     try:
         fits = np.isfinite(np.broadcast_to(baseline, images.shape[1:])).all()
     except ValueError:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_fmm import graph
+from keras_fmm import checks, graph
 from keras_fmm.export.tflite.quantizations import CALIBRATED
 from keras_fmm.input_range import scaling_layer, scaling_problem
 
@@ -52,11 +52,7 @@ def checked_images(model, quantization, data):
         )
     found, count = [], 0
     for batch in _each_batch(data):
-        batch = np.asarray(batch)
-        if batch.dtype.kind not in "biuf":
-            raise TypeError(
-                f"`representative_data` must hold numbers. Received: a batch of dtype {batch.dtype}"
-            )
+        batch = checks.real_array("representative_data", batch)
         if batch.shape[1:] != shape[1:] or batch.ndim != len(shape):
             raise ValueError(
                 f"`representative_data` must be batches of what the model takes, {shape}. "
