@@ -2,9 +2,12 @@
 
 import collections.abc
 import importlib
+import inspect
 import math
 import numbers
 import operator
+import os
+import pathlib
 
 import keras
 import numpy as np
@@ -208,6 +211,56 @@ def data_format(value):
     if value is None:
         return keras.config.image_data_format()
     return one_of("data_format", value, ("channels_last", "channels_first"))
+
+
+def of_keras(name, get, value):
+    """Returns what a `get` of Keras makes of `value`, such as `keras.activations.get`.
+
+    Raises:
+        ValueError: it makes nothing of it.
+    """
+    try:
+        return get(value)
+    except Exception as error:
+        kind = get.__module__.rpartition(".")[2]
+        raise ValueError(
+            f"`{name}` must be one of `keras.{kind}`, by name or itself. "
+            f"Received: {name}={value!r} ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def takes(function, *args, **kwargs):
+    """Says whether a callable can be called with these, as far as its signature tells."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True  # Of some that are written in C there is none.
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def path(name, value):
+    """Returns `value` as a `pathlib.Path`.
+
+    Raises:
+        TypeError: it is no str and no `os.PathLike` of one.
+        ValueError: it is empty, which would be the folder that the process is in.
+    """
+    message = (
+        f"`{name}` must be a str or `os.PathLike` that is not empty. Received: {name}={value!r}"
+    )
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        raise TypeError(message) from None
+    if not isinstance(text, str):
+        raise TypeError(message)
+    if not text or "\0" in text:
+        raise ValueError(message)
+    return pathlib.Path(text)
 
 
 def package(name, purpose, extra):

@@ -1,5 +1,7 @@
 import collections
+import pathlib
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
@@ -111,3 +113,34 @@ def test_arrays_of_others_are_refused(value):
 def test_rows_of_several_lengths_are_refused():
     with pytest.raises(ValueError, match="`x` must be one array of numbers. Received: .*inhomog"):
         checks.real_array("x", [[1], [1, 2]])
+
+
+def test_paths():
+    assert checks.path("path", "a/b") == pathlib.Path("a/b")
+    assert checks.path("path", pathlib.Path("a")) == pathlib.Path("a")
+    message = "`path` must be a str or `os.PathLike` that is not empty. Received: path="
+    for value in (None, 3, b"a", ["a"], object()):
+        with pytest.raises(TypeError, match=message):
+            checks.path("path", value)
+    for value in ("", "a\0b"):
+        with pytest.raises(ValueError, match=message):
+            checks.path("path", value)
+
+
+def test_what_a_callable_takes():
+    assert checks.takes(lambda x, y=1: x, 1)
+    assert checks.takes(keras.layers.Dense, units=1)
+    assert checks.takes(max, 1, 2)  # Written in C.
+    assert not checks.takes(lambda: 1, 1)
+    assert not checks.takes(lambda x: 1, x=1, y=2)
+
+
+def test_what_keras_knows_by_name():
+    assert checks.of_keras("f", keras.activations.get, "relu") is keras.activations.relu
+    assert checks.of_keras("f", keras.regularizers.get, None) is None
+    with pytest.raises(
+        ValueError, match=r"`f` must be one of `keras.activations`.*f='sigmod' \(Co"
+    ):
+        checks.of_keras("f", keras.activations.get, "sigmod")
+    with pytest.raises(ValueError, match=r"`f` must be one of `keras.initializers`.*Received: f=3"):
+        checks.of_keras("f", keras.initializers.get, 3)

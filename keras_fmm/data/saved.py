@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from keras_fmm import files
+from keras_fmm import checks, files
 from keras_fmm.data import splits
 from keras_fmm.data.arrays import ArraySource
 from keras_fmm.data.datasets import ImageDataset
@@ -35,6 +35,7 @@ def save_arrays(dataset, path, image_size=None):
     >>> data.load_arrays(path)
     ImageDataset('digits', input_shape=(8, 8, 1), classes=10, train=1294, validation=144, test=359)
     """
+    path = checks.path("path", path)
     content = {"name": np.array(dataset.name), "class_names": np.array(dataset.class_names)}
     for split in splits.NAMES:
         images, labels = dataset.arrays(split, image_size)
@@ -67,6 +68,7 @@ def load_arrays(path):
     >>> data.load_arrays(path).classes
     10
     """
+    path = checks.path("path", path)
     try:
         with np.load(path, allow_pickle=False) as content:
             name, class_names = str(content["name"]), content["class_names"].tolist()

@@ -42,15 +42,37 @@ def file_path(path, ending):
     """Returns `path` as a `pathlib.Path` if a file of this ending can be written there.
 
     Raises:
-        ValueError: it ends otherwise, or a folder (which would be replaced) is there.
+        TypeError: it is no path.
+        ValueError: it is empty or ends otherwise, or a folder (which would be replaced) is there.
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     if path.suffix != ending:
         raise ValueError(f"`path` must end in {ending!r}. Received: path={str(path)!r}")
     if path.is_dir():
         raise ValueError(
             f"`path` must name a file. Received: path={str(path)!r}, which is a folder. "
             "Choose another name, or remove the folder."
+        )
+    return path
+
+
+def folder_path(path):
+    """Returns `path` as a `pathlib.Path` if a folder can be written there, or replaced.
+
+    Raises:
+        TypeError: it is no path.
+        ValueError: it is empty or a file, or the process is in that folder.
+    """
+    path = checks.path("path", path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(
+            f"`path` must name a folder. Received: path={str(path)!r}, which is a file. "
+            "Choose another name, or remove the file."
+        )
+    if pathlib.Path.cwd().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"`path` must name a folder of its own. Received: path={str(path)!r}, the folder that "
+            "the process is in, or one above. Add a name to it."
         )
     return path
 

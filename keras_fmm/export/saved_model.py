@@ -1,7 +1,6 @@
 """Writing a TensorFlow SavedModel, and running one."""
 
 import functools
-import pathlib
 
 import keras
 
@@ -33,9 +32,10 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         `pathlib.Path`, the folder.
 
     Raises:
-        TypeError: `model` is not a `keras.Model`, `class_names` is no list of str, or
-            `preprocessing` is no layer.
-        ValueError: `model` is not built, `path` is a folder of other files, Keras does not run on
+        TypeError: `model` is not a `keras.Model`, `path` is no path, `class_names` is no list of
+            str, or `preprocessing` is no layer.
+        ValueError: `model` is not built, `path` is a file, a folder of other files or the one that
+            the process is in, Keras does not run on
             TensorFlow, the names are not as many as the classes, `preprocessing` is given without
             names, or the outputs are nested deeper.
         OSError: the folder cannot be written. What was at `path` before is still there.
@@ -51,7 +51,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
     """
     arguments.tensorflow_backend()
     arguments.built_model(model)
-    path = pathlib.Path(path)
+    path = arguments.folder_path(path)
     if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
         raise ValueError(
             f"`path` must be a new or empty folder or a SavedModel. Received: path={str(path)!r}, "
@@ -165,7 +165,7 @@ def outputs_of_saved_model(path, images, batch_size=32):
     import tensorflow as tf
 
     batch_size = checks.positive_integer("batch_size", batch_size)
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     if not path.exists():
         raise FileNotFoundError(f"There is no SavedModel at {path}.")
     try:

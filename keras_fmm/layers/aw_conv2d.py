@@ -153,7 +153,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             padding=padding,
             data_format=checks.data_format(data_format),
             dilation_rate=dilation_rate,
-            activation=activation,
+            activation=checks.of_keras("activation", keras.activations.get, activation),
             use_bias=use_bias,
             kernel_initializer=kernel_initializer,
             bias_initializer=bias_initializer,
@@ -179,7 +179,9 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         self.kernel_reduction = checks.positive_integer("kernel_reduction", kernel_reduction)
         for size in self.kernel_size:
             checks.divides("kernel_reduction", kernel_reduction, size, "both sides of the kernel")
-        self.attention_activation = keras.activations.get(attention_activation)
+        self.attention_activation = checks.of_keras(
+            "attention_activation", keras.activations.get, attention_activation
+        )
         self.use_residual = use_residual
         self.implementation = checks.one_of(
             "implementation", implementation, ("auto", *IMPLEMENTATIONS)

@@ -65,7 +65,9 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
     def __init__(self, merge="multiply", data_format=None, gate_activation=None, **kwargs):
         super().__init__(data_format=data_format, **kwargs)
         self.merge = checks.one_of("merge", merge, ("multiply", "add"))
-        self.gate_activation = keras.activations.get(gate_activation)
+        self.gate_activation = checks.of_keras(
+            "gate_activation", keras.activations.get, gate_activation
+        )
 
     def build_sublayers(self, channels):
         self.build_attention(channels)

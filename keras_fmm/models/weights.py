@@ -111,8 +111,17 @@ def _load(model, plan):
 
 def with_weights(model, weights):
     """Returns `model`, which has the weights of `weights`, see `load_weights`, if not None."""
-    if weights is not None:
+    if weights is None:
+        return model
+    try:
         load_weights(model, weights)
+    except (OSError, TypeError, ValueError) as error:
+        kinds = (FileNotFoundError, OSError, TypeError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
+        raise kind(
+            '`weights` must be None, "imagenet", a file of weights or a model, and fit as the '
+            f"`source` of `load_weights`. Received: weights={weights!r}. {error}"
+        ) from error
     return model
 
 

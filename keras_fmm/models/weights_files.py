@@ -3,14 +3,13 @@
 import collections
 import io
 import os
-import pathlib
 import zipfile
 
 import h5py
 import keras
 import ml_dtypes
 
-from keras_fmm import graph
+from keras_fmm import checks, graph
 
 _BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -40,7 +39,12 @@ def read(source):
             "`source` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
             f"Received: source={source!r}"
         )
-    path = pathlib.Path(source)
+    path = checks.path("source", source)
+    if not path.is_file():
+        raise FileNotFoundError(
+            "`source` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+            f"Received: source={str(source)!r}, where there is no file."
+        )
     try:
         content = path
         if path.suffix == ".keras":

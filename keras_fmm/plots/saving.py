@@ -1,8 +1,6 @@
 """Writing a figure."""
 
-import pathlib
-
-from keras_fmm import files
+from keras_fmm import checks, files
 
 
 def save_figure(figure, path):
@@ -27,7 +25,7 @@ def save_figure(figure, path):
     >>> save_figure(figure, pathlib.Path(tempfile.mkdtemp()) / "loss.png").name
     'loss.png'
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight")
     return path

@@ -1,3 +1,4 @@
+import os
 import shutil
 import time
 
@@ -69,10 +70,27 @@ def test_a_preparation_that_fails_leaves_no_folder(prepared, tmp_path):
     assert not (tmp_path / "fmm_tiny_broken").exists()
 
 
-def test_a_folder_that_cannot_be_made(prepared, tmp_path):
+@pytest.mark.parametrize("name", ["fmm_tiny", "fmm_tiny_remote"])
+def test_a_folder_that_cannot_be_made(name, prepared, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="preparing it there failed"):
-        data.load("fmm_tiny", data_dir=tmp_path / "file")
+    match = "preparing it there failed: .*file cannot be written.*Set TFDS_DATA_DIR or `data_dir`"
+    with pytest.raises(OSError, match=match) as info:
+        data.load(name, data_dir=tmp_path / "file" / "in")
+    assert not isinstance(info.value, ConnectionError)
+
+
+@pytest.mark.skipif(os.access("/", os.W_OK), reason="root can write everywhere")
+def test_a_folder_that_cannot_be_written(prepared, tmp_path):
+    (tmp_path / "folder").mkdir(mode=0o500)
+    with pytest.raises(OSError, match="folder cannot be written") as info:
+        data.load("fmm_tiny_remote", data_dir=tmp_path / "folder")
+    assert not isinstance(info.value, ConnectionError)
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("", ValueError), (3, TypeError)])
+def test_a_folder_that_is_none(folder, kind, prepared):
+    with pytest.raises(kind, match="`data_dir` must be .* Received: data_dir="):
+        data.load("fmm_tiny", data_dir=folder)
 
 
 def damage_truncate(folder):

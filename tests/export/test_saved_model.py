@@ -125,6 +125,18 @@ def test_it_prints_nothing_and_replaces_an_older_one_or_an_empty_folder(tmp_path
     np.testing.assert_allclose(outputs, model(toys.images()), atol=1e-5)
 
 
+@pytest.mark.parametrize("path", [".", "..", "/", "folder/..", "file", "", 3, None, b"toy"])
+def test_a_path_that_is_no_folder_of_its_own(path, tmp_path, monkeypatch):
+    # Empty, and so free to be written but for this.
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    if path == "file":
+        (tmp_path / "cwd" / "file").write_text("mine")
+    with pytest.raises((TypeError, ValueError), match="`path` must .* Received: path="):
+        export.to_saved_model(toys.cnn(), path)
+    assert [file.name for file in tmp_path.rglob("*")] == ["cwd", "file"][: 1 + (path == "file")]
+
+
 def test_a_folder_of_other_files_is_refused_and_kept(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(ValueError, match="whose files would be lost"):

@@ -2,10 +2,10 @@
 
 import collections
 import dataclasses
-import pathlib
 
 import numpy as np
 
+from keras_fmm import checks
 from keras_fmm.export.tflite import litert, metadata
 
 
@@ -130,7 +130,7 @@ def inspect(path):
     >>> found.slow
     ()
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     session = litert.opened(path)
     try:
         session.run_on_zeros()

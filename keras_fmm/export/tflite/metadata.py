@@ -3,12 +3,11 @@
 import hashlib
 import io
 import json
-import pathlib
 import zipfile
 
 import numpy as np
 
-from keras_fmm import version
+from keras_fmm import checks, version
 
 # Behind the model, in a zip archive that LiteRT does not look at: where TensorFlow Lite's own
 # metadata has its associated files.
@@ -122,7 +121,7 @@ def read_metadata(path):
     >>> export.read_metadata(path)["input_range"]
     [0.0, 255.0]
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     try:
         return split(path.read_bytes())[1]
     except ValueError as error:
