@@ -74,6 +74,21 @@ def one_of(name, value, allowed):
     return value
 
 
+def pair(name, value):
+    """Returns `value`, two positive integers, as a tuple; raises TypeError or ValueError."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise TypeError(f"`{name}` must be a pair of positive integers. Received: {name}={value!r}")
+    return tuple(positive_integer(f"{name}[{i}]", side) for i, side in enumerate(value))
+
+
+def instance(name, value, kind):
+    """Returns `value` if it is of a class; raises TypeError."""
+    if not isinstance(value, kind):
+        where = ".".join([kind.__module__.partition(".")[0], kind.__name__])
+        raise TypeError(f"`{name}` must be a {where}. Received: {name}={value!r}")
+    return value
+
+
 def mapping(name, value):
     """Returns `value`, a dict or another mapping; raises TypeError."""
     if not isinstance(value, collections.abc.Mapping):

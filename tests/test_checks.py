@@ -144,3 +144,20 @@ def test_what_keras_knows_by_name():
         checks.of_keras("f", keras.activations.get, "sigmod")
     with pytest.raises(ValueError, match=r"`f` must be one of `keras.initializers`.*Received: f=3"):
         checks.of_keras("f", keras.initializers.get, 3)
+
+
+def test_instances_pairs_and_mappings():
+    assert checks.instance("x", 3, int) == 3
+    with pytest.raises(TypeError, match="`x` must be a keras.Model. Received: x=3"):
+        checks.instance("x", 3, keras.Model)
+    assert checks.pair("x", [np.int64(2), 3]) == (2, 3)
+    for value in (3, (1,), (1, 2, 3), "ab", {1, 2}, (1.0, 2), None):
+        with pytest.raises(TypeError, match=r"`x(\[0\])?` must be a .*Received: x"):
+            checks.pair("x", value)
+    with pytest.raises(
+        ValueError, match=r"`x\[1\]` must be a positive integer. Received: x\[1\]=0"
+    ):
+        checks.pair("x", (1, 0))
+    assert checks.mapping("x", {}) == {}
+    with pytest.raises(TypeError, match=r"`x` must be a dict. Received: x=\[\]"):
+        checks.mapping("x", [])

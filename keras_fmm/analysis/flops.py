@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from keras_fmm import graph, protocols
+from keras_fmm import checks, graph, protocols
 
 # Layers with weights of rank 2 or more that make no convolution and no matrix product.
 _NO_PRODUCTS = (keras.layers.Embedding, keras.layers.PReLU)
@@ -53,8 +53,10 @@ def flops(model, input_shape=None, costs=None):
         int.
 
     Raises:
-        ValueError: sizes are not known, the model is neither functional nor built, or it holds a
-            layer or an operation whose cost is not known.
+        TypeError: `costs` is no dict.
+        ValueError: `input_shape` is no shape of a sample; sizes are not known, the model
+            is neither functional nor built, or it holds a layer or an operation whose cost is not
+            known.
 
     Example:
 
@@ -65,7 +67,7 @@ def flops(model, input_shape=None, costs=None):
     True
     """
     graph.check_model(model)
-    costs = costs or {}
+    costs = {} if costs is None else checks.mapping("costs", costs)
     inputs = model.inputs
     if input_shape is not None:
         if len(inputs) > 1:
@@ -73,7 +75,14 @@ def flops(model, input_shape=None, costs=None):
                 "`input_shape` is for a model of one input. "
                 f"Received: a model of {len(inputs)} inputs. Build it with known sizes."
             )
-        inputs = [keras.KerasTensor((None, *input_shape), dtype=inputs[0].dtype)]
+        sizes = input_shape if isinstance(input_shape, (list, tuple)) else ()
+        rank = len(inputs[0].shape) - 1
+        if len(sizes) != rank or not all(isinstance(x, int | None) for x in sizes):
+            raise ValueError(
+                f"`input_shape` must be None or {rank} integers, the shape of one sample. "
+                f"Received: input_shape={input_shape!r}"
+            )
+        inputs = [keras.KerasTensor((None, *sizes), dtype=inputs[0].dtype)]
 
     def is_entered(operation, args, kwargs):
         has_cost = type(operation) in costs or isinstance(operation, protocols.HasCost)
@@ -82,7 +91,15 @@ def flops(model, input_shape=None, costs=None):
     def shapes(call):
         return call.operation.compute_output_spec(*call.args, **call.kwargs)
 
-    calls = graph.read(model, is_entered).replay(inputs, shapes).calls
+    try:
+        calls = graph.read(model, is_entered).replay(inputs, shapes).calls
+    except ValueError as error:
+        if input_shape is None:
+            raise
+        raise ValueError(
+            f"`input_shape` must be what the model takes, {model.inputs[0].shape[1:]}. "
+            f"Received: input_shape={input_shape!r} ({error})"
+        ) from error
     return sum(_cost(call, costs) for call in calls if not call.is_entered)
 
 

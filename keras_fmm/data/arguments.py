@@ -34,8 +34,4 @@ def image_size(value, dataset):
                 "Give a size to resize them to, e.g. image_size=(160, 160)."
             )
         return None
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(
-            f"`image_size` must be None or a pair (height, width). Received: image_size={value!r}"
-        )
-    return tuple(checks.positive_integer(f"image_size[{i}]", side) for i, side in enumerate(value))
+    return checks.pair("image_size", value)

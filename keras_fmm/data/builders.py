@@ -53,8 +53,6 @@ def open_dataset(name, data_dir):
 def _builder(tfds, name, data_dir):
     if data_dir is None:
         data_dir = os.environ.get("TFDS_DATA_DIR") or None
-    else:
-        data_dir = checks.path("data_dir", data_dir)
     if data_dir is not None:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
     try:

@@ -24,6 +24,7 @@ def save_arrays(dataset, path, image_size=None):
             to uint8). It must be given where the images differ in size.
 
     Raises:
+        TypeError: `dataset` is no `ImageDataset`, or `path` no path.
         OSError: the file cannot be written.
 
     Example:
@@ -35,6 +36,7 @@ def save_arrays(dataset, path, image_size=None):
     >>> data.load_arrays(path)
     ImageDataset('digits', input_shape=(8, 8, 1), classes=10, train=1294, validation=144, test=359)
     """
+    checks.instance("dataset", dataset, ImageDataset)
     path = checks.path("path", path)
     content = {"name": np.array(dataset.name), "class_names": np.array(dataset.class_names)}
     for split in splits.NAMES:

@@ -150,18 +150,32 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             filters=checks.positive_integer("filters", filters),
             kernel_size=kernel_size,
             strides=strides,
-            padding=padding,
+            padding=checks.one_of("padding", str(padding).lower(), ("valid", "same")),
             data_format=checks.data_format(data_format),
             dilation_rate=dilation_rate,
             activation=checks.of_keras("activation", keras.activations.get, activation),
             use_bias=use_bias,
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
+            kernel_initializer=checks.of_keras(
+                "kernel_initializer", keras.initializers.get, kernel_initializer
+            ),
+            bias_initializer=checks.of_keras(
+                "bias_initializer", keras.initializers.get, bias_initializer
+            ),
+            kernel_regularizer=checks.of_keras(
+                "kernel_regularizer", keras.regularizers.get, kernel_regularizer
+            ),
+            bias_regularizer=checks.of_keras(
+                "bias_regularizer", keras.regularizers.get, bias_regularizer
+            ),
+            activity_regularizer=checks.of_keras(
+                "activity_regularizer", keras.regularizers.get, activity_regularizer
+            ),
+            kernel_constraint=checks.of_keras(
+                "kernel_constraint", keras.constraints.get, kernel_constraint
+            ),
+            bias_constraint=checks.of_keras(
+                "bias_constraint", keras.constraints.get, bias_constraint
+            ),
             **kwargs,
         )
         # build says what is wrong with an input in one wording for all layers.

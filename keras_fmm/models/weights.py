@@ -5,6 +5,7 @@ import re
 
 import keras
 
+from keras_fmm import checks
 from keras_fmm.models import keras_applications, weights_files
 from keras_fmm.protocols import ReplacesConvolution
 
@@ -60,7 +61,7 @@ def load_weights(model, source):
 
     Raises:
         OSError: the file is absent or cannot be read.
-        TypeError: `source` is none of these.
+        TypeError: `source` is none of these, or `model` no model.
         ValueError: the source does not fit; nothing is loaded then, and the first mismatches are
             named.
 
@@ -73,6 +74,7 @@ def load_weights(model, source):
     >>> report.initialised[0]
     'stage1_block1_depthwise_attention/squeeze'
     """
+    checks.instance("model", model, keras.Model)
     if isinstance(source, str) and source == "imagenet":
         source = keras_applications.imagenet_model(model)
     arrays = weights_files.read(source)

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.ops.statistics import spatial_mean
 from keras_fmm.ops.sums import at_least_float32, float_tensor
 
@@ -34,10 +35,10 @@ def adaptive_average_pool(inputs, output_size):
     >>> np.asarray(adaptive_average_pool(image, (1, 2))).ravel().tolist()
     [2.0, 3.0]
     """
-    inputs = float_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
-    rows, columns = output_size
+    rows, columns = output_size = checks.pair("output_size", output_size)
     if (rows, columns) == (1, 1):
         x = spatial_mean(at_least_float32(inputs))
         return ops.cast(ops.reshape(x, (batch, 1, 1, channels)), dtype)

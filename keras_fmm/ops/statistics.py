@@ -25,7 +25,7 @@ def spatial_mean(inputs):
     >>> np.asarray(spatial_mean(image)).tolist()
     [[2.0, 3.0]]
     """
-    inputs = float_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     if tensorflow_gradients.is_native_tensorflow():
         return tensorflow_gradients.spatial_mean(inputs)
     return ops.mean(inputs, axis=(1, 2))
@@ -51,7 +51,7 @@ def spatial_max(inputs):
     >>> np.asarray(spatial_max(image)).tolist()
     [[4.0, 5.0]]
     """
-    inputs = float_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     size = inputs.shape[1:3]
     if None in size or 0 in size or not tensorflow_gradients.is_native_tensorflow():
         return ops.max(inputs, axis=(1, 2))
@@ -77,7 +77,7 @@ def channel_max_and_mean(inputs):
     >>> float(largest[0, 0, 0, 0]), float(mean[0, 0, 0, 0])
     (4.0, 2.5)
     """
-    inputs = float_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     if tensorflow_gradients.is_native_tensorflow():
         return tensorflow_gradients.channel_max_and_mean(inputs)
     return ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)
@@ -100,7 +100,7 @@ def scale_channels(inputs, gate):
     >>> np.asarray(scale_channels(image, 3 * image[:, :, :1])).ravel().tolist()
     [3.0, 3.0]
     """
-    inputs, gate = float_tensor(inputs), float_tensor(gate)
+    inputs, gate = float_tensor("inputs", inputs), float_tensor("gate", gate)
     # A matrix product of a GPU may round float32 to fewer digits than a sum does.
     on_cpu = keras.distribution.list_devices()[0].startswith("cpu")
     if tensorflow_gradients.is_native_tensorflow() and on_cpu:

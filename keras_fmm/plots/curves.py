@@ -28,6 +28,8 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     metrics = checks.names("metrics", metrics)
+    if not metrics:
+        raise ValueError("`metrics` must name at least one. Received: metrics=[]")
     for name, history in checks.mapping("histories", histories).items():
         checks.mapping(f"histories[{name!r}]", history)
     for metric in metrics:

@@ -14,8 +14,9 @@ def save_figure(figure, path):
         `pathlib.Path`, the file.
 
     Raises:
+        TypeError: `figure` is no figure, or `path` no path.
         OSError: the file cannot be written.
-        ValueError: matplotlib does not know the format.
+        ValueError: the path has no ending, or matplotlib does not know the format.
 
     Example:
 
@@ -25,7 +26,13 @@ def save_figure(figure, path):
     >>> save_figure(figure, pathlib.Path(tempfile.mkdtemp()) / "loss.png").name
     'loss.png'
     """
+    figures = checks.package("matplotlib.figure", "Drawing", "plots")
+    checks.instance("figure", figure, figures.Figure)
     path = checks.path("path", path)
+    if not path.suffix:
+        raise ValueError(
+            f"`path` must end in a format, such as '.png'. Received: path={str(path)!r}"
+        )
     with files.replacing(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight")
     return path

@@ -41,5 +41,7 @@ def test_integers_and_bools_are_taken_as_floats(function, dtype):
 
 @every_function
 def test_complex_numbers_are_refused(function):
-    with pytest.raises(TypeError, match="must hold real numbers. Received: dtype complex64"):
+    with pytest.raises(
+        TypeError, match="`inputs` must hold real numbers. Received: dtype complex64"
+    ):
         function(MAP.astype("complex64"))

@@ -2,6 +2,7 @@
 
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
@@ -53,7 +54,11 @@ def factored_conv(
     >>> np.asarray(outputs).tolist()
     [[[[3.0, 1.5]]]]
     """
-    inputs, kernel, gain = (float_tensor(x) for x in (inputs, kernel, gain))
+    checks.one_of("padding", padding, windows.PADDINGS)
+    inputs, kernel = float_tensor("inputs", inputs), float_tensor("kernel", kernel)
+    gain = float_tensor("gain", gain, rank=5)
+    strides = checks.pair("strides", strides)
+    dilation_rate = checks.pair("dilation_rate", dilation_rate)
     if tuple(gain.shape[1:3]) == (1, 1):
         # A gain for all taps of a group meets the group's outputs.
         convolve = _plain_and_summed if one_sum else _plain

@@ -42,7 +42,10 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, b
     [9.0, 18.0]
     """
     checks.one_of("padding", padding, windows.PADDINGS)
-    inputs, kernel, gain = (float_tensor(x) for x in (inputs, kernel, gain))
+    inputs, kernel = float_tensor("inputs", inputs), float_tensor("kernel", kernel)
+    gain = float_tensor("gain", gain, rank=5)
+    strides = checks.pair("strides", strides)
+    dilation_rate = checks.pair("dilation_rate", dilation_rate)
     repeats = kernel.shape[2] // gain.shape[3]
 
     def convolve(sample):
