@@ -2,9 +2,12 @@
 
 import collections.abc
 import importlib
+import inspect
 import math
 import numbers
 import operator
+import os
+import pathlib
 
 import keras
 import numpy as np
@@ -136,6 +139,45 @@ def one_of(name, value, allowed):
     return value
 
 
+def pair(name, value, below=SIZES):
+    """Returns `value`, two integers from 1 to less than `below`, as a tuple; raises as `integer`."""
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise TypeError(f"`{name}` must be a pair of positive integers. Received: {name}={value!r}")
+    return tuple(positive_integer(f"{name}[{i}]", side, below) for i, side in enumerate(value))
+
+
+def instance(name, value, kind):
+    """Returns `value` if it is of a class; raises TypeError."""
+    if not isinstance(value, kind):
+        where = ".".join([kind.__module__.partition(".")[0], kind.__name__])
+        raise TypeError(f"`{name}` must be a {where}. Received: {name}={value!r}")
+    return value
+
+
+def mapping(name, value):
+    """Returns `value`, a dict or another mapping; raises TypeError."""
+    if not isinstance(value, collections.abc.Mapping):
+        raise TypeError(f"`{name}` must be a dict. Received: {name}={value!r}")
+    return value
+
+
+def names(name, value):
+    """Returns `value`, names in an order, as a list.
+
+    Raises:
+        TypeError: it is no list, tuple or array of str. A set has another order in each process, a
+            dict that of its keys, and a generator is empty when it is read again.
+    """
+    is_ordered = isinstance(value, collections.abc.Sequence) or getattr(value, "ndim", 0) == 1
+    found = list(value) if is_ordered and not isinstance(value, (str, bytes)) else [None]
+    if not all(isinstance(item, str) for item in found):
+        raise TypeError(
+            f"`{name}` must be a list or tuple of str. Received: {name}={value!r}. Give the names "
+            "in their order, such as `sorted(names)` of a set."
+        )
+    return [str(item) for item in found]
+
+
 def divides(name, value, size, of):
     """Returns `value` if it divides `size`.
 
@@ -169,26 +211,27 @@ def channels_of(layer, shape, data_format):
         ValueError: the rank is not 4, the channels are not known, or the height, the width or the
             channels are 0. The batch may be: a replica's share of a last, small batch is.
     """
-    shape = tuple(shape)
     order = "(batch, height, width, channels)"
     if data_format == "channels_first":
         order = "(batch, channels, height, width)"
-    if len(shape) != 4:
+    # Of several tensors it is a structure of shapes.
+    sizes = () if shape is None or isinstance(shape, dict) else tuple(shape)
+    if len(sizes) != 4 or any(isinstance(size, (list, tuple, dict)) for size in sizes):
         raise ValueError(
             f"The input of {layer} must have rank 4, {order}. Received: input_shape={shape}. "
             "Give a batch of feature maps; `keras.layers.Reshape` adds an axis."
         )
-    channels = shape[-1] if data_format == "channels_last" else shape[1]
+    channels = sizes[-1] if data_format == "channels_last" else sizes[1]
     if channels is None:
         raise ValueError(
             f"The channels of the input of {layer} must be known, {order}. "
-            f"Received: input_shape={shape}. Give `keras.Input` a shape that names them; "
+            f"Received: input_shape={sizes}. Give `keras.Input` a shape that names them; "
             "batch, height and width may be None."
         )
-    if any(size == 0 for size in shape[1:]):
+    if any(size == 0 for size in sizes[1:]):
         raise ValueError(
             f"The input of {layer} must have at least one row, one column and one channel, "
-            f"{order}. Received: input_shape={shape}. Give larger images, or fewer layers that "
+            f"{order}. Received: input_shape={sizes}. Give larger images, or fewer layers that "
             "make them smaller."
         )
     return channels
@@ -212,6 +255,40 @@ def sizes_of(layer, shape, data_format):
     return height, width, channels
 
 
+def real_numbers(of, x):
+    """Raises TypeError where a tensor or array holds other than real numbers.
+
+    Args:
+        of: str. Says in the error what it is, e.g. "The inputs of CBAM".
+        x: anything; what has no `dtype` passes.
+    """
+    dtype = keras.backend.standardize_dtype(getattr(x, "dtype", "float32"))
+    if dtype.startswith(("complex", "string")):
+        raise TypeError(
+            f"{of} must hold real numbers. Received: dtype {dtype}. "
+            "Of complex numbers give e.g. `keras.ops.real(x)`."
+        )
+
+
+def real_array(name, value):
+    """Returns `value` as a NumPy array of real numbers: bools, integers or floats.
+
+    Raises:
+        TypeError: it holds other than those: complex numbers, text, objects.
+        ValueError: its rows are not of one length.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"`{name}` must be one array of numbers. Received: {error}") from error
+    # Of bfloat16 NumPy says no more than that it is none of its own.
+    if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
+        raise TypeError(
+            f"`{name}` must be an array of real numbers. Received: {name} of dtype {array.dtype}"
+        )
+    return array
+
+
 def data_format(value):
     """Returns `value`, or Keras' own setting for None.
 
@@ -221,6 +298,56 @@ def data_format(value):
     if value is None:
         return keras.config.image_data_format()
     return one_of("data_format", value, ("channels_last", "channels_first"))
+
+
+def of_keras(name, get, value):
+    """Returns what a `get` of Keras makes of `value`, such as `keras.activations.get`.
+
+    Raises:
+        ValueError: it makes nothing of it.
+    """
+    try:
+        return get(value)
+    except Exception as error:
+        kind = get.__module__.rpartition(".")[2]
+        raise ValueError(
+            f"`{name}` must be one of `keras.{kind}`, by name or itself. "
+            f"Received: {name}={value!r} ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def takes(function, *args, **kwargs):
+    """Says whether a callable can be called with these, as far as its signature tells."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return True  # Of some that are written in C there is none.
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def path(name, value):
+    """Returns `value` as a `pathlib.Path`.
+
+    Raises:
+        TypeError: it is no str and no `os.PathLike` of one.
+        ValueError: it is empty, which would be the folder that the process is in.
+    """
+    message = (
+        f"`{name}` must be a str or `os.PathLike` that is not empty. Received: {name}={value!r}"
+    )
+    try:
+        text = os.fspath(value)
+    except TypeError:
+        raise TypeError(message) from None
+    if not isinstance(text, str):
+        raise TypeError(message)
+    if not text or "\0" in text:
+        raise ValueError(message)
+    return pathlib.Path(text)
 
 
 def package(name, purpose, extra):

@@ -34,6 +34,12 @@ import warnings
 
 import keras
 
+# Calling the model itself would make one layer of it, into which nothing looks.
+OPENED = (
+    "Of a subclassed model that was called once give "
+    "`keras.Model(inputs, model.call(inputs))`, with `inputs = keras.Input(...)`."
+)
+
 
 class Place(typing.NamedTuple):
     """Where a layer, a bare operation or a nested model stands.
@@ -130,12 +136,30 @@ def check_model(model, may_write_call=True):
             own, of which its graph does not tell.
     """
     if not (_has_inputs(model) if may_write_call else is_graph(model)):
+        cure = f" {OPENED}" if isinstance(model, keras.Model) else ""
+        if isinstance(model, keras.Sequential):
+            cure = " Call it once on a batch of images, or begin it with a `keras.Input`."
         rule = "" if may_write_call else ", whose `call` is Keras' own"
         raise ValueError(
             "`model` must be a functional `keras.Model`, or a Sequential with a `keras.Input`"
-            f"{rule}. Received: model={model!r}. Call a subclassed model on a `keras.Input` and "
-            "give `keras.Model(inputs, outputs)`."
+            f"{rule}. Received: model={model!r}.{cure}"
         )
+
+
+def said_of_closed(model):
+    """Says, as the end of an error, which models in one nothing looks into; "" where there is none.
+
+    They are those of a class with a `call` of its own.
+    """
+    calls = read(model).calls
+    paths = {
+        call.path: None
+        for call in calls
+        if isinstance(call.operation, keras.Model) and not is_graph(call.operation)
+    }
+    if not paths:
+        return ""
+    return f" Nothing looks into {', '.join(map(repr, paths))}, a subclassed model. {OPENED}"
 
 
 def _has_inputs(model):
@@ -418,7 +442,7 @@ def _find(model, rows, standing, argument, path, takes_later_calls=False):
         )
     raise ValueError(
         f"`{argument}` must name a layer of the model. Received: {argument}={path!r}, which is "
-        f"none of the model {model.name!r}. {_near(rows, standing, path)}."
+        f"none of the model {model.name!r}. {_near(rows, standing, path)}.{said_of_closed(model)}"
     )
 
 

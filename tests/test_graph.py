@@ -4,7 +4,8 @@ import pytest
 from keras import layers
 
 import keras_fmm
-from keras_fmm import graph
+from keras_fmm import graph, models
+from keras_fmm import layers as fmm_layers
 from keras_fmm.graph import find_call, find_layer, flat_graph
 
 RNG = np.random.default_rng(0)
@@ -366,3 +367,43 @@ def test_a_call_knows_the_tensors_of_the_model_that_it_stands_in():
     (last,) = graph.level(model).calls[-1].node.outputs
     assert last is model.outputs[0]
     assert [call.path for call in graph.level(model).calls if "/" in call.path] == []
+
+
+class OwnModel(keras.Model):
+    """A model whose `call` is its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = keras.layers.Conv2D(4, 3, name="convolution")
+        self.gate = fmm_layers.SqueezeExcite(reduction=2, name="gate")
+        self.second = keras.layers.Conv2D(4, 3, name="second")
+
+    def call(self, inputs):
+        return keras.ops.mean(self.second(self.gate(self.convolution(inputs))), (1, 2))
+
+
+def test_the_cure_for_a_subclassed_model_cures():
+    model = OwnModel()
+    images = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+    expected = model(images)
+    inputs = keras.Input((8, 8, 3))
+    wrapped = keras.Model(inputs, model(inputs))
+    # As the message says it.
+    cured = keras.Model(inputs, model.call(inputs))
+    cure = r"Of a subclassed model that was called once give `keras.Model\(inputs, model.call\(inp"
+    with pytest.raises(ValueError, match=rf"`model` must be a functional .*{cure}"):
+        models.upgrade(model, attention="eca")
+    inside = rf"Nothing looks into 'own_model\w*', a subclassed model. {cure}"
+    with pytest.raises(ValueError, match=rf"`attention_where` must choose .*{inside}"):
+        models.upgrade(wrapped, attention="eca")
+    with pytest.raises(ValueError, match=rf"`attention_where` must name a layer .*{inside}"):
+        models.upgrade(wrapped, attention="eca", attention_where=["absent"])
+    upgraded = models.upgrade(cured, attention="eca")
+    np.testing.assert_allclose(upgraded(images), expected, atol=1e-5)
+    assert "second_attention" in [layer.name for layer in upgraded.layers]
+    if keras.backend.backend() == "tensorflow":
+        from keras_fmm import analysis
+
+        with pytest.raises(ValueError, match=rf"must have a gate.*{inside}"):
+            analysis.attention_maps(wrapped, images)
+        assert list(analysis.attention_maps(cured, images)) == ["gate"]

@@ -53,6 +53,7 @@ def attention_maps(model, images, batch_size=128, verbose="auto"):
             f"Received: the model {model.name!r}, where neither it nor a model nested in it has "
             "one (a model called with `training=True` is not entered). Build it with "
             "`attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
+            f"{graph.said_of_closed(model)}"
         )
     outputs = [_Map(gate.operation)(*gate.args, **gate.kwargs) for gate in gates]
     for gate, output in zip(gates, outputs, strict=True):

@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from keras_fmm import checks
+
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
@@ -36,9 +38,10 @@ class Estimate:
             samples: array of numbers, `(n,)`, n >= 1; summed in float64. A NaN makes all NaN.
 
         Raises:
+            TypeError: `samples` holds no real numbers.
             ValueError: `samples` is empty or has not one axis.
         """
-        samples = np.asarray(samples, "float64")
+        samples = checks.real_array("samples", samples).astype("float64")
         if samples.ndim != 1 or not len(samples):
             raise ValueError(
                 "`samples` must be one number for each image, at least one. "

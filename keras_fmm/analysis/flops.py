@@ -53,7 +53,7 @@ def flops(model, input_shape=None, costs=None):
         int.
 
     Raises:
-        TypeError: `input_shape` is no sequence of integers and None.
+        TypeError: `input_shape` is no sequence of integers and None, or `costs` is no dict.
         ValueError: sizes are not known, the model is neither functional nor built, or it holds a
             layer or an operation whose cost is not known.
 
@@ -66,7 +66,7 @@ def flops(model, input_shape=None, costs=None):
     True
     """
     graph.check_model(model)
-    costs = costs or {}
+    costs = {} if costs is None else checks.mapping("costs", costs)
     inputs = model.inputs
     if input_shape is not None:
         if len(inputs) > 1:
@@ -87,7 +87,15 @@ def flops(model, input_shape=None, costs=None):
     def shapes(call):
         return call.operation.compute_output_spec(*call.args, **call.kwargs)
 
-    calls = graph.read(model, is_entered).replay(inputs, shapes).calls
+    try:
+        calls = graph.read(model, is_entered).replay(inputs, shapes).calls
+    except ValueError as error:
+        if input_shape is None:
+            raise
+        raise ValueError(
+            f"`input_shape` must be what the model takes, {model.inputs[0].shape[1:]}. "
+            f"Received: input_shape={input_shape!r} ({error})"
+        ) from error
     return sum(_cost(call, costs) for call in calls if not call.is_entered)
 
 

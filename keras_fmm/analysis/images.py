@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 
+from keras_fmm import checks
 from keras_fmm.graph import check_model
 from keras_fmm.half_precision import as_float32
 from keras_fmm.input_range import scaling_problem
@@ -23,7 +24,7 @@ def prepared(model, images, name="images"):
         name: str, default "images". The argument's name, quoted in errors.
 
     Raises:
-        TypeError: `images` holds no numbers.
+        TypeError: `images` holds no real numbers.
         ValueError: the model is subclassed or has several inputs, or is of half precision and
             cannot be rebuilt; the images are none, do not fit its input, or hold a NaN or an
             infinity.
@@ -38,14 +39,10 @@ def prepared(model, images, name="images"):
             "`model` must have one input, the images. "
             f"Received: {len(model.inputs)} inputs of the model {model.name!r}."
         )
-    images = np.asarray(images)
-    if images.dtype.kind not in "biuf":
-        raise TypeError(
-            f"`{name}` must be an array of numbers. Received: {name} of dtype {images.dtype}"
-        )
+    given = checks.real_array(name, images)
     # What float32 cannot hold becomes infinite, and is refused below.
     with np.errstate(over="ignore"):
-        given, images = images, images.astype("float32")
+        images = given.astype("float32")
     expected = model.inputs[0].shape
     fits = len(images.shape) == len(expected) and all(
         size in (None, given) for size, given in zip(expected[1:], images.shape[1:], strict=True)

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from keras_fmm import checks
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RankAgreement:
@@ -70,11 +72,7 @@ def rank_agreement(attention, importance):
 
 
 def _vectors(name, values):
-    values = np.asarray(values)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(
-            f"`{name}` must be an array of numbers. Received: {name} of dtype {values.dtype}"
-        )
+    values = checks.real_array(name, values)
     shape = values.shape
     if len(shape) == 4 and shape[1:3] == (1, 1):
         values = values[:, 0, 0]

@@ -34,13 +34,4 @@ def image_size(value, dataset):
                 "Give a size to resize them to, e.g. image_size=(160, 160)."
             )
         return None
-    return size(value)
-
-
-def size(value):
-    """Returns `value` as a tuple of two ints if it is a pair of positive integers."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(
-            f"`image_size` must be None or a pair (height, width). Received: image_size={value!r}"
-        )
-    return tuple(checks.positive_integer(f"image_size[{i}]", side) for i, side in enumerate(value))
+    return checks.pair("image_size", value)

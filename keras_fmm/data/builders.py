@@ -4,6 +4,7 @@ import difflib
 import os
 import pathlib
 import shutil
+import tempfile
 import urllib.parse
 
 import numpy as np
@@ -50,7 +51,8 @@ def open_dataset(name, data_dir):
 
 
 def _builder(tfds, name, data_dir):
-    data_dir = data_dir or os.environ.get("TFDS_DATA_DIR") or None
+    if data_dir is None:
+        data_dir = os.environ.get("TFDS_DATA_DIR") or None
     if data_dir is not None:
         data_dir = os.path.abspath(os.path.expanduser(data_dir))
     try:
@@ -112,17 +114,33 @@ def _prepare(builder):
 
     folder = pathlib.Path(builder.data_dir_root, builder.name)
     is_new = not os.path.lexists(folder)
+    _check_writable(builder)
     try:
         _check_online(builder)
         builder.download_and_prepare()
     except Exception as error:
         if is_new:
             _tidy(folder)
-        kind = ConnectionError if isinstance(error, requests.RequestException) else OSError
-        raise kind(
+        is_network = isinstance(error, requests.RequestException)
+        cure = "Connect to the network" if is_network else "See that the folder has room"
+        raise (ConnectionError if is_network else OSError)(
             f"The dataset {builder.name!r} is not in {builder.data_dir}, and preparing it there "
-            f"failed ({type(error).__name__}: {error}). Connect to the network, or set "
+            f"failed ({type(error).__name__}: {error}). {cure}, or set "
             "TFDS_DATA_DIR or `data_dir` to a folder that holds the prepared dataset."
+        ) from error
+
+
+def _check_writable(builder):
+    """Fails before any download where nothing can be written."""
+    folder = pathlib.Path(builder.data_dir_root)
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise OSError(
+            f"The dataset {builder.name!r} is not in {builder.data_dir}, and preparing it there "
+            f"failed: {there} cannot be written ({error}). Set TFDS_DATA_DIR or `data_dir` to a "
+            "folder that can, or that holds the prepared dataset."
         ) from error
 
 

@@ -15,7 +15,7 @@ class ImageDataset:
         name: str. The dataset's name, for messages.
         input_shape: tuple of 3. Height, width and channels of one image; height and width are
             None where the images differ in size.
-        class_names: sequence of str. Label i is the class of name i.
+        class_names: list or tuple of str. Label i is the class of name i.
         parts: dict. By split a pair of a source of examples and the indices of those in the split.
 
     Attributes:
@@ -39,7 +39,7 @@ class ImageDataset:
     def __init__(self, name, input_shape, class_names, parts):
         self.name = name
         self.input_shape = tuple(input_shape)
-        self.class_names = tuple(class_names)
+        self.class_names = tuple(checks.names("class_names", class_names))
         self.classes = len(self.class_names)
         self._parts = parts
         self.sizes = {split: len(indices) for split, (_, indices) in parts.items()}

@@ -7,7 +7,6 @@ import pathlib
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.data import arguments
 
 # What Pillow makes grey or coloured as it should; those with alpha go onto white first.
 _BYTES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "HSV")
@@ -63,7 +62,7 @@ def load_image(path, image_size=None, channels=3):
     checks.package("PIL.Image", "Reading image files", "data")
     checks.one_of("channels", channels, (1, 3))
     if image_size is not None:
-        image_size = arguments.size(image_size)
+        image_size = checks.pair("image_size", image_size)
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no image at {os.fspath(path)!r}.")

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_fmm import checks
 from keras_fmm.data import arguments, splits
 from keras_fmm.data.arrays import digits
 from keras_fmm.data.datasets import ImageDataset
@@ -33,7 +34,9 @@ def load(name="digits", validation_fraction=0.1, seed=0, data_dir=None):
         `ImageDataset`.
 
     Raises:
-        ValueError: an unknown name, a dataset without one class for each image, no train split.
+        TypeError: `name` is no str, or `data_dir` no path.
+        ValueError: an unknown or empty name, a dataset without one class for each image, no train
+            split.
         ImportError: a package is absent; it is in the extra `data`.
         OSError: the prepared files are damaged, or preparing them failed; where that was because
             no server could be reached, it is a ConnectionError.
@@ -47,8 +50,12 @@ def load(name="digits", validation_fraction=0.1, seed=0, data_dir=None):
     """
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a string. Received: name={name!r}")
+    if not name.strip():
+        raise ValueError(f"`name` must not be empty. Received: name={name!r}. Give e.g. 'digits'.")
     validation_fraction = arguments.fraction("validation_fraction", validation_fraction)
     seed = arguments.seed(seed)
+    if data_dir is not None:
+        data_dir = checks.path("data_dir", data_dir)
     if name == "digits":
         train, class_names = digits()
         test, shape, labels = None, train.images.shape[1:], train.labels

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
+from keras_fmm.data.datasets import ImageDataset
 
 
 def preprocessing(dataset, kind="scale"):
@@ -19,6 +20,7 @@ def preprocessing(dataset, kind="scale"):
         `keras.layers.Rescaling` or `keras.layers.Normalization`, for channels last.
 
     Raises:
+        TypeError: `dataset` is no `ImageDataset`.
         ValueError: `kind` is unknown.
 
     Example:
@@ -30,6 +32,7 @@ def preprocessing(dataset, kind="scale"):
     >>> float(keras.ops.max(scaled))
     1.0
     """
+    checks.instance("dataset", dataset, ImageDataset)
     checks.one_of("kind", kind, ("scale", "standardize"))
     if kind == "scale":
         return keras.layers.Rescaling(1 / 255)

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from keras_fmm import files
+from keras_fmm import checks, files
 from keras_fmm.data import splits
 from keras_fmm.data.arrays import ArraySource
 from keras_fmm.data.datasets import ImageDataset
@@ -24,6 +24,7 @@ def save_arrays(dataset, path, image_size=None):
             to uint8). It must be given where the images differ in size.
 
     Raises:
+        TypeError: `dataset` is no `ImageDataset`, or `path` no path.
         OSError: the file cannot be written.
 
     Example:
@@ -35,6 +36,8 @@ def save_arrays(dataset, path, image_size=None):
     >>> data.load_arrays(path)
     ImageDataset('digits', input_shape=(8, 8, 1), classes=10, train=1294, validation=144, test=359)
     """
+    checks.instance("dataset", dataset, ImageDataset)
+    path = checks.path("path", path)
     content = {"name": np.array(dataset.name), "class_names": np.array(dataset.class_names)}
     for split in splits.NAMES:
         images, labels = dataset.arrays(split, image_size)
@@ -55,7 +58,8 @@ def load_arrays(path):
 
     Raises:
         OSError: the file cannot be opened.
-        ValueError: it is damaged, or not a file of `save_arrays`.
+        ValueError: it is damaged, or not a file of `save_arrays`: images of uint8 and of one shape,
+            integers below the number of class names for labels, at least one image in train.
 
     Example:
 
@@ -66,25 +70,30 @@ def load_arrays(path):
     >>> data.load_arrays(path).classes
     10
     """
+    path = checks.path("path", path)
     try:
         with np.load(path, allow_pickle=False) as content:
             # Drawn images pack well.
             files.check_unpacked(content.zip, most=200)
             name, class_names = str(content["name"]), content["class_names"].tolist()
             parts = {split: _part(content, split, len(class_names)) for split in splits.NAMES}
-            shape = content["train_images"].shape[1:]
+            shapes = [source.images.shape[1:] for source, _ in parts.values()]
+            if len(set(shapes)) > 1 or 0 in shapes[0] or not len(parts["train"][1]):
+                raise ValueError(f"images of shapes {[s.images.shape for s, _ in parts.values()]}")
+            return ImageDataset(name, shapes[0], class_names, parts)
     except _NOT_SAVED as error:
         raise ValueError(
             f"{path} is damaged or was not written by `save_arrays` ({error}). "
             "Save the dataset again."
         ) from error
-    return ImageDataset(name, shape, class_names, parts)
 
 
 def _part(content, split, classes):
     images, labels = content[f"{split}_images"], content[f"{split}_labels"]
     if images.ndim != 4 or images.dtype != "uint8" or labels.shape != images.shape[:1]:
         raise ValueError(f"{split}: images {images.shape} {images.dtype}, labels {labels.shape}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"{split}: labels of dtype {labels.dtype}, not integers")
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(f"{split}: labels outside 0..{classes - 1}")
-    return ArraySource(images, labels), np.arange(len(labels))
+    return ArraySource(images, labels.astype("int32")), np.arange(len(labels))

@@ -108,10 +108,15 @@ class RecordSource:
 
         from keras_fmm.data import pipelines
 
-        decode = self._builder.info.features[self._image].decode_example
+        features = self._builder.info.features
+        decode, classes = features[self._image].decode_example, features[self._label].num_classes
 
         def read(image, label):
-            return decode(image), tf.cast(label, "int32")
+            # Before the cast, which makes 0 of 2**32.
+            is_class = tf.logical_and(label >= 0, label < classes)
+            told = ["a label must be of the classes 0 to", classes - 1, "and is", label]
+            with tf.control_dependencies([tf.debugging.Assert(is_class, told)]):
+                return decode(image), tf.cast(label, "int32")
 
         return pipelines.examples(items, read, image_size).batch(batch_size, drop_remainder)
 

@@ -7,6 +7,7 @@ import pathlib
 import keras
 import numpy as np
 
+from keras_fmm import checks
 from keras_fmm.export import names
 
 
@@ -41,15 +42,37 @@ def file_path(path, ending):
     """Returns `path` as a `pathlib.Path` if a file of this ending can be written there.
 
     Raises:
-        ValueError: it ends otherwise, or a folder (which would be replaced) is there.
+        TypeError: it is no path.
+        ValueError: it is empty or ends otherwise, or a folder (which would be replaced) is there.
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     if path.suffix != ending:
         raise ValueError(f"`path` must end in {ending!r}. Received: path={str(path)!r}")
     if path.is_dir():
         raise ValueError(
             f"`path` must name a file. Received: path={str(path)!r}, which is a folder. "
             "Choose another name, or remove the folder."
+        )
+    return path
+
+
+def folder_path(path):
+    """Returns `path` as a `pathlib.Path` if a folder can be written there, or replaced.
+
+    Raises:
+        TypeError: it is no path.
+        ValueError: it is empty or a file, or the process is in that folder.
+    """
+    path = checks.path("path", path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(
+            f"`path` must name a folder. Received: path={str(path)!r}, which is a file. "
+            "Choose another name, or remove the file."
+        )
+    if pathlib.Path.cwd().is_relative_to(path.resolve()):
+        raise ValueError(
+            f"`path` must name a folder of its own. Received: path={str(path)!r}, the folder that "
+            "the process is in, or one above. Add a name to it."
         )
     return path
 
@@ -93,16 +116,12 @@ def checked_class_names(class_names, model):
     """Returns the names as a list, one for each entry of the model's last axis, or None.
 
     Raises:
-        TypeError: they are not a sequence of str.
+        TypeError: they are not a list or tuple of str.
         ValueError: they are not as many as the model's outputs, or a name has a line's end.
     """
     if class_names is None:
         return None
-    found = list(class_names) if not isinstance(class_names, str) else [None]
-    if not all(isinstance(name, str) for name in found):
-        raise TypeError(
-            f"`class_names` must be a sequence of str. Received: class_names={class_names!r}"
-        )
+    found = checks.names("class_names", class_names)
     outputs = getattr(model, "outputs", None) or [None]
     classes = None if outputs[0] is None else outputs[0].shape[-1]
     if len(outputs) != 1 or classes not in (None, len(found)):
@@ -110,6 +129,7 @@ def checked_class_names(class_names, model):
             "`class_names` must name each class of a model of one output. Received: "
             f"{len(found)} names for outputs of shape {[x.shape for x in outputs if x is not None]}"
         )
+    # Twice is no mistake: two of ImageNet's thousand classes are called "crane".
     if not all(map(is_line, found)):
         raise ValueError(
             "`class_names` must be names of one line each, that UTF-8 can hold. "
@@ -124,7 +144,7 @@ def is_line(name):
         name.encode()
     except UnicodeEncodeError:
         return False
-    return name.splitlines() == [name]
+    return name.splitlines() == [name] and bool(name.strip())
 
 
 def fitting_inputs(images, wanted, of, is_ordered=True):
@@ -195,15 +215,11 @@ def fitting_images(images, shape, dtype, of, name="images"):
         name: str, default "images". The argument's name, quoted in errors.
 
     Raises:
-        TypeError: `images` does not hold numbers.
-        ValueError: there is no image, or they do not fit the shape.
+        TypeError: `images` does not hold real numbers.
+        ValueError: there is no image, they do not fit the shape, or an input of integers would
+            change them.
     """
-    try:
-        images = np.asarray(images)
-    except ValueError as error:
-        raise ValueError(f"`{name}` must be one array of numbers. Received: {error}") from error
-    if not np.issubdtype(images.dtype, np.number):
-        raise TypeError(f"`{name}` must hold numbers. Received: images of dtype {images.dtype}")
+    images = checks.real_array(name, images)
     wanted = tuple(None if size in (None, -1) else int(size) for size in shape[1:])
     fits = len(images.shape) == len(wanted) + 1 and all(
         size in (None, received) for size, received in zip(wanted, images.shape[1:], strict=True)
@@ -213,7 +229,15 @@ def fitting_images(images, shape, dtype, of, name="images"):
             f"`{name}` must hold at least one image and have the shape {(None, *wanted)}, that of "
             f"the input of {of}. Received: images of shape {images.shape}"
         )
-    return images.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        fed = images.astype(dtype, copy=False)
+    if np.issubdtype(dtype, np.integer) and (fed != images).any():
+        raise ValueError(
+            f"`{name}` must be whole numbers of {np.dtype(dtype)}, which the input of {of} takes. "
+            f"Received: {images.dtype} from {images.min():.3g} to {images.max():.3g}. Round the "
+            "images, and do not scale them."
+        )
+    return fed
 
 
 @contextlib.contextmanager

@@ -110,7 +110,8 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
 
     Raises:
         FileNotFoundError: an artefact is not there.
-        TypeError: `model` is not a `keras.Model`, or `images` does not hold numbers.
+        TypeError: `model` is not a `keras.Model`, an artefact no path, or `images` does not hold
+            real numbers.
         ValueError: no artefact was given, one is damaged or gives other outputs or outputs of
             another shape, an output has no batch, or the images do not fit the model or an
             artefact.
@@ -133,6 +134,10 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
         raise ValueError(
             "`saved_model` or `tflite` must be given. Received: saved_model=None, tflite=None"
         )
+    if saved_model is not None:
+        saved_model = checks.path("saved_model", saved_model)
+    if tflite is not None:
+        tflite = checks.path("tflite", tflite)
     arguments.built_model(model)
     inputs = keras_model.fitting_inputs(model, images)
     expected = keras_model.outputs(model, list(inputs.values()), batch_size)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import pathlib
 import re
 
 import keras
@@ -25,7 +24,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
             a dict of tensors. Of several inputs the signature has the names.
         path: str or `os.PathLike`, the folder to write. A SavedModel that is there is replaced;
             a folder that holds anything else, beside a SavedModel too, is refused.
-        class_names: sequence of str or None, default None. The names of the model's classes in
+        class_names: list or tuple of str or None, default None. The names of the model's classes in
             order; needs a functional or Sequential model of one input.
         preprocessing: `keras.layers.Layer`, model or None, default None (the model takes images as
             they are). What `classify` gives the images as float32 before the model, such as
@@ -35,9 +34,10 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         `pathlib.Path`, the folder.
 
     Raises:
-        TypeError: `model` is not a `keras.Model`, `class_names` is no sequence of str, or
-            `preprocessing` is no layer.
-        ValueError: `model` is not built, `path` is a folder of other files, Keras does not run on
+        TypeError: `model` is not a `keras.Model`, `path` is no path, `class_names` is no list of
+            str, or `preprocessing` is no layer.
+        ValueError: `model` is not built, `path` is a file, a folder of other files or the one that
+            the process is in, Keras does not run on
             TensorFlow, the names are not as many as the classes, `preprocessing` is given without
             names, or the outputs are nested deeper.
         OSError: the folder cannot be written. What was at `path` before is still there.
@@ -53,7 +53,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
     """
     arguments.tensorflow_backend()
     arguments.built_model(model)
-    path = pathlib.Path(path)
+    path = arguments.folder_path(path)
     _refuse_other_files(path)
     class_names = arguments.checked_class_names(class_names, model)
     if class_names is not None:
@@ -202,7 +202,7 @@ def outputs_of_saved_model(path, images, batch_size=32):
     import tensorflow as tf
 
     batch_size = checks.positive_integer("batch_size", batch_size)
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     if not path.exists():
         raise FileNotFoundError(f"There is no SavedModel at {path}.")
     try:

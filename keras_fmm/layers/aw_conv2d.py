@@ -151,18 +151,32 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             filters=checks.positive_integer("filters", filters, checks.CHANNELS),
             kernel_size=kernel_size,
             strides=strides,
-            padding=padding,
+            padding=checks.one_of("padding", str(padding).lower(), ("valid", "same")),
             data_format=checks.data_format(data_format),
             dilation_rate=dilation_rate,
-            activation=activation,
+            activation=checks.of_keras("activation", keras.activations.get, activation),
             use_bias=checks.flag("use_bias", use_bias),
-            kernel_initializer=kernel_initializer,
-            bias_initializer=bias_initializer,
-            kernel_regularizer=kernel_regularizer,
-            bias_regularizer=bias_regularizer,
-            activity_regularizer=activity_regularizer,
-            kernel_constraint=kernel_constraint,
-            bias_constraint=bias_constraint,
+            kernel_initializer=checks.of_keras(
+                "kernel_initializer", keras.initializers.get, kernel_initializer
+            ),
+            bias_initializer=checks.of_keras(
+                "bias_initializer", keras.initializers.get, bias_initializer
+            ),
+            kernel_regularizer=checks.of_keras(
+                "kernel_regularizer", keras.regularizers.get, kernel_regularizer
+            ),
+            bias_regularizer=checks.of_keras(
+                "bias_regularizer", keras.regularizers.get, bias_regularizer
+            ),
+            activity_regularizer=checks.of_keras(
+                "activity_regularizer", keras.regularizers.get, activity_regularizer
+            ),
+            kernel_constraint=checks.of_keras(
+                "kernel_constraint", keras.constraints.get, kernel_constraint
+            ),
+            bias_constraint=checks.of_keras(
+                "bias_constraint", keras.constraints.get, bias_constraint
+            ),
             **kwargs,
         )
         for argument in ("kernel_size", "strides", "dilation_rate"):
@@ -183,7 +197,9 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         self.kernel_reduction = checks.positive_integer("kernel_reduction", kernel_reduction)
         for size in self.kernel_size:
             checks.divides("kernel_reduction", kernel_reduction, size, "both sides of the kernel")
-        self.attention_activation = keras.activations.get(attention_activation)
+        self.attention_activation = checks.of_keras(
+            "attention_activation", keras.activations.get, attention_activation
+        )
         self.use_residual = checks.flag("use_residual", use_residual)
         self.implementation = checks.one_of(
             "implementation", implementation, ("auto", *IMPLEMENTATIONS)
@@ -252,8 +268,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         return x
 
     def call(self, inputs, training=None, return_attention_map=False):
-        # Keras casts floats; integers would take part in sums and round their results.
-        inputs = ops.cast(inputs, self.compute_dtype)
+        inputs = self.cast_inputs(inputs)
         self.channels_of(inputs.shape)
         inputs = to_channels_last(inputs, self.data_format)
         attention = self.compute_attention_map(inputs, training)

@@ -103,6 +103,7 @@ class CBAM(FeatureGate):
     def call(self, inputs, training=None, return_attention_map=False):
         if return_attention_map:
             return super().call(inputs, training=training, return_attention_map=True)
+        inputs = self.cast_inputs(inputs)
         outputs = self.channel_attention(inputs, training=training)
         if self.use_spatial:
             outputs = self.spatial_attention(outputs, training=training)

@@ -5,6 +5,7 @@ import math
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
@@ -39,7 +40,8 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
 
     Input shape:
         `(batch, height, width, channels)`, or `(batch, channels, height, width)` with
-        "channels_first"; all but the channels may be unknown.
+        "channels_first"; all but the channels may be unknown. Of any real dtype, integers and bools
+        too: it is cast to the layer's compute dtype, which the outputs have.
 
     Output shape:
         That of the inputs.
@@ -63,7 +65,9 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
     def __init__(self, merge="multiply", data_format=None, gate_activation=None, **kwargs):
         super().__init__(data_format=data_format, **kwargs)
         self.merge = checks.one_of("merge", merge, ("multiply", "add"))
-        self.gate_activation = keras.activations.get(gate_activation)
+        self.gate_activation = checks.of_keras(
+            "gate_activation", keras.activations.get, gate_activation
+        )
 
     def build_sublayers(self, channels):
         self.build_attention(channels)
@@ -95,6 +99,7 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         )
 
     def call(self, inputs, training=None, return_attention_map=False):
+        inputs = self.cast_inputs(inputs)
         # Built for an unknown height and width, it meets the real ones only here.
         self.channels_of(inputs.shape)
         gate = self.compute_attention_map(
@@ -108,7 +113,8 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
                 f"which returned {getattr(gate, 'shape', gate)}. Keep the axes of what it means "
                 "over, by `keepdims=True`, or add them by `keras.ops.expand_dims`."
             )
-        gate = from_channels_last(gate, self.data_format)
+        # A gate of a user's own may be of another dtype, as `inputs > 0` is.
+        gate = from_channels_last(ops.cast(gate, self.compute_dtype), self.data_format)
         if return_attention_map:
             return gate
         return self._multiply(inputs, gate) if self.merge == "multiply" else inputs + gate
@@ -116,7 +122,7 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
     def _multiply(self, inputs, gate):
         is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
         is_last = self.data_format == "channels_last"
-        if is_last and is_a_number_a_channel and gate.dtype == inputs.dtype:
+        if is_last and is_a_number_a_channel:
             return scale_channels(inputs, gate)
         return inputs * gate
 

@@ -1,9 +1,10 @@
-"""The base of layers of one feature map: its layout, its channels, and the making of sub-layers."""
+"""The base of layers of feature maps: their dtype, layout and channels, and their sub-layers."""
 
 import inspect
 import types
 
 import keras
+from keras import ops
 
 from keras_fmm import checks
 
@@ -12,7 +13,36 @@ from keras_fmm import checks
 _NAMES = {function: name for name, function in inspect.getmembers(keras.layers, inspect.isfunction)}
 
 
-class FeatureMapMixin:
+class CastInputsMixin:
+    """Casts the inputs of a layer, of any real dtype, to its compute dtype, that of its outputs.
+
+    Keras casts floats alone, and says of every layer that its outputs have the compute dtype. Maps
+    of integers or bools would round a gate or fail inside the backend.
+    """
+
+    def cast_inputs(self, inputs):
+        """Returns inputs in the compute dtype; `call` begins with it.
+
+        Args:
+            inputs: tensor, or a structure of them.
+
+        Raises:
+            TypeError: they do not hold real numbers.
+        """
+        self._check_dtypes(inputs)
+        return keras.tree.map_structure(lambda x: ops.cast(x, self.compute_dtype), inputs)
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        # Symbolic calls do not come to `call`.
+        self._check_dtypes(inputs)
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
+    def _check_dtypes(self, inputs):
+        for x in keras.tree.flatten(inputs):
+            checks.real_numbers(f"The inputs of {type(self).__name__}", x)
+
+
+class FeatureMapMixin(CastInputsMixin):
     """Reads the shapes of a layer that has a `data_format`, and makes and keeps its sub-layers.
 
     For a layer that is a `keras.layers.Conv2D` already; any other is a `FeatureMapLayer`.
@@ -69,8 +99,10 @@ class FeatureMapMixin:
 class FeatureMapLayer(FeatureMapMixin, keras.layers.Layer):
     """A layer from feature maps to feature maps of the same shape, of any height and width.
 
-    A subclass makes its sub-layers in `build_sublayers` and overrides `call`; one whose outputs
-    have another shape overrides `compute_output_shape`.
+    A subclass makes its sub-layers in `build_sublayers` and overrides `call`, which begins with
+    `inputs = self.cast_inputs(inputs)`: maps of any real dtype, integers and bools too, are cast to
+    the layer's compute dtype, which the outputs have. One whose outputs have another shape
+    overrides `compute_output_shape`.
 
     Args:
         data_format: str or None, default None. "channels_last", "channels_first", or None for

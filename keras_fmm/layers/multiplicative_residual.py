@@ -4,9 +4,11 @@ import math
 
 import keras
 
+from keras_fmm.layers.feature_map import CastInputsMixin
+
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class MultiplicativeResidual(keras.layers.Multiply):
+class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
     """Multiplies a residual branch with its shortcut: `outputs = F(x) * x`.
 
     It stands where a residual block has `keras.layers.Add`. Unlike `keras.layers.Multiply` it
@@ -17,7 +19,9 @@ class MultiplicativeResidual(keras.layers.Multiply):
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:
-        A list of two tensors, `[branch, shortcut]`, of one shape; sizes may be unknown.
+        A list of two tensors, `[branch, shortcut]`, of one shape; sizes may be unknown. Of any real
+        dtype, integers and bools too: they are cast to the layer's compute dtype, which the outputs
+        have.
 
     Output shape:
         That of either input.
@@ -41,7 +45,7 @@ class MultiplicativeResidual(keras.layers.Multiply):
     def call(self, inputs):
         # Again for each call: a layer built with unknown sizes meets the real ones only here.
         _check_same_shape([tuple(tensor.shape) for tensor in inputs])
-        return super().call(inputs)
+        return super().call(self.cast_inputs(inputs))
 
     def multiply_adds(self, input_shape):
         """Returns the multiply-adds of one sample: one for each entry.

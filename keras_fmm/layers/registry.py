@@ -6,11 +6,13 @@ A layer that takes a role's place gets a line in that role's mapping; where pres
 
 import dataclasses
 import functools
+import inspect
 import types
 import weakref
 
 import keras
 
+from keras_fmm import checks
 from keras_fmm.layers.aw_conv2d import AWConv2D
 from keras_fmm.layers.cbam import CBAM
 from keras_fmm.layers.channel_attention import ChannelAttention
@@ -206,13 +208,18 @@ def _maker(role, choice):
 
 def _checked(role, choice, **arguments):
     """Returns the fresh layer that a user's own callable gives."""
+    given = f" with {', '.join(arguments)}" if arguments else ""
     must = f"The callable given as `{role.argument}` must"
     received = f"Received: {role.argument}={choice!r}, which"
+    if not checks.takes(choice, **arguments):
+        raise TypeError(
+            f"{must} be one {role.takes} and return a layer. {received} cannot be called"
+            f"{given or ' without arguments'}: it takes {inspect.signature(choice)}. {role.cure}"
+        )
     try:
         layer = choice(**arguments)
     except Exception as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        given = f" with {', '.join(arguments)}" if arguments else ""
         raise kind(
             f"{must} be one {role.takes} and return a layer. {received}, called{given}, raised "
             f"{type(error).__name__}: {error}. {role.cure}"

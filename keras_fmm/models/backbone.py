@@ -1,5 +1,7 @@
 """What all backbones share: how they begin and how they end."""
 
+import numbers
+
 import keras
 
 from keras_fmm import checks
@@ -37,22 +39,50 @@ def images(model, input_tensor, input_shape, minimum):
         minimum: int, the least height and width.
 
     Raises:
-        TypeError: `input_shape` is no sequence of integers and None.
-        ValueError: no input, one of another rank or unknown channels, or one too small.
+        TypeError: `input_tensor` is not symbolic, or `input_shape` is no list or tuple of three.
+        ValueError: no input, one of another rank or unknown channels, one too small, or one that
+            comes from several.
     """
     if input_tensor is None and input_shape is None:
         raise ValueError(
             f"{model} needs `input_shape` or `input_tensor`. Received: None for both. "
             "Give e.g. `input_shape=(32, 32, 3)`."
         )
-    x = (
-        keras.Input(checks.shape("input_shape", input_shape))
-        if input_tensor is None
-        else input_tensor
-    )
+    if input_tensor is None:
+        is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
+        if not is_shape or not all(_is_size(size) for size in input_shape):
+            raise (ValueError if is_shape else TypeError)(
+                "`input_shape` must be three integers, of which height and width may be None. "
+                f"Received: input_shape={input_shape!r}. Give e.g. `input_shape=(32, 32, 3)`."
+            )
+        x = keras.Input(checks.shape("input_shape", input_shape))
+    else:
+        x = _symbolic(input_tensor)
     checks.channels_of(model, x.shape, keras.config.image_data_format())
     check_sides(model, x, minimum)
     return x
+
+
+def _is_size(size):
+    return size is None or (isinstance(size, numbers.Integral) and not isinstance(size, bool))
+
+
+def _symbolic(tensor):
+    """Returns `input_tensor` if it is the output of layers of one `keras.Input`."""
+    if not isinstance(tensor, keras.KerasTensor):
+        shape = f" of shape {tensor.shape}" if hasattr(tensor, "shape") else ""
+        value = type(tensor).__name__ + shape if shape else repr(tensor)
+        raise TypeError(
+            "`input_tensor` must be a `keras.Input` or the output of Keras layers. "
+            f"Received: input_tensor={value}. Call the model on arrays once it is made."
+        )
+    sources = keras.utils.get_source_inputs(tensor) if hasattr(tensor, "_keras_history") else []
+    if len(sources) != 1:
+        raise ValueError(
+            "`input_tensor` must come from one `keras.Input`. "
+            f"Received: input_tensor={tensor}, which comes from {len(sources)}."
+        )
+    return tensor
 
 
 def check_sides(model, x, minimum):
@@ -90,7 +120,15 @@ def classified(x, classes, classifier_activation, dropout=0.0):
     x = pooled(x, "avg")
     if dropout:
         x = keras.layers.Dropout(dropout, name="dropout")(x)
-    return keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+    return predictions(x, classes, classifier_activation)
+
+
+def predictions(x, classes, classifier_activation):
+    """Returns what one dense layer says of the classes."""
+    activation = checks.of_keras(
+        "classifier_activation", keras.activations.get, classifier_activation
+    )
+    return keras.layers.Dense(classes, activation=activation, name="predictions")(x)
 
 
 def model_of(x, outputs, name):

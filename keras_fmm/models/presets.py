@@ -63,7 +63,8 @@ def from_preset(preset, **arguments):
         A functional `keras.Model`.
 
     Raises:
-        ValueError: the name is not known; the message lists those that are.
+        TypeError: the name is no str.
+        ValueError: the name is not known; the message has those near it.
 
     Example:
 
@@ -71,10 +72,13 @@ def from_preset(preset, **arguments):
     >>> model.name, model.get_layer("stage4_block2_attention").reduction
     ('aw_se_resnet18', 16)
     """
+    if not isinstance(preset, str):
+        raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
     if preset not in PRESETS:
-        close = difflib.get_close_matches(str(preset), PRESETS, n=3)
+        close = difflib.get_close_matches(preset.lower(), PRESETS, n=3)
+        near = f"Near it: {', '.join(map(repr, close))}. " if close else ""
         raise ValueError(
-            f"`preset` must be one of {', '.join(PRESETS)}. Received: preset={preset!r}."
-            + (f" Did you mean {' or '.join(close)}?" if close else "")
+            f"`preset` must be a name of a preset. Received: preset={preset!r}. {near}"
+            f"`models.PRESETS` has all {len(PRESETS)} names."
         )
     return PRESETS[preset](**arguments)

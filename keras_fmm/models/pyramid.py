@@ -1,11 +1,10 @@
 """Feature maps of a backbone, for detection, segmentation and Grad-CAM."""
 
-import collections.abc
 import re
 
 import keras
 
-from keras_fmm import graph
+from keras_fmm import checks, graph
 
 
 def feature_model(model, names=None):
@@ -13,10 +12,10 @@ def feature_model(model, names=None):
 
     Args:
         model: functional or built Sequential `keras.Model`.
-        names: sequence of str or None, default None: names of stages ("stage2" is the end of the
-            second stage of a backbone of this package, with its activation where it has one), or
-            names or paths of layers ("backbone/conv1", see `keras_fmm.graph`). None: every stage,
-            the first first.
+        names: list or tuple of str or None, default None: names of stages ("stage2" is the end of
+            the second stage of a backbone of this package, with its activation where it has one),
+            or names or paths of layers ("backbone/conv1", see `keras_fmm.graph`). None: every
+            stage, the first first.
 
     Returns:
         `keras.Model` from the inputs of `model` to a list of maps, in the order of `names`. A
@@ -24,7 +23,7 @@ def feature_model(model, names=None):
         behind it runs it once more, and Keras cannot load such a model from a file.
 
     Raises:
-        TypeError: `names` is no sequence of str.
+        TypeError: `names` is no list or tuple of str.
         ValueError: the model is not functional or has no stages, a name stands for no layer, for
             several, or for one inside a layer that is no model.
 
@@ -47,10 +46,7 @@ def feature_model(model, names=None):
             "`names` must name layers where a model has no stages. "
             f"Received: names=None for the model {model.name!r}. Give a list of layers' names."
         )
-    names = list(ends) if names is None else names
-    if isinstance(names, (str, bytes)) or not isinstance(names, collections.abc.Iterable):
-        raise TypeError(f"`names` must be None or a list of str. Received: names={names!r}")
-    names = list(names)
+    names = list(ends) if names is None else checks.names("names", names)
     if not names:
         raise ValueError("`names` must name at least one layer. Received: names=[]")
     paths = [_path(model, name, ends) for name in names]

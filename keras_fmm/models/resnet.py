@@ -1,5 +1,7 @@
 """ResNet, version 1, with any gate and any 3x3 convolution."""
 
+import collections.abc
+
 import keras
 
 from keras_fmm import checks
@@ -129,9 +131,11 @@ def ResNet(
 
 
 def _checked_blocks(blocks_per_stage):
-    counts = tuple(blocks_per_stage)
+    is_listed = isinstance(blocks_per_stage, collections.abc.Sequence)
+    is_listed = is_listed or getattr(blocks_per_stage, "ndim", 0) == 1
+    counts = tuple(blocks_per_stage) if is_listed else ()
     if len(counts) != 4:
-        raise ValueError(
+        raise (ValueError if is_listed else TypeError)(
             "`blocks_per_stage` must have an integer for each of the four stages. "
             f"Received: blocks_per_stage={blocks_per_stage!r}"
         )

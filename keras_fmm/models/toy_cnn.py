@@ -83,7 +83,7 @@ def ToyCNN(
 
     if include_top:
         x = keras.layers.Flatten(name="flatten")(x)
-        x = keras.layers.Dense(classes, activation=classifier_activation, name="predictions")(x)
+        x = backbone.predictions(x, classes, classifier_activation)
     else:
         x = backbone.pooled(x, pooling)
     return with_weights(backbone.model_of(start, x, name), weights)

@@ -61,7 +61,7 @@ def load_weights(model, source):
 
     Raises:
         OSError: the file is absent or cannot be read.
-        TypeError: `source` is none of these.
+        TypeError: `source` is none of these, or `model` no model.
         ValueError: the source does not fit; nothing is loaded then, and the first mismatches are
             named.
 
@@ -74,6 +74,7 @@ def load_weights(model, source):
     >>> report.initialised[0]
     'stage1_block1_depthwise_attention/squeeze'
     """
+    checks.instance("model", model, keras.Model)
     if isinstance(source, str) and source == "imagenet":
         source = keras_applications.imagenet_model(model)
     with weights_files.opened(source) as arrays:
@@ -113,8 +114,17 @@ def _load(model, plan):
 
 def with_weights(model, weights):
     """Returns `model`, which has the weights of `weights`, see `load_weights`, if not None."""
-    if weights is not None:
+    if weights is None:
+        return model
+    try:
         load_weights(model, weights)
+    except (OSError, TypeError, ValueError) as error:
+        kinds = (FileNotFoundError, OSError, TypeError, ValueError)
+        kind = next(kind for kind in kinds if isinstance(error, kind))
+        raise kind(
+            '`weights` must be None, "imagenet", a file of weights or a model, and fit as the '
+            f"`source` of `load_weights`. Received: weights={weights!r}. {error}"
+        ) from error
     return model
 
 

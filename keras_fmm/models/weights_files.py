@@ -6,7 +6,6 @@ import io
 import json
 import mmap
 import os
-import pathlib
 import re
 import zipfile
 
@@ -14,7 +13,7 @@ import h5py
 import keras
 import ml_dtypes
 
-from keras_fmm import files, graph
+from keras_fmm import checks, files, graph
 
 # What Keras' layers hold in the order in which `own_weights` has them. A legacy file has those that
 # are trained first: a variable frozen by itself, as in a quantized layer, behind the others.
@@ -54,10 +53,16 @@ def opened(source):
             "`source` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
             f"Received: source={source!r}"
         )
+    path = checks.path("source", source)
+    if not path.is_file():
+        raise FileNotFoundError(
+            "`source` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+            f"Received: source={str(source)!r}, where there is no file."
+        )
     with contextlib.ExitStack() as stack:
         # A damaged file makes h5py and zipfile raise errors of about every class.
         try:
-            file = stack.enter_context(h5py.File(_content(pathlib.Path(source))))
+            file = stack.enter_context(h5py.File(_content(path)))
             layers = list(_keras_3_layers(file) if "layers" in file else _legacy_layers(file))
         except Exception as error:
             raise _unreadable(source, error) from error

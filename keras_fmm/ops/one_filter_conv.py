@@ -2,6 +2,8 @@
 
 from keras import ops
 
+from keras_fmm.ops.sums import float_tensor
+
 
 def one_filter_conv(inputs, kernel, bias=None):
     """Convolves a map with one square filter, stride 1, "same" padding.
@@ -28,7 +30,7 @@ def one_filter_conv(inputs, kernel, bias=None):
     >>> np.asarray(one_filter_conv(row, np.ones((3, 3, 1, 1)))).ravel().tolist()
     [1.0, 3.0, 6.0, 5.0]
     """
-    inputs = ops.convert_to_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     kernel = ops.cast(kernel, inputs.dtype)
     bias = 0.0 if bias is None else ops.cast(bias, inputs.dtype)
     batch, height, width, channels = inputs.shape

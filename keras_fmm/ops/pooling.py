@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.ops.statistics import spatial_mean
-from keras_fmm.ops.sums import at_least_float32
+from keras_fmm.ops.sums import at_least_float32, float_tensor
 
 
 def adaptive_average_pool(inputs, output_size):
@@ -39,14 +39,11 @@ def adaptive_average_pool(inputs, output_size):
     >>> np.asarray(adaptive_average_pool(image, (1, 2))).ravel().tolist()
     [2.0, 3.0]
     """
-    output_size = [
-        checks.positive_integer("output_size", side, checks.SIDES) for side in output_size
-    ]
-    inputs = ops.convert_to_tensor(inputs)
+    rows, columns = output_size = checks.pair("output_size", output_size, checks.SIDES)
+    inputs = float_tensor("inputs", inputs)
     checks.channels_of("adaptive_average_pool", inputs.shape, "channels_last")
     dtype = inputs.dtype
     batch, height, width, channels = ops.shape(inputs)
-    rows, columns = output_size
     if (rows, columns) == (1, 1):
         x = spatial_mean(at_least_float32(inputs))
         return ops.cast(ops.reshape(x, (batch, 1, 1, channels)), dtype)

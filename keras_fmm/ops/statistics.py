@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_fmm.ops import tensorflow_gradients
+from keras_fmm.ops.sums import float_tensor
 
 
 def spatial_mean(inputs):
@@ -24,7 +25,7 @@ def spatial_mean(inputs):
     >>> np.asarray(spatial_mean(image)).tolist()
     [[2.0, 3.0]]
     """
-    inputs = ops.convert_to_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     if tensorflow_gradients.is_native_tensorflow():
         return tensorflow_gradients.spatial_mean(inputs)
     return ops.mean(inputs, axis=(1, 2))
@@ -49,7 +50,7 @@ def spatial_max(inputs):
     >>> np.asarray(spatial_max(image)).tolist()
     [[4.0, 5.0]]
     """
-    inputs = ops.convert_to_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     if inputs.shape[0] == 0:
         # Of no image the means are as good, and Keras refuses a maximum of nothing.
         return spatial_mean(inputs)
@@ -74,7 +75,7 @@ def channel_max_and_mean(inputs):
     >>> float(largest[0, 0, 0, 0]), float(mean[0, 0, 0, 0])
     (4.0, 2.5)
     """
-    inputs = ops.convert_to_tensor(inputs)
+    inputs = float_tensor("inputs", inputs)
     if inputs.shape[0] == 0:
         mean = ops.mean(inputs, axis=-1, keepdims=True)
         return mean, mean
@@ -100,7 +101,7 @@ def scale_channels(inputs, gate):
     >>> np.asarray(scale_channels(image, 3 * image[:, :, :1])).ravel().tolist()
     [3.0, 3.0]
     """
-    inputs, gate = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gate)
+    inputs, gate = float_tensor("inputs", inputs), float_tensor("gate", gate)
     # A matrix product of a GPU may round float32 to fewer digits than a sum does.
     on_cpu = keras.distribution.list_devices()[0].startswith("cpu")
     if tensorflow_gradients.is_native_tensorflow() and on_cpu:

@@ -1,7 +1,36 @@
-"""How sums are taken."""
+"""The dtypes that sums are taken in."""
 
 import keras
 from keras import ops
+
+from keras_fmm import checks
+
+
+def float_tensor(name, x, rank=4):
+    """Returns an array or tensor as a tensor of floats: integers and bools in Keras' float type.
+
+    As integers they would round what is multiplied with them, or fail inside the backend.
+
+    Args:
+        name: str. The argument's name, quoted in errors.
+        x: anything.
+        rank: int, default 4. How many axes it must have.
+
+    Raises:
+        TypeError: it does not hold real numbers.
+        ValueError: it has another rank.
+    """
+    try:
+        x = ops.convert_to_tensor(x)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` must be an array or tensor of numbers. Received: {name}={x!r}"
+        ) from error
+    checks.real_numbers(f"`{name}`", x)
+    if len(x.shape) != rank:
+        raise ValueError(f"`{name}` must have rank {rank}. Received: shape {tuple(x.shape)}")
+    is_float = keras.backend.is_float_dtype(x.dtype)
+    return x if is_float else ops.cast(x, keras.config.floatx())
 
 
 def at_least_float32(x):

@@ -9,16 +9,16 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     Args:
         histories: dict. By the runs' names dicts by metric of lists, a number an epoch, as
             `model.fit(...).history` and a run record hold them.
-        metrics: sequence of str, default ("loss", "accuracy"). One panel each; "loss" draws "loss"
-            and "val_loss".
+        metrics: list or tuple of str, default ("loss", "accuracy"). One panel each; "loss" draws
+            "loss" and "val_loss".
 
     Returns:
         `matplotlib.figure.Figure`; it is not shown.
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
-        TypeError: `metrics` is no sequence.
-        ValueError: no run or no metric, or a metric that no run has.
+        TypeError: `histories` is no dict of dicts, or `metrics` no list of str.
+        ValueError: no run, or a metric that no run has.
 
     Example:
 
@@ -27,9 +27,11 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     1
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
-    metrics = checks.listed("metrics", metrics)
+    metrics = checks.names("metrics", metrics)
     if not metrics:
-        raise ValueError("`metrics` must name at least one metric. Received: metrics=()")
+        raise ValueError("`metrics` must name at least one. Received: metrics=[]")
+    for name, history in checks.mapping("histories", histories).items():
+        checks.mapping(f"histories[{name!r}]", history)
     for metric in metrics:
         if not any(
             metric in history or f"val_{metric}" in history for history in histories.values()

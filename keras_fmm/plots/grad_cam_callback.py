@@ -1,7 +1,5 @@
 """Grad-CAM after each epoch, in TensorBoard."""
 
-import pathlib
-
 import keras
 import numpy as np
 
@@ -45,8 +43,8 @@ class GradCAMCallback(keras.callbacks.Callback):
 
     def __init__(self, log_dir, images, class_index=None, layer=None, batch_size=32):
         super().__init__()
-        self.log_dir = pathlib.Path(log_dir)
-        self.images = np.asarray(images)
+        self.log_dir = checks.path("log_dir", log_dir)
+        self.images = checks.real_array("images", images)
         self.class_index = class_index
         self.layer = layer
         self.batch_size = checks.positive_integer("batch_size", batch_size)

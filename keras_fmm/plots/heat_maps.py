@@ -16,14 +16,14 @@ def heat_map_overlay(images, maps, titles=None):
             255 are drawn as they are, any others from the least in all images to the greatest.
         maps: array `(n, h, w)` or `(n, h, w, 1)`, of finite numbers. As `analysis.grad_cam` returns
             them; h and w need not be the images'.
-        titles: sequence of n str, default None. One for each image.
+        titles: list or tuple of n str, default None. One for each image.
 
     Returns:
         `matplotlib.figure.Figure`; it is not shown.
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
-        TypeError: `titles` is no sequence.
+        TypeError: the images or maps hold no real numbers, or the titles are no list of str.
         ValueError: the images or maps are of another shape, or not as many as the images.
 
     Example:
@@ -34,8 +34,8 @@ def heat_map_overlay(images, maps, titles=None):
     ['a', 'b']
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
-    images, maps = _checked(np.asarray(images), np.asarray(maps))
-    titles = [""] * len(images) if titles is None else checks.listed("titles", titles)
+    images, maps = _checked(checks.real_array("images", images), checks.real_array("maps", maps))
+    titles = [""] * len(images) if titles is None else checks.names("titles", titles)
     if len(titles) != len(images):
         raise ValueError(
             "`titles` must have one for each image. "

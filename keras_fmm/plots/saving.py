@@ -1,8 +1,6 @@
 """Writing a figure."""
 
-import pathlib
-
-from keras_fmm import files
+from keras_fmm import checks, files
 
 
 def save_figure(figure, path):
@@ -16,8 +14,9 @@ def save_figure(figure, path):
         `pathlib.Path`, the file.
 
     Raises:
+        TypeError: `figure` is no figure, or `path` no path.
         OSError: the file cannot be written.
-        ValueError: matplotlib does not know the format.
+        ValueError: the path has no ending, or matplotlib does not know the format.
 
     Example:
 
@@ -27,7 +26,13 @@ def save_figure(figure, path):
     >>> save_figure(figure, pathlib.Path(tempfile.mkdtemp()) / "loss.png").name
     'loss.png'
     """
-    path = pathlib.Path(path)
+    figures = checks.package("matplotlib.figure", "Drawing", "plots")
+    checks.instance("figure", figure, figures.Figure)
+    path = checks.path("path", path)
+    if not path.suffix:
+        raise ValueError(
+            f"`path` must end in a format, such as '.png'. Received: path={str(path)!r}"
+        )
     with files.replacing(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight")
     return path

@@ -11,7 +11,7 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
     Args:
         values: dict. By the models' names arrays `(points, classes)`, as `analysis.curve` gives
             them along `analysis.ellipse`.
-        labels: sequence of str, default None. The classes' names; None numbers them.
+        labels: list or tuple of str, default None. The classes' names; None numbers them.
         samples: three str, default ("a", "b", "c"). The names of the samples, which are marked at
             the first point and at one and two thirds of the way.
         ylabel: str, default "logits". What the values are.
@@ -38,9 +38,12 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
     """
     same_scale = checks.flag("same_scale", same_scale)
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
-    values = {name: np.asarray(array) for name, array in values.items()}
-    samples = checks.listed("samples", samples)
-    labels = None if labels is None else checks.listed("labels", labels)
+    values = {
+        name: checks.real_array(f"values[{name!r}]", array)
+        for name, array in checks.mapping("values", values).items()
+    }
+    labels = labels if labels is None else checks.names("labels", labels)
+    samples = checks.names("samples", samples)
     _check(values, labels, samples)
     figure = figures.Figure(figsize=(1 + 4 * len(values), 3.5), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(values), squeeze=False, sharey=same_scale)[0]

@@ -83,10 +83,11 @@ def replicas(strategy=None):
     if strategy is None and keras.backend.backend() != "tensorflow":
         distribution = keras.distribution.distribution()
         return 1 if distribution is None else math.prod(distribution.device_mesh.shape)
-    if strategy is None:
-        import tensorflow as tf
+    import tensorflow as tf
 
+    if strategy is None:
         strategy = tf.distribute.get_strategy()
+    checks.instance("strategy", strategy, tf.distribute.Strategy)
     return strategy.num_replicas_in_sync
 
 

@@ -120,7 +120,13 @@ def parse(settings, description, arguments=None):
         kind, optional = _kind(settings, field)
         text = field.metadata["text"]
         if kind is tuple:
-            parser.add_argument(field.name, nargs="+", metavar=field.name.upper(), help=text)
+            parser.add_argument(
+                field.name,
+                nargs="+",
+                type=_reader(str, False, None, None),
+                metavar=field.name.upper(),
+                help=text,
+            )
             continue
         flag = "--" + field.name.replace("_", "-")
         flags.append(flag)
@@ -172,6 +178,9 @@ def _reader(kind, optional, choices, minimum):
     """Returns a function that makes a value of a flag's text, or says why it cannot be one."""
 
     def read(text):
+        # Where a folder or a name may be left out, nothing would be taken for that.
+        if not text.strip():
+            raise argparse.ArgumentTypeError("must not be empty")
         value = None if optional and text.lower() == "none" else kind(text)
         if choices is not None and value not in choices:
             raise argparse.ArgumentTypeError(f"must be one of {_listed(choices)}. Received: {text}")

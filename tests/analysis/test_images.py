@@ -44,9 +44,11 @@ def test_images_of_another_range_are_warned_of(layer, factor):
         (STORED[:0], ValueError, r"of shape \(0, 8, 8, 1\)"),
         (STORED[:, :7], ValueError, r"of shape \(5, 7, 8, 1\)"),
         (np.full((1, 8, 8, 1), np.nan), ValueError, r"images\[0\]"),
-        (STORED.astype(str), TypeError, "array of numbers"),
+        (STORED.astype(str), TypeError, "array of real numbers"),
+        (STORED * 1j, TypeError, "array of real numbers. Received: images of dtype complex128"),
+        (STORED.astype(object), TypeError, "array of real numbers"),
     ],
-    ids=["single", "none", "size", "nan", "text"],
+    ids=["single", "none", "size", "nan", "text", "complex", "objects"],
 )
 def test_images_that_do_not_fit_are_refused(images, error, message):
     with pytest.raises(error, match=message):

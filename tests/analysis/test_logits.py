@@ -147,7 +147,7 @@ class Subclassed(keras.Model):
 
 
 def test_refused():
-    with pytest.raises(ValueError, match=r"functional.*Received: model=.*Call a subclassed"):
+    with pytest.raises(ValueError, match=r"functional.*Received: model=.*Of a subclassed"):
         logits_model(Subclassed())
     with pytest.raises(ValueError, match="functional"):
         logits_model(keras.Sequential([layers.Dense(2)]))

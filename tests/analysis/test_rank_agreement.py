@@ -82,7 +82,7 @@ ONES = np.ones((2, 3))
         (ONES[:0], ONES[:0], ValueError, r"at least one sample.*shape \(0, 3\)"),
         (np.ones((2, 4, 4, 1)), ONES, ValueError, r"shape \(2, 4, 4, 1\)"),
         (ONES, ONES * np.nan, ValueError, "`importance` must be finite.*6 entries"),
-        (ONES.astype(str), ONES, TypeError, "`attention` must be an array of numbers"),
+        (ONES.astype(str), ONES, TypeError, "`attention` must be an array of real numbers"),
     ],
 )
 def test_refused(attention, importance, error, message):

@@ -1,16 +1,26 @@
 """What every layer must do, over the table of all layers, on every backend."""
 
 import inspect
+import itertools
 import json
 
 import keras
 import numpy as np
 import pytest
 
-from keras_fmm import protocols
+from keras_fmm import layers, protocols
 from keras_fmm.export.tflite.conversion import integer_forms
 from tests.support import side_by_side, weights
-from tests.support.layer_table import FIRST_ROWS, ROWS, each, every_layer, every_row, label, over
+from tests.support.layer_table import (
+    FIRST_ROWS,
+    ROWS,
+    Row,
+    each,
+    every_layer,
+    every_row,
+    label,
+    over,
+)
 
 ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
 
@@ -305,3 +315,86 @@ def test_cost_needs_known_sizes(row):
     shape = (None, None, None, 4)
     with pytest.raises(ValueError, match=r"must be known. Received: input_shape="):
         row.make().multiply_adds(shape if row.inputs == 1 else [shape] * row.inputs)
+
+
+# float64 stands for the floats, which Keras casts by itself.
+OTHER_DTYPES = ("uint8", "int32", "bool", "float64")
+
+
+class Positive(layers.FeatureGate):
+    """A user's own gate, whose map is of bools."""
+
+    def compute_attention_map(self, inputs, training=None):
+        return inputs > 0
+
+
+OWN_GATE = Row(Positive, "gate", {}, (2, 5, 6, 4), {})
+
+
+@over([*ROWS, OWN_GATE])
+@pytest.mark.parametrize("dtype", OTHER_DTYPES)
+def test_maps_of_any_real_dtype_are_taken_as_floats(row, dtype):
+    inputs = each(lambda array: abs(3 * array).astype(dtype), row.example())
+    layer = row.make()
+    outputs = layer(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float32"
+    expected = layer(each(lambda array: array.astype("float32"), inputs))
+    np.testing.assert_array_equal(outputs, expected)
+    symbols = [keras.Input(row.input_shape[1:], dtype=dtype) for _ in range(row.inputs)]
+    symbols = symbols[0] if row.inputs == 1 else symbols
+    assert layer(symbols).dtype == "float32"
+    half = row.make(dtype="mixed_bfloat16")
+    assert half(symbols).dtype == "bfloat16"
+    assert keras.backend.standardize_dtype(half(inputs).dtype) == "bfloat16"
+    if isinstance(layer, protocols.HasAttentionMap):
+        assert layer.attention_map(symbols).dtype == "float32"
+        assert keras.backend.standardize_dtype(layer.attention_map(inputs).dtype) == "float32"
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_models_of_integers_compile_save_and_load(jit_compile, tmp_path):
+    def check(rows):
+        inputs, outputs, examples = [], [], []
+        for row, dtype in zip(rows, itertools.cycle(OTHER_DTYPES[:3])):
+            symbols = [keras.Input(row.input_shape[1:], dtype=dtype) for _ in range(row.inputs)]
+            inputs += symbols
+            outputs.append(row.make()(symbols[0] if row.inputs == 1 else symbols))
+            example = each(lambda x, dtype=dtype: abs(3 * x).astype(dtype), row.example())
+            # All of one batch.
+            examples += each(lambda x: x[:2], example if row.inputs > 1 else [example])
+        model = keras.Model(inputs, outputs)
+        weights.randomise(model)
+        floats = [array.astype("float32") for array in examples]
+        expected = keras.tree.flatten(model(floats))
+        model.compile(jit_compile=jit_compile)
+        model.save(tmp_path / "model.keras")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        found = keras.tree.flatten(model.predict_on_batch(examples))
+        again = keras.tree.flatten(loaded(examples))
+        for row, one, two, other in zip(rows, found, again, expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5, err_msg=label(row))
+            np.testing.assert_allclose(two, other, atol=1e-5, err_msg=label(row))
+
+    side_by_side.together(FIRST_ROWS, check)
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", ["complex64", "string"])
+def test_refuses_maps_that_are_no_real_numbers(row, dtype):
+    layer = row.make()
+    symbols = [keras.KerasTensor(row.input_shape, dtype) for _ in range(row.inputs)]
+    message = f"inputs of {row.layer.__name__} must hold real numbers. Received: dtype {dtype}"
+    with pytest.raises(TypeError, match=message):
+        layer(symbols[0] if row.inputs == 1 else symbols)
+    if dtype == "complex64":
+        with pytest.raises(TypeError, match=message):
+            layer(each(lambda array: array.astype(dtype), row.example()))
+
+
+@every_layer
+def test_refuses_several_maps_or_none(row):
+    if row.inputs > 1:
+        pytest.skip("takes several")
+    for inputs in ([row.example()] * 4, {"a": row.example()}, None):
+        with pytest.raises(ValueError, match="must have rank 4"):
+            row.make()(inputs)

@@ -1,3 +1,4 @@
+import os
 import re
 import shutil
 import time
@@ -79,10 +80,27 @@ def test_a_preparation_that_fails_leaves_a_folder_that_was_there(prepared, tmp_p
     assert notes.read_text() == "mine"
 
 
-def test_a_folder_that_cannot_be_made(prepared, tmp_path):
+@pytest.mark.parametrize("name", ["fmm_tiny", "fmm_tiny_remote"])
+def test_a_folder_that_cannot_be_made(name, prepared, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="preparing it there failed"):
-        data.load("fmm_tiny", data_dir=tmp_path / "file")
+    match = "preparing it there failed: .*file cannot be written.*Set TFDS_DATA_DIR or `data_dir`"
+    with pytest.raises(OSError, match=match) as info:
+        data.load(name, data_dir=tmp_path / "file" / "in")
+    assert not isinstance(info.value, ConnectionError)
+
+
+@pytest.mark.skipif(os.access("/", os.W_OK), reason="root can write everywhere")
+def test_a_folder_that_cannot_be_written(prepared, tmp_path):
+    (tmp_path / "folder").mkdir(mode=0o500)
+    with pytest.raises(OSError, match="folder cannot be written") as info:
+        data.load("fmm_tiny_remote", data_dir=tmp_path / "folder")
+    assert not isinstance(info.value, ConnectionError)
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("", ValueError), (3, TypeError)])
+def test_a_folder_that_is_none(folder, kind, prepared):
+    with pytest.raises(kind, match="`data_dir` must be .* Received: data_dir="):
+        data.load("fmm_tiny", data_dir=folder)
 
 
 def damage_truncate(folder):
@@ -166,6 +184,54 @@ def test_a_broken_image_is_named(copy, content, reason, in_memory, monkeypatch):
     dataset = data.load("fmm_tiny", data_dir=root, validation_fraction=0)
     match = rf"'fmm_tiny' in .*damaged: image 17 of train, in {SHARD}: .*{reason}[^{{}}]*Delete"
     with pytest.raises(OSError, match=match):
+        dataset.arrays("train")
+
+
+def relabelled(folder, **value):
+    """Writes another label into the sixth record of train."""
+    shard = str(folder / SHARD)
+    records = [record.numpy() for record in tf.data.TFRecordDataset(shard)]
+    example = tf.train.Example.FromString(records[5])
+    example.features.feature["label"].CopyFrom(tf.train.Feature(**value))
+    # As many bytes at the least as the dataset is said to have.
+    example.features.feature["more"].bytes_list.value.append(b"-" * 50)
+    records[5] = example.SerializeToString()
+    with tf.io.TFRecordWriter(shard) as writer:
+        for record in records:
+            writer.write(record)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("label", [3, 99, -1, 2**40, 2**32])
+def test_a_label_that_is_no_class(copy, label, in_memory, monkeypatch):
+    if not in_memory:
+        monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
+    root, folder = copy
+    relabelled(folder, int64_list=tf.train.Int64List(value=[label]))
+    dataset = data.load("fmm_tiny", data_dir=root)
+    match = rf"damaged: .*a label must be of the classes 0 to\] \[2\] \[and is\] \[{label}\]\. Del"
+    with pytest.raises(OSError, match=match):
+        dataset.arrays("train")
+    if not in_memory:
+        with pytest.raises(tf.errors.OpError, match=str(label)):
+            list(dataset.pipeline("train", 4, epochs=1))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"float_list": tf.train.FloatList(value=[1.0])},
+        {"bytes_list": tf.train.BytesList(value=[b"1"])},
+        {"int64_list": tf.train.Int64List(value=[1, 1])},
+        {"int64_list": tf.train.Int64List()},
+    ],
+    ids=str,
+)
+def test_a_label_that_is_no_integer(copy, value):
+    root, folder = copy
+    relabelled(folder, **value)
+    dataset = data.load("fmm_tiny", data_dir=root)
+    with pytest.raises(OSError, match="damaged: .*label.* Delete that folder"):
         dataset.arrays("train")
 
 

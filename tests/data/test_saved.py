@@ -75,6 +75,52 @@ def test_a_small_file_that_unpacks_to_much(tmp_path):
         data.load_arrays(tmp_path / "saved.npz")
 
 
+GOOD = {
+    **{f"{s}_images": np.zeros((2, 3, 4, 1), "uint8") for s in ("train", "validation", "test")},
+    **{f"{s}_labels": np.array([0, 1], "int64") for s in ("train", "validation", "test")},
+    "name": "x",
+    "class_names": ["a", "b"],
+}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"train_labels": np.array([0.0, 0.5])},
+        {"test_labels": np.array([0.0, 1.0])},
+        {"train_labels": np.array([False, True])},
+        {"train_labels": np.array(["0", "1"])},
+        {"train_labels": np.array([0, 2])},
+        {"train_labels": np.array([0, -1])},
+        {"train_labels": np.array([0, 2**40])},
+        {"train_labels": np.eye(2, dtype="int32")},
+        {"test_images": np.zeros((2, 4, 4, 1), "uint8")},
+        {"validation_images": np.zeros((2, 3, 4, 3), "uint8")},
+        {"train_images": np.zeros((2, 3, 4), "uint8")},
+        {"train_images": np.zeros((0, 3, 4, 1), "uint8"), "train_labels": np.zeros(0, "int32")},
+        {f"{s}_images": np.zeros((2, 3, 4, 0), "uint8") for s in ("train", "validation", "test")},
+        {f"{s}_images": np.zeros((2, 0, 4, 1), "uint8") for s in ("train", "validation", "test")},
+        {"train_images": np.full((2, 3, 4, 1), np.nan, "float32")},
+        {"train_images": np.ones((2, 3, 4, 1), "complex64")},
+        {"class_names": [0, 1]},
+        {"class_names": "ab"},
+        {"class_names": [["a"], ["b"]]},
+        {"class_names": np.array([b"a", b"b"])},
+    ],
+    ids=lambda other: "-".join(f"{k}-{np.asarray(v).dtype.name}" for k, v in other.items()),
+)
+def test_contents_that_no_dataset_has(other, tmp_path):
+    path = tmp_path / "saved.npz"
+    np.savez(path, **GOOD)
+    loaded = data.load_arrays(path)
+    assert loaded.sizes == {"train": 2, "validation": 2, "test": 2}
+    assert loaded.arrays("train")[1].dtype == "int32"
+    assert [str(labels.dtype) for _, labels in loaded.chunks("train")] == ["int32"]
+    np.savez(path, **{**GOOD, **other})
+    with pytest.raises(ValueError, match=r"saved.npz is damaged or was not.*Save the dataset ag"):
+        data.load_arrays(path)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         data.load_arrays(tmp_path / "none.npz")

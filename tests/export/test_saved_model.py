@@ -98,7 +98,12 @@ def test_a_preprocessing_may_take_images_of_another_size(tmp_path):
     ("names", "preprocessing", "kind", "message"),
     [
         (NAMES[:3], None, ValueError, "must name each class"),
-        ("cats", None, TypeError, "must be a sequence of str"),
+        ("cats", None, TypeError, "must be a list or tuple of str"),
+        (set(NAMES), None, TypeError, "must be a list or tuple of str"),
+        (dict.fromkeys(NAMES), None, TypeError, "must be a list or tuple of str"),
+        (3, None, TypeError, "must be a list or tuple of str. Received: class_names=3"),
+        ([*NAMES[:3], " "], None, ValueError, "must be names of one line each"),
+        ([*NAMES[:3], ""], None, ValueError, "must be names of one line each"),
         (None, keras.layers.Rescaling(2), ValueError, "which needs `class_names`"),
         (NAMES, abs, TypeError, "must be a keras.layers.Layer"),
         (NAMES, keras.layers.Resizing(9, 9), ValueError, r"must give what the model takes, \(None"),
@@ -181,6 +186,18 @@ def test_what_comes_while_it_is_written_is_kept(written, tmp_path):
     assert (tmp_path / "toy" / "thesis.tex").read_text() == "years of work"
 
 
+@pytest.mark.parametrize("path", [".", "..", "/", "folder/..", "file", "", 3, None, b"toy"])
+def test_a_path_that_is_no_folder_of_its_own(path, tmp_path, monkeypatch):
+    # Empty, and so free to be written but for this.
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    if path == "file":
+        (tmp_path / "cwd" / "file").write_text("mine")
+    with pytest.raises((TypeError, ValueError), match="`path` must .* Received: path="):
+        export.to_saved_model(toys.cnn(), path)
+    assert [file.name for file in tmp_path.rglob("*")] == ["cwd", "file"][: 1 + (path == "file")]
+
+
 @pytest.mark.parametrize("damage", ["empty folder", "garbage", "cut graph", "cut weights"])
 def test_a_damaged_saved_model_is_named(written, tmp_path, damage):
     path = tmp_path / "toy"
@@ -198,6 +215,22 @@ def test_a_damaged_saved_model_is_named(written, tmp_path, damage):
         export.run_saved_model(path, toys.images())
 
 
+@pytest.mark.parametrize(
+    "images", [np.full((1, 2), 0.5), np.full((1, 2), 300), np.full((1, 2), np.nan), [[-1, 0]]]
+)
+def test_integers_are_fed_whole_or_not_at_all(images, tmp_path):
+    inputs = keras.Input((2,), dtype="uint8")
+    model = keras.Model(inputs, keras.ops.cast(inputs, "float32") / 2)
+    path = export.to_saved_model(model, tmp_path / "toy")
+    np.testing.assert_array_equal(export.run_saved_model(path, [[3.0, 255]]), [[1.5, 127.5]])
+    for call in (
+        lambda: export.run_saved_model(path, images),
+        lambda: export.compare(model, images, path),
+    ):
+        with pytest.raises(ValueError, match="must be whole numbers of uint8, which the input of"):
+            call()
+
+
 def test_refused_arguments(written, tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no SavedModel"):
         export.run_saved_model(tmp_path / "nothing", toys.images())
@@ -205,7 +238,9 @@ def test_refused_arguments(written, tmp_path):
         export.run_saved_model(written[1], toys.images(size=9))
     with pytest.raises(ValueError, match="at least one image"):
         export.run_saved_model(written[1], toys.images(0))
-    with pytest.raises(TypeError, match="`images` must hold numbers"):
+    with pytest.raises(TypeError, match="`images` must be an array of real numbers"):
         export.run_saved_model(written[1], np.array(["cat"]))
+    with pytest.raises(TypeError, match="Received: images of dtype complex64"):
+        export.run_saved_model(written[1], toys.images().astype("complex64"))
     with pytest.raises(ValueError, match="`model` must be built"):
         export.to_saved_model(keras.Sequential([keras.layers.Dense(2)]), tmp_path / "toy")

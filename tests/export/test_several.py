@@ -189,7 +189,11 @@ def written(tmp_path_factory):
         ([X, Y[:3]], ValueError, "as many for each input of .*: 5 for 'zebra', 3 for 'ant'"),
         ([X, Y[:0]], ValueError, r"`images\['ant'\]` must hold at least one image"),
         ([X, Y[:, :2]], ValueError, r"`images\['ant'\]` must .* \(None, 3\).* \(5, 2\)"),
-        ({"zebra": X, "ant": None}, TypeError, r"`images\['ant'\]` must hold numbers"),
+        (
+            {"zebra": X, "ant": None},
+            TypeError,
+            r"`images\['ant'\]` must be an array of real numbers",
+        ),
         ([X, [[1, 2, 3], [1]]], ValueError, r"`images\['ant'\]` must be one array of numbers"),
     ],
 )

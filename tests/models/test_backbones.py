@@ -12,6 +12,8 @@ from keras_fmm import layers, models
 from tests.models.families import FAMILIES, WHOLE, small
 from tests.support.weightless import weightless
 
+TWO_SOURCES = keras.Input((32, 32, 3)) + keras.Input((32, 32, 3))
+
 ALL = pytest.mark.parametrize("family", FAMILIES)
 # The Wide ResNet with sums has the blocks of the FMMNet.
 RUN = pytest.mark.parametrize("family", [family for family in WHOLE if family != "wide_resnet"])
@@ -190,10 +192,21 @@ def test_half_precision(family):
         ({"classes": 0}, ValueError, "`classes` must be a positive integer"),
         ({"pooling": "sum"}, ValueError, "`pooling` must be one of None, 'avg'"),
         ({"input_shape": (3, 3, 3)}, ValueError, "must be at least .* Received: input_shape"),
-        ({"input_shape": (8, 8)}, ValueError, "must have rank 4"),
+        ({"input_shape": (8, 8)}, TypeError, "`input_shape` must be three integers"),
+        ({"input_shape": 8}, TypeError, "`input_shape` must be three integers"),
+        ({"input_shape": "abc"}, TypeError, "`input_shape` must be three integers"),
+        ({"input_shape": {8, 16, 3}}, TypeError, "`input_shape` must be three integers"),
+        ({"input_shape": (8.0, 8, 3)}, ValueError, "`input_shape` must be three integers"),
+        ({"input_tensor": 3}, TypeError, "`input_tensor` must be .* Received: input_tensor=3"),
+        ({"input_tensor": "abc"}, TypeError, "`input_tensor` must be a `keras.Input` or"),
+        ({"input_tensor": np.ones((1, 8, 8, 3))}, TypeError, r"=ndarray of shape \(1, 8, 8, 3\)"),
+        ({"input_tensor": keras.KerasTensor((1, 32, 32, 3))}, ValueError, "comes from 0"),
+        ({"input_tensor": TWO_SOURCES}, ValueError, "comes from 2"),
+        ({"classifier_activation": "abc"}, ValueError, "Received: classifier_activation='abc'"),
         ({"input_shape": (8, 8, None)}, ValueError, "must be known"),
-        ({"weights": 7}, TypeError, "`source` must be a model or the path"),
-        ({"weights": "absent.h5"}, OSError, "absent.h5, which could not be read"),
+        ({"weights": 7}, TypeError, "`weights` must be .* Received: weights=7"),
+        ({"weights": ""}, ValueError, "`weights` must be .* Received: weights=''"),
+        ({"weights": "absent.h5"}, OSError, "Received: weights='absent.h5'.* there is no file"),
     ],
 )
 def test_refuses(family, arguments, error, message):
@@ -298,3 +311,22 @@ def test_arguments_stand_where_those_of_keras_applications_do():
     assert (resnet.name, resnet.output_shape) == ("mine", (None, 512))
     assert (mobilenet.name, mobilenet.output_shape) == ("mine", (None, 7))
     assert mobilenet.get_layer("dropout").rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("blocks", "error"),
+    [
+        (None, TypeError),
+        (3, TypeError),
+        ({1, 2, 3, 4}, TypeError),
+        (dict.fromkeys(range(1, 5)), TypeError),
+        ("1111", TypeError),
+        ((1, 1, 1), ValueError),
+        ((1, 1, 1, 0), ValueError),
+        ((1, 1, 1, 1.0), TypeError),
+    ],
+    ids=repr,
+)
+def test_a_resnet_has_a_number_of_blocks_for_each_of_four_stages(blocks, error):
+    with pytest.raises(error, match="`blocks_per_stage` must .* Received: blocks_per_stage="):
+        models.ResNet(blocks, input_shape=(8, 8, 3))

@@ -132,6 +132,15 @@ def test_arguments_go_before_the_presets():
     assert isinstance(model.get_layer("stage1_block1_attention"), layers.EfficientChannelAttention)
 
 
-def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"one of resnet18, .*aw_se_resnet50.* Did you mean"):
-        models.from_preset("aw_se_resnet5")
+@pytest.mark.parametrize("name", ["se_resnet_50", "SE_ResNet50", "se-resnet50"])
+def test_an_unknown_preset_is_told_the_nearest_first_and_few(name):
+    message = rf"Received: preset='{name}'\. Near it: 'se_resnet50', .*PRESETS` has all 85 names"
+    with pytest.raises(ValueError, match=message) as raised:
+        models.from_preset(name)
+    assert len(str(raised.value)) < 250
+
+
+@pytest.mark.parametrize("name", [3, None, [], {}])
+def test_a_preset_is_named_by_a_str(name):
+    with pytest.raises(TypeError, match="`preset` must be a str. Received: preset="):
+        models.from_preset(name)

@@ -82,12 +82,12 @@ def test_refuses_what_is_not_there():
         models.feature_model(model, ["stage5"])
     with pytest.raises(ValueError, match="must be a functional"):
         models.feature_model(keras.Sequential([keras.layers.ReLU()]))
-    for names in ("stage4", 4):
-        with pytest.raises(TypeError, match=f"None or a list of str. Received: names={names!r}"):
+    for names in ("stage4", 4, {"stage1": 1}):
+        with pytest.raises(TypeError, match=f"list or tuple of str. Received: names={names!r}"):
             models.feature_model(model, names)
     with pytest.raises(ValueError, match=r"at least one layer. Received: names=\[\]"):
         models.feature_model(model, [])
-    with pytest.raises(TypeError, match="a layer's name or path, a str. Received: names=4"):
+    with pytest.raises(TypeError, match=r"list or tuple of str. Received: names=\[4\]"):
         models.feature_model(model, [4])
     gated = small("bottleneck_resnet", attention="eca")
     inside = next(x.path for x in graph.places(gated) if x.path.count("/") == 1)

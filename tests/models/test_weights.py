@@ -185,6 +185,11 @@ def test_what_is_no_source(tmp_path):
     for name in ("text.h5", "text.keras", "absent.weights.h5"):
         with pytest.raises(OSError, match=f"{name}', which could not be read"):
             models.load_weights(model, tmp_path / name)
+    for name in ("absent.weights.h5", "."):
+        with pytest.raises(FileNotFoundError, match="Received: source=.*, where there is no file"):
+            models.load_weights(model, tmp_path / name)
+    with pytest.raises(ValueError, match="`source` must be .* not empty. Received: source=''"):
+        models.load_weights(model, "")
     with pytest.raises(TypeError, match="`source` must be a model or the path"):
         models.load_weights(model, [1, 2])
     with pytest.raises(ValueError, match="which holds none"):

@@ -1,7 +1,6 @@
 """What a model gives along a trajectory through its input."""
 
 import keras
-import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.class_scores import class_logits, compiled
@@ -47,7 +46,7 @@ def curve(model, trajectory, of="logits", batch_size=128, verbose="auto"):
     """
     check_model(model)
     checks.positive_integer("batch_size", batch_size)
-    trajectory = np.asarray(trajectory)
+    trajectory = checks.real_array("trajectory", trajectory)
     leading = trajectory.shape[:1]
     if trajectory.ndim == len(model.inputs[0].shape) + 1:
         leading = trajectory.shape[:2]

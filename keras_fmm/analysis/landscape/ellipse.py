@@ -57,14 +57,9 @@ def ellipse(a, b, c, points=300):
 
 
 def _checked(name, sample):
-    sample = np.asarray(sample)
-    if sample.dtype.kind not in "biuf":
-        raise TypeError(
-            f"`{name}` must be an array of numbers. Received: {name} of dtype {sample.dtype}"
-        )
+    sample = checks.real_array(name, sample).astype("float64")
     if not sample.size:
         raise ValueError(f"`{name}` must not be empty. Received: {name} of shape {sample.shape}")
-    sample = sample.astype("float64")
     if not np.isfinite(sample).all():
         raise ValueError(f"`{name}` must be finite. Received: a NaN or an infinity in {name}")
     return sample

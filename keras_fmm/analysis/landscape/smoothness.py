@@ -97,11 +97,7 @@ def smoothness(values, closed=True, relative=False):
 
 
 def _checked(values):
-    values = np.asarray(values)
-    if values.dtype.kind not in "biuf":
-        raise TypeError(
-            f"`values` must be an array of numbers. Received: values of dtype {values.dtype}"
-        )
+    values = checks.real_array("values", values)
     if values.ndim not in (2, 3) or values.shape[-2] < 3 or 0 in values.shape:
         raise ValueError(
             "`values` must be (points, classes) or (trajectories, points, classes), with 3 points "

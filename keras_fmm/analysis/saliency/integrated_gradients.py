@@ -61,12 +61,7 @@ def integrated_gradients(
         "n_steps", n_steps, "an integer from 2 to 10,000", minimum=2, below=checks.REPEATS
     )
     model, images = prepared(model, images)
-    baseline = np.asarray(baseline)
-    if baseline.dtype.kind not in "biuf":
-        raise TypeError(
-            "`baseline` must be a number or an array of numbers. "
-            f"Received: baseline of dtype {baseline.dtype}"
-        )
+    baseline = checks.real_array("baseline", baseline)
     with np.errstate(over="ignore"):
         baseline = baseline.astype("float32")
     try:

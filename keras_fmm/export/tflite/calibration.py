@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from keras_fmm import checks
 from keras_fmm.export.tflite.quantizations import CALIBRATED
 from keras_fmm.input_range import declared_problem, lacks_scaling, scaling_problem
 
@@ -49,11 +50,7 @@ def checked_images(model, quantization, data, input_range=None):
         )
     found, count = [], 0
     for batch in _each_batch(data):
-        batch = np.asarray(batch)
-        if batch.dtype.kind not in "biuf":
-            raise TypeError(
-                f"`representative_data` must hold numbers. Received: a batch of dtype {batch.dtype}"
-            )
+        batch = checks.real_array("representative_data", batch)
         if batch.shape[1:] != shape[1:] or batch.ndim != len(shape):
             raise ValueError(
                 f"`representative_data` must be batches of what the model takes, {shape}. "

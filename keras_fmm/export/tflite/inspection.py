@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import pathlib
 
 import numpy as np
 
@@ -133,7 +132,7 @@ def inspect(path):
     >>> found.slow
     ()
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     session = litert.opened(path)
     try:
         session.run_on_zeros()

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import pathlib
 import struct
 import zipfile
 import zlib
@@ -178,7 +177,7 @@ def read_metadata(path):
     >>> export.read_metadata(path)["input_range"]
     [0.0, 255.0]
     """
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     try:
         return split(path.read_bytes())[1]
     except ValueError as error:

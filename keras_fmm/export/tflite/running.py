@@ -1,7 +1,5 @@
 """Running a TFLite file with LiteRT, on any number of images."""
 
-import pathlib
-
 import numpy as np
 
 from keras_fmm import checks
@@ -59,7 +57,7 @@ def outputs_of_file(path, images, num_threads=1):
     Args: as `run_tflite`; and `images` may be a function of the inputs' names, a list, to them.
     """
     num_threads = checks.positive_integer("num_threads", num_threads, below=257)
-    path = pathlib.Path(path)
+    path = checks.path("path", path)
     session = litert.opened(path, num_threads)
     if callable(images):
         images = images(list(session.inputs))

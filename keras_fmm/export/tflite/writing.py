@@ -63,7 +63,7 @@ def to_tflite(
             "int16x8" "int16": of the file's input and output, whose scale and zero point `inspect`
             tells. Images of 0 to 255 are themselves in "uint8". With integers the last product
             gives integers too, and scores that are close are the same more often.
-        class_names: sequence of str or None, default None. The names of the model's classes in
+        class_names: list or tuple of str or None, default None. The names of the model's classes in
             order; kept in the file.
         input_range: pair of numbers or None, default None. What the images' darkest and lightest
             values are for the model, such as (0, 255); kept in the file. See `read_metadata`.

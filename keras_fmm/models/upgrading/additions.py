@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_fmm import layers
-from keras_fmm.models.upgrading.rebuilding import custom_objects
+from keras_fmm.models.upgrading.rebuilding import custom_objects, rebuild
 from keras_fmm.protocols import ReplacesConvolution, StartsAsIdentity, StartsAsSum
 
 # How far what is new may be from what it starts as, for outputs of about 1.
@@ -69,6 +69,8 @@ def _one_if_alike(sizes):
 
 def _with_arguments_of(convolution, fresh, path):
     """Returns a layer as `fresh` with the arguments that it shares with a convolution."""
+    # Says what is wrong where the convolution has no config.
+    rebuild(convolution, path)
     config, old = fresh.get_config(), convolution.get_config()
     usual = keras.layers.Conv2D(convolution.filters, convolution.kernel_size).get_config()
     lost = [

@@ -6,11 +6,17 @@ import operator
 import keras
 
 from keras_fmm.layers import RESIDUALS
-from keras_fmm.models.upgrading.structure import is_feature_map, sides
+from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map, sides
 from keras_fmm.protocols import StartsAsSum
 
 # By their role: what the registry has, and what can start as the sum.
 _RESIDUALS = (*RESIDUALS.values(), StartsAsSum)
+_NORMALIZATIONS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -155,9 +161,32 @@ def _before_downsamplings(structure):
             if structure.reach(feature) >> other & 1
         )
         has_features = structure.has_convolution_before(place)
+        if _embeds_patches(structure, place, feature):
+            continue
         if is_feature_map(structure.calls[feature].outputs) and has_features and is_new:
             places.append(feature)
     return places
+
+
+def _embeds_patches(structure, place, feature):
+    """Says whether tokens are made of the stem's own map, as at the start of a transformer."""
+    is_of_tokens = all(len(output.shape) == 3 for output in structure.calls[place].outputs)
+    convolutions = [
+        other
+        for other in range(feature + 1)
+        if structure.reach(feature) >> other & 1
+        and is_convolution(structure.calls[other].operation)
+    ]
+    return is_of_tokens and not any(
+        structure.has_convolution_before(other) or _learns_between(structure, other, feature)
+        for other in convolutions
+    )
+
+
+def _learns_between(structure, first, last):
+    """Says whether there are weights between two places, but for those of normalizations."""
+    operations = (structure.calls[place].operation for place in structure.between(first, last))
+    return any(_weights(x) and not isinstance(x, _NORMALIZATIONS) for x in operations)
 
 
 def _downsamples(operation):

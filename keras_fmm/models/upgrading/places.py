@@ -1,10 +1,11 @@
 """Which layers of a model are meant: by name, by predicate, or what can be."""
 
 import collections
+import inspect
 
 import keras
 
-from keras_fmm import graph
+from keras_fmm import checks, graph
 from keras_fmm.models.upgrading.residuals import cannot_be_merged
 from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map
 from keras_fmm.protocols import ReplacesConvolution
@@ -67,6 +68,11 @@ def choose(structure, argument, where, default, refusal, among=None):
     name = f"{argument}_where"
     # A layer and a class can be called too, and say nothing of a layer.
     is_predicate = callable(where) and not isinstance(where, (keras.Operation, type))
+    if is_predicate and not checks.takes(where, structure.model):
+        raise TypeError(
+            f"`{name}` as a function must be of one argument, a layer. "
+            f"Received: {name}={where!r}, which takes {inspect.signature(where)}."
+        )
     if where is None or is_predicate:
         among = structure.layers() if among is None else among
         candidates = [layer for layer in among if not refusal(structure, layer)]
@@ -86,6 +92,7 @@ def choose(structure, argument, where, default, refusal, among=None):
         raise ValueError(
             f"`{name}` must choose at least one layer. Received: {name}={received}, of a model "
             f"with {_summary(structure, argument)}. Name layers, or take another model."
+            f"{graph.said_of_closed(structure.model)}"
         )
     return list({id(operation): operation for operation in chosen}.values())
 

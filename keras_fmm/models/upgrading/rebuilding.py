@@ -1,5 +1,6 @@
 """Layers of their own from the configs of others, and the state that goes with them."""
 
+import functools
 import tempfile
 import types
 
@@ -23,15 +24,33 @@ def rebuild(operation, path):
             with keras.saving.custom_object_scope(custom_objects(operation)):
                 clone = type(operation).from_config(operation.get_config())
     except Exception as error:
+        rule = "Every layer of the model must be one that Keras can make again from its config. "
+        received = f"Received: {path!r} of class {type(operation).__name__}"
+        if nameless := _nameless_functions(operation):
+            raise ValueError(
+                f"{rule}{received} with {nameless}, which has no name to be found by. Give a "
+                "function that has one (`def`), registered with "
+                "`keras.saving.register_keras_serializable`, or set that of the layer in the model "
+                "to it."
+            ) from error
         raise ValueError(
-            "Every layer of the model must be one that Keras can make again from its config. "
-            f"Received: {path!r} of class {type(operation).__name__}, which it cannot: {error} "
+            f"{rule}{received}, which it cannot: {error} "
             "Give the class `get_config`, and register its own functions and classes with "
             "`keras.saving.register_keras_serializable`."
         ) from error
     # The config of a bare operation may be without it.
     clone.name = operation.name
     return clone
+
+
+def _nameless_functions(operation):
+    """Returns the attributes of a layer that are lambdas or partials, as an error names them."""
+    found = {
+        name: value
+        for name, value in vars(operation).items()
+        if isinstance(value, functools.partial) or getattr(value, "__name__", "") == "<lambda>"
+    }
+    return ", ".join(f"{name}={value!r}" for name, value in found.items())
 
 
 def _rebuild_lambda(layer):

@@ -78,7 +78,7 @@ def upgrade(
     them; the shortcut is the input with fewer layers since, often none. Where both have as many,
     there is no shortcut. A model without residual branches gets gates before each downsampling
     (pooling, strided convolution) behind the stem and before the head (global pooling, flattening),
-    where anything is learned since the last.
+    where anything is learned since the last. A transformer's patch embedding is its stem.
 
     Returns:
         A functional `keras.Model`, not compiled, of plain class. Methods of a class of your own,

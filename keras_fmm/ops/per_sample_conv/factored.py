@@ -4,7 +4,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, total
+from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
 
 def factored_conv(
@@ -55,7 +55,11 @@ def factored_conv(
     [[[[3.0, 1.5]]]]
     """
     one_sum = checks.flag("one_sum", one_sum)
-    inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
+    checks.one_of("padding", padding, windows.PADDINGS)
+    inputs, kernel = float_tensor("inputs", inputs), float_tensor("kernel", kernel)
+    gain = float_tensor("gain", gain, rank=5)
+    strides = checks.pair("strides", strides)
+    dilation_rate = checks.pair("dilation_rate", dilation_rate)
     is_empty = inputs.shape[0] == 0
     if is_empty:
         # Without the plain convolution: TensorFlow's on a CPU gives no image the inputs' shape.

@@ -5,9 +5,10 @@ import functools
 import keras
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.ops import tensorflow_gradients
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, total
+from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
 
 def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
@@ -52,7 +53,10 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     >>> np.asarray(outputs).ravel().tolist()
     [7.0]
     """
-    inputs, kernel, gain = (ops.convert_to_tensor(x) for x in (inputs, kernel, gain))
+    inputs, kernel = float_tensor("inputs", inputs), float_tensor("kernel", kernel)
+    gain = float_tensor("gain", gain, rank=5)
+    strides = checks.pair("strides", strides)
+    dilation_rate = checks.pair("dilation_rate", dilation_rate)
     height, width = windows.axes(
         ops.shape(inputs), kernel.shape[:2], strides, padding, dilation_rate
     )

@@ -4,6 +4,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.ops.per_sample_conv import windows
+from keras_fmm.ops.sums import float_tensor
 
 
 def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
@@ -41,6 +42,10 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, b
     [9.0, 18.0]
     """
     checks.one_of("padding", padding, windows.PADDINGS)
+    inputs, kernel = float_tensor("inputs", inputs), float_tensor("kernel", kernel)
+    gain = float_tensor("gain", gain, rank=5)
+    strides = checks.pair("strides", strides)
+    dilation_rate = checks.pair("dilation_rate", dilation_rate)
     repeats = kernel.shape[2] // gain.shape[3]
 
     def convolve(sample):
@@ -54,6 +59,5 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, b
             dilation_rate=dilation_rate,
         )[0]
 
-    inputs, gain = ops.convert_to_tensor(inputs), ops.convert_to_tensor(gain)
     outputs = ops.vectorized_map(convolve, (inputs, gain))
     return outputs if bias is None else ops.add(outputs, bias)

@@ -347,7 +347,7 @@ class Subclassed(keras.Model):
 @pytest.mark.parametrize("function", [full_grad, smooth_full_grad])
 def test_refused(function):
     model = model_of(convolutional)
-    with pytest.raises(ValueError, match="functional `keras.Model`.*Call a subclassed"):
+    with pytest.raises(ValueError, match="functional `keras.Model`.*Of a subclassed"):
         function(Subclassed(), IMAGES)
     with pytest.raises(ValueError, match="from 0 to 4. Received: class_index=5"):
         function(model, IMAGES, 5)

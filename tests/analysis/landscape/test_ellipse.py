@@ -56,9 +56,9 @@ def test_other_refusals():
         ellipse([0], [1], [2], points=300.0)
     with pytest.raises(TypeError, match="'c'"):
         ellipse([0], [1])
-    with pytest.raises(TypeError, match="`b` must be an array of numbers"):
+    with pytest.raises(TypeError, match="`b` must be an array of real numbers"):
         ellipse([0], ["dog"], [2])
-    with pytest.raises(TypeError, match="`c` must be an array of numbers"):
+    with pytest.raises(TypeError, match="`c` must be an array of real numbers"):
         ellipse([0], [1], None)
     with pytest.raises(ValueError, match=r"one shape. Received: shapes \(1,\), \(2,\) and \(1,\)"):
         ellipse([0], [1, 2], [2])

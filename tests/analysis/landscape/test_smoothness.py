@@ -112,7 +112,7 @@ def test_rounding_makes_no_pieces():
         (np.zeros((5, 0)), ValueError, r"of shape \(5, 0\)"),
         (np.zeros((0, 5, 2)), ValueError, r"of shape \(0, 5, 2\)"),
         (np.full((5, 2), np.nan), ValueError, "must be finite"),
-        (np.full((5, 2), "a"), TypeError, "array of numbers"),
+        (np.full((5, 2), "a"), TypeError, "array of real numbers"),
     ],
 )
 def test_refused(values, error, message):

@@ -230,6 +230,6 @@ def test_integers_at_both_ends(tmp_path, io_dtype):
 def test_refused_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         export.to_tflite(toys.cnn(), tmp_path / "toy.tflite", **arguments)
-    with pytest.raises(TypeError, match="`class_names` must be a sequence of str"):
+    with pytest.raises(TypeError, match="`class_names` must be a list or tuple of str"):
         export.to_tflite(toys.cnn(), tmp_path / "toy.tflite", class_names="abcd")
     assert list(tmp_path.iterdir()) == []

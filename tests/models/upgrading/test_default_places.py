@@ -203,3 +203,30 @@ def test_convnext():
     names = {f"convnext_tiny_stage_{stage}_block_{k}_identity" for stage, k in blocks}
     assert gates(model.inputs, model.outputs) == names
     assert convolutions(model) == set()
+
+
+def transformer(*between):
+    """Returns a small one: patches, what stands between them and the tokens, one block, a head."""
+    inputs = keras.Input((32, 32, 3))
+    x = kl.Conv2D(4, 8, strides=8, name="patches")(inputs)
+    for layer in between:
+        x = layer(x)
+    x = kl.Reshape((16, 4))(x)
+    y = kl.LayerNormalization()(x)
+    x = kl.Add()([x, kl.MultiHeadAttention(1, 4)(y, y)])
+    x = kl.Add()([x, kl.Dense(4, "gelu")(kl.LayerNormalization()(x))])
+    return inputs, kl.Dense(2)(kl.GlobalAveragePooling1D()(x))
+
+
+def test_a_transformers_patches_are_its_stem():
+    assert gates(*transformer()) == set()
+    assert gates(*transformer(kl.LayerNormalization())) == set()
+    assert convolutions(keras.Model(*transformer())) == set()
+    # More is learned before the tokens here.
+    assert gates(*transformer(conv("conv"))) == {"conv"}
+    assert gates(*transformer(kl.Dense(4, name="dense"))) == {"dense"}
+
+
+def test_a_stem_alone_is_gated_before_the_classifier():
+    inputs, x = stem()
+    assert gates(inputs, kl.Dense(2)(kl.GlobalAveragePooling2D()(x))) == {"stem"}

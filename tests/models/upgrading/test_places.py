@@ -161,3 +161,12 @@ def test_a_layer_of_two_paths_is_one():
         upgraded = models.upgrade(model, attention="eca", attention_where=[name])
         gates = [upgraded.get_layer(x).get_layer("shared_attention") for x in ("first", "second")]
         assert gates[0] is gates[1]
+
+
+@pytest.mark.parametrize("where", [lambda: True, lambda layer, name: True])
+def test_a_predicate_is_of_one_layer(model, where):
+    message = (
+        r"`attention_where` as a function must be of one argument, a layer. Received: .* takes"
+    )
+    with pytest.raises(TypeError, match=message):
+        models.upgrade(model, attention="eca", attention_where=where)

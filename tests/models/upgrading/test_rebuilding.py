@@ -1,5 +1,7 @@
 """Layers that are hard to make again, beside the ones that get attention."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -243,3 +245,24 @@ class WrongConfig(kl.Layer):
 def test_refuses_layers_that_cannot_be_made_again(layer, message):
     with pytest.raises(ValueError, match=message):
         upgrade(with_layer(layer()))
+
+
+def doubled(x):
+    return 2 * x
+
+
+@pytest.mark.parametrize("nameless", [lambda x: 2 * x, functools.partial(doubled)], ids=type)
+@pytest.mark.parametrize("argument", [{"convolution": "aw"}, {"attention": "eca"}], ids=str)
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_function_without_a_name_is_refused_and_the_cure_cures(nameless, argument):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="stem")(inputs)
+    x = keras.layers.Conv2D(4, 3, activation=nameless, name="conv")(x)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    message = "'conv' of class Conv2D with activation=.*, which has no name to be found by. Give"
+    with pytest.raises(ValueError, match=message):
+        models.upgrade(model, **argument)
+    model.get_layer("conv").activation = doubled
+    images = np.random.default_rng(0).random((2, 8, 8, 3), "float32")
+    upgraded = models.upgrade(model, **argument)
+    np.testing.assert_allclose(upgraded(images), model(images), atol=1e-5)

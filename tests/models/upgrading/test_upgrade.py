@@ -570,13 +570,13 @@ def test_refuses():
         def call(self, inputs):
             return super().call(inputs) * 2.0
 
-    for other in (
-        Subclassed(),
-        Overridden(inputs, conv("stem")(inputs)),
-        keras.Sequential([conv("stem")]),
-        "resnet",
+    for other, cure in (
+        (Subclassed(), r"keras.Model\(inputs, model.call\("),
+        (Overridden(inputs, conv("stem")(inputs)), r"keras.Model\(inputs, model.call\("),
+        (keras.Sequential([conv("stem")]), "begin it with a `keras.Input`"),
+        ("resnet", "model='resnet'"),
     ):
-        with pytest.raises(ValueError, match=r"`model` must be a functional.*keras.Model\(inputs"):
+        with pytest.raises(ValueError, match=f"`model` must be a functional.*{cure}"):
             models.upgrade(other, attention="eca")
     with pytest.raises(ValueError, match="At least one of `attention`, `convolution`"):
         models.upgrade(model)

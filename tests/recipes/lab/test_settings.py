@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from recipes import classify, train
 from recipes.lab.settings import changed, flags, parse, setting, shown, start, verbosity
 
 
@@ -35,6 +36,17 @@ def test_refuses(words, message, capsys):
         parse(Settings, "", words.split())
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_refuses_what_is_empty(text, capsys):
+    for words in (["--dataset", text], ["--workdir", text], ["--data-dir", text]):
+        with pytest.raises(SystemExit):
+            parse(train.Settings, "", words)
+        assert f"argument {words[0]}: must not be empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse(classify.Settings, "", ["--model", "a.tflite", "a.png", text])
+    assert "argument IMAGES: must not be empty" in capsys.readouterr().err
 
 
 def test_verbosity_is_what_keras_takes():
