@@ -140,7 +140,7 @@ def one_of(name, value, allowed):
 
 
 def pair(name, value, below=SIZES):
-    """Returns `value`, two integers from 1 to less than `below`, as a tuple; raises as `integer`."""
+    """Returns `value`, integers from 1 to below `below`, as a pair; raises as `integer` does."""
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise TypeError(f"`{name}` must be a pair of positive integers. Received: {name}={value!r}")
     return tuple(positive_integer(f"{name}[{i}]", side, below) for i, side in enumerate(value))
