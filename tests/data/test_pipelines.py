@@ -194,7 +194,7 @@ def test_refused_arguments(prepared):
         dataset.pipeline("train", batch_size=64, drop_remainder=True)
     with pytest.raises(ValueError, match=r"`image_size\[1\]` must be a positive integer"):
         dataset.pipeline("train", image_size=(4, 0))
-    with pytest.raises(TypeError, match="`image_size` must be None or a pair"):
+    with pytest.raises(TypeError, match="`image_size` must be a pair of positive integers"):
         dataset.arrays("train", image_size=4)
     whole = data.load("fmm_tiny", validation_fraction=0, data_dir=prepared)
     with pytest.raises(
