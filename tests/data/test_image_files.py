@@ -219,8 +219,8 @@ def test_damaged_files_are_read_or_refused(tmp_path, name):
         ({"channels": 4}, ValueError, "`channels` must be one of 1, 3"),
         ({"image_size": (0, 8)}, ValueError, r"`image_size\[0\]` must be a positive integer"),
         ({"image_size": (8, 8.5)}, TypeError, r"`image_size\[1\]` must be a positive integer"),
-        ({"image_size": 8}, TypeError, "`image_size` must be None or a pair"),
-        ({"image_size": (8, 8, 3)}, TypeError, "`image_size` must be None or a pair"),
+        ({"image_size": 8}, TypeError, "`image_size` must be a pair"),
+        ({"image_size": (8, 8, 3)}, TypeError, "`image_size` must be a pair"),
     ],
 )
 def test_arguments_that_are_refused(tmp_path, arguments, error, message):
