@@ -28,8 +28,7 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_fmm import analysis, export, layers, models, plots, training
-from keras_fmm.progress import Progress
+from keras_fmm import analysis, export, layers, models, plots, progress, training
 from recipes.benchmarks import timing
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
@@ -67,18 +66,18 @@ def main(settings):
             )
         chosen = chosen or list(ours)
         compared = dict.fromkeys(ours[name][1] for name in chosen)
-        progress = Progress(len(chosen) + len(compared), shown(settings), unit_name="job")
+        bar = progress.Progress(len(chosen) + len(compared), shown(settings), unit_name="job")
         found = {"plain": {}, "ours": {}}
         for name in compared:
             found["plain"][name] = growth(plain[name], lambda: network(False), settings)
-            progress.add(1)
+            bar.add(1)
         for name in chosen:
             job, counterpart = ours[name]
             found["ours"][name] = {
                 **growth(job, network, settings),
                 "plain": found["plain"][counterpart]["kept"],
             }
-            progress.add(1)
+            bar.add(1)
     results = timing.write(output_path(settings), settings, found)
     print(markdown(found))
     return results
