@@ -99,7 +99,7 @@ class Followed:
 
 
 def function_of_score(model, logits, shape, function, hold_gates=False):
-    """Returns a `tf.function` of images and classes to what another makes of the classes' scores.
+    """Returns a compiled function of images and classes to what another makes of their scores.
 
     Args:
         model: as in `followed`.
@@ -129,7 +129,9 @@ def function_of_score(model, logits, shape, function, hold_gates=False):
 
         return function(images, scores, notes, gradients)
 
-    return traced
+    # Traced now: TensorFlow warns where a function that is made often is traced by being called.
+    concrete = traced.get_concrete_function()
+    return lambda images, classes: concrete(tf.constant(images), tf.cast(classes, tf.int32))
 
 
 @contextlib.contextmanager

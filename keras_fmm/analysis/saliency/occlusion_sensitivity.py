@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis.class_scores import class_logits, compiled
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
@@ -65,9 +65,10 @@ def occlusion_sensitivity(
         value = np.float32(checks.number("value", value))
     logits = class_logits(model, images)
     classes = checked_classes(logits, images, class_index)
+    scores = compiled(logits)
 
     def chosen(images, classes):
-        return logits.predict_on_batch(images)[np.arange(len(images)), classes]
+        return np.asarray(scores(images))[np.arange(len(images)), classes]
 
     def of_batch(images, classes):
         before = chosen(images, classes)

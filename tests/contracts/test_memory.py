@@ -1,0 +1,70 @@
+"""What is made, trained, exported and explained is freed: nothing of TensorFlow's is left."""
+
+import gc
+import inspect
+import warnings
+
+import keras
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("graphs of TensorFlow", allow_module_level=True)
+
+from tensorflow.python.eager import context
+from tensorflow.python.framework import func_graph
+from tensorflow.python.framework.ops import gradient_registry
+
+from keras_fmm import analysis
+from recipes.benchmarks import memory as recipe
+
+# The training step of Keras is kept by a gradient of its own, with or without layers of ours.
+OF_KERAS = {"fit", "Run", "GradCAMCallback"}
+# One of each kind; the others are slow for what they tell.
+QUICK = {
+    "attention_maps",
+    "full_grad",
+    "grad_cam",
+    "jacobian_norms",
+    "SavedModel",
+    "TFLite float32",
+}
+
+
+def alive():
+    """Returns how many models and graphs live, and what TensorFlow has registered."""
+    gc.collect()
+    kinds = {"models": keras.Model, "graphs": func_graph.FuncGraph}
+    found = {
+        name: sum(isinstance(x, kind) for x in gc.get_objects()) for name, kind in kinds.items()
+    }
+    found["functions"] = len(context.context().list_function_names())
+    found["gradients"] = len(gradient_registry.list())
+    return found
+
+
+def names():
+    for name in recipe.jobs(None):
+        if name not in OF_KERAS:
+            marks = [] if name in QUICK else [pytest.mark.slow]
+            yield pytest.param(name, marks=marks)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_call_leaves_nothing(name, tmp_path):
+    job, _ = recipe.jobs(tmp_path)[name]
+    job(recipe.network())
+    before = alive()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        job(recipe.network())
+    assert alive() == before
+
+
+def test_every_measurement_of_a_model_is_among_them():
+    functions = {name for name in analysis.__all__ if inspect.isfunction(getattr(analysis, name))}
+    of_models = {
+        name
+        for name in functions
+        if "model" in inspect.signature(getattr(analysis, name)).parameters
+    }
+    assert of_models <= set(recipe.jobs(None))

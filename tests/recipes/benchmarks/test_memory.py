@@ -1,0 +1,32 @@
+import json
+
+import keras
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("measures TensorFlow's functions", allow_module_level=True)
+
+from recipes.benchmarks import memory as recipe
+
+
+@pytest.mark.slow
+def test_measures_what_is_asked_for(tmp_path, capsys):
+    output = tmp_path / "results.json"
+    results = recipe.main(recipe.Settings(smoke=True, output=str(output)))
+    assert json.loads(output.read_text()) == results
+    assert set(results["ours"]) == {"a model", "attention_maps"}
+    assert set(results["plain"]) == {"a model", "predict"}
+    assert "| attention_maps | " in capsys.readouterr().out
+
+
+def test_tells_what_grows():
+    kept = []
+    settings = recipe.Settings(blocks=2, calls=2)
+    grown = recipe.growth(kept.append, lambda: bytes(3 * 2**20), settings)
+    assert 2.9 < grown["kept"] < 3.3
+    assert abs(recipe.growth(len, lambda: bytes(3 * 2**20), settings)["kept"]) < 0.1
+
+
+def test_refuses_an_unknown_job():
+    with pytest.raises(ValueError, match=r"`jobs` must be among .*Received: gradcam"):
+        recipe.main(recipe.Settings(jobs="gradcam"))
