@@ -49,9 +49,56 @@ def _of_mean(inputs, outputs, upstream):
 
     (x,), (of_mean,) = inputs, upstream
     # A large map has more positions than float16 has numbers.
-    of_mean = at_least_float32(of_mean)[:, None, None]
-    count = tf.cast(_positions(x), of_mean.dtype)
-    return (tf.broadcast_to(tf.cast(of_mean / count, x.dtype), tf.shape(x)),)
+    return (tf.broadcast_to(_share(x, of_mean), tf.shape(x)),)
+
+
+def _share(x, of_mean):
+    """Returns the part that each position has in the gradient of a mean over space."""
+    import tensorflow as tf
+
+    # A large map has more positions than float16 has numbers.
+    of_mean = tf.reshape(at_least_float32(of_mean), (-1, 1, 1, x.shape[3]))
+    return tf.cast(of_mean / tf.cast(_positions(x), of_mean.dtype), x.dtype)
+
+
+def spatial_mean_and_max(inputs):
+    """Returns the means over the axes of space and, behind them along the batch, the maxima.
+
+    Height and width must be known.
+    """
+    name = "keras_fmm_spatial_mean_and_max"
+    (found,) = _differentiated(name, _mean_and_max, _of_mean_and_max, [inputs])
+    return found
+
+
+def _mean_and_max(x):
+    import tensorflow as tf
+
+    largest = tf.reshape(_max_pool(x), (-1, x.shape[3]))
+    return (tf.concat([keras.ops.mean(x, axis=(1, 2)), largest], 0),)
+
+
+def _max_pool(x):
+    import tensorflow as tf
+
+    return tf.nn.max_pool2d(x, list(x.shape[1:3]), 1, "VALID")
+
+
+def _of_mean_and_max(inputs, outputs, upstream):
+    import tensorflow as tf
+
+    (x,), (of_both,) = inputs, upstream
+    of_mean, of_max = tf.split(of_both, 2)
+    of_max = tf.raw_ops.MaxPoolGrad(
+        orig_input=x,
+        # Known already: TensorFlow takes equal operators of a graph together.
+        orig_output=_max_pool(x),
+        grad=tf.reshape(of_max, (-1, 1, 1, x.shape[3])),
+        ksize=[1, *x.shape[1:3], 1],
+        strides=[1, 1, 1, 1],
+        padding="VALID",
+    )
+    return (of_max + _share(x, of_mean),)
 
 
 def scale_channels(inputs, gate):
@@ -72,7 +119,8 @@ def _of_scaled(inputs, outputs, upstream):
     products = at_least_float32(of_product * x)
     products = tf.reshape(products, (-1, positions, x.shape[3]))
     of_gate = tf.matmul(tf.ones((1, positions), products.dtype), products)
-    return of_product * gate, tf.cast(of_gate[:, None], gate.dtype)
+    of_gate = tf.reshape(of_gate, (-1, 1, 1, x.shape[3]))
+    return of_product * gate, tf.cast(of_gate, gate.dtype)
 
 
 def _positions(x):
@@ -94,6 +142,24 @@ def channel_max_and_mean(inputs):
     return tuple(_differentiated(name, _largest_and_mean, _of_largest_and_mean, [inputs]))
 
 
+def channel_pool(inputs):
+    """Returns what `channel_max_and_mean` does, side by side in the last axis."""
+
+    def forward(x):
+        import tensorflow as tf
+
+        return (tf.concat(_largest_and_mean(x), -1),)
+
+    def gradient(inputs, outputs, upstream):
+        import tensorflow as tf
+
+        outputs, upstream = (tf.split(x, 2, -1) for x in (outputs[0], upstream[0]))
+        return _of_largest_and_mean(inputs, outputs, upstream)
+
+    (found,) = _differentiated("keras_fmm_channel_pool", forward, gradient, [inputs])
+    return found
+
+
 def _largest_and_mean(x):
     largest = keras.ops.max(x, axis=-1, keepdims=True)
     return largest, keras.ops.mean(x, axis=-1, keepdims=True)
@@ -108,6 +174,70 @@ def _of_largest_and_mean(inputs, outputs, upstream):
     shares = at_least_float32(of_largest) / ties
     shift = at_least_float32(of_mean) / x.shape[-1]
     return (is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype),)
+
+
+def batch_norm(inputs, gamma, beta, epsilon):
+    """Normalises over all axes but the last; returns the outputs, the means and the variances.
+
+    Keras' own batch norm is made of twice as many operators, which take time to trace.
+
+    Args:
+        inputs: float32 or float64 tensor `(..., channels)`.
+        gamma: tensor `(channels,)` of the same dtype. What the normalised inputs are multiplied by.
+        beta: tensor `(channels,)` of the same dtype. What is added.
+        epsilon: float, above 0. Is added to the variances.
+    """
+
+    def forward(x, gamma, beta):
+        import tensorflow as tf
+
+        axes = _all_but_the_last(x)
+        mean = tf.reduce_mean(x, axes)
+        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
+        return (x - mean) * (gamma * tf.math.rsqrt(variance + epsilon)) + beta, mean, variance
+
+    def gradient(inputs, outputs, upstream):
+        import tensorflow as tf
+
+        (x, gamma, _), (_, mean, variance) = inputs, outputs
+        of_outputs, of_mean, of_variance = upstream
+        axes = _all_but_the_last(x)
+        count = _size(x) // x.shape[-1]
+        count = count if isinstance(count, int) else tf.cast(count, x.dtype)
+        inverse = tf.math.rsqrt(variance + epsilon)
+        centred = x - mean
+        of_beta = tf.reduce_sum(of_outputs, axes)
+        of_gamma = tf.reduce_sum(of_outputs * centred, axes) * inverse
+        slope = of_gamma * inverse
+        of_x = (of_outputs - (centred * slope + of_beta) / count) * (gamma * inverse)
+        # First derivatives of a layer have none of these: its moving statistics are no outputs.
+        if not (_is_zero(of_mean) and _is_zero(of_variance)):
+            of_x = of_x + (centred * (2 * of_variance) + of_mean) / count
+        return of_x, of_gamma, of_beta
+
+    return _differentiated("keras_fmm_batch_norm", forward, gradient, [inputs, gamma, beta])
+
+
+def _all_but_the_last(x):
+    import tensorflow as tf
+
+    # A tensor, so that all sums share one.
+    return tf.constant(list(range(x.shape.rank - 1)))
+
+
+def _size(x):
+    """Returns how many numbers a tensor has, an int where that is known."""
+    import tensorflow as tf
+
+    return x.shape.num_elements() or tf.size(x)
+
+
+def _is_zero(x):
+    """Returns whether a tensor is known to be zeros when traced."""
+    import tensorflow as tf
+
+    value = tf.get_static_value(x)
+    return value is not None and not value.any()
 
 
 def map_samples(function, samples, shared, output_shape):
