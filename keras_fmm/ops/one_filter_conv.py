@@ -3,6 +3,9 @@
 import numpy as np
 from keras import ops
 
+# In training, columns are grouped in wider maps than this.
+_NARROW = 16
+
 
 def one_filter_conv(inputs, kernel, bias=None):
     """Convolves a map with one square filter, stride 1, "same" padding.
@@ -35,7 +38,10 @@ def one_filter_conv(inputs, kernel, bias=None):
     _, height, width, channels = inputs.shape
     size = kernel.shape[0]
     # An unknown size is None, or an expression where JAX traces one.
-    if size == 1 or not (isinstance(height, int) and isinstance(width, int)):
+    is_known = isinstance(height, int) and isinstance(width, int)
+    # A narrow map takes no longer without, and fewer operators; but in LiteRT, whose files are made
+    # for a batch of one, it does.
+    if size == 1 or not is_known or (width <= _NARROW and inputs.shape[0] != 1):
         x = ops.conv(inputs, kernel, padding="same", data_format="channels_last")
         return x if bias is None else x + bias
     # The fewest that reach no further than the next position. More would be no faster in float32,

@@ -11,6 +11,9 @@ from keras_fmm.ops.sums import at_least_float32
 # is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
 
+# Up to so many positions, a sum over them is faster than a matrix product.
+_SMALL = 48
+
 # Of the gradients, whose names must differ.
 _NUMBERS = itertools.count()
 
@@ -49,16 +52,17 @@ def _of_mean(inputs, outputs, upstream):
 
     (x,), (of_mean,) = inputs, upstream
     # A large map has more positions than float16 has numbers.
+    of_mean = tf.reshape(of_mean, (-1, 1, 1, x.shape[3]))
     return (tf.broadcast_to(_share(x, of_mean), tf.shape(x)),)
 
 
 def _share(x, of_mean):
-    """Returns the part that each position has in the gradient of a mean over space."""
+    """Returns the part that each position has in the gradient of a mean, which kept its axes."""
     import tensorflow as tf
 
     # A large map has more positions than float16 has numbers.
-    of_mean = tf.reshape(at_least_float32(of_mean), (-1, 1, 1, x.shape[3]))
-    return tf.cast(of_mean / tf.cast(_positions(x), of_mean.dtype), x.dtype)
+    of_mean = at_least_float32(of_mean)
+    return tf.cast(of_mean / _as_divisor(_positions(x), of_mean), x.dtype)
 
 
 def spatial_mean_and_max(inputs):
@@ -74,8 +78,8 @@ def spatial_mean_and_max(inputs):
 def _mean_and_max(x):
     import tensorflow as tf
 
-    largest = tf.reshape(_max_pool(x), (-1, x.shape[3]))
-    return (tf.concat([keras.ops.mean(x, axis=(1, 2)), largest], 0),)
+    mean = keras.ops.mean(x, axis=(1, 2), keepdims=True)
+    return (tf.reshape(tf.concat([mean, _max_pool(x)], 0), (-1, x.shape[3])),)
 
 
 def _max_pool(x):
@@ -88,12 +92,12 @@ def _of_mean_and_max(inputs, outputs, upstream):
     import tensorflow as tf
 
     (x,), (of_both,) = inputs, upstream
-    of_mean, of_max = tf.split(of_both, 2)
+    of_mean, of_max = tf.split(tf.reshape(of_both, (-1, 1, 1, x.shape[3])), 2)
     of_max = tf.raw_ops.MaxPoolGrad(
         orig_input=x,
         # Known already: TensorFlow takes equal operators of a graph together.
         orig_output=_max_pool(x),
-        grad=tf.reshape(of_max, (-1, 1, 1, x.shape[3])),
+        grad=of_max,
         ksize=[1, *x.shape[1:3], 1],
         strides=[1, 1, 1, 1],
         padding="VALID",
@@ -117,6 +121,9 @@ def _of_scaled(inputs, outputs, upstream):
     (x, gate), (of_product,) = inputs, upstream
     positions = _positions(x)
     products = at_least_float32(of_product * x)
+    if isinstance(positions, int) and positions < _SMALL:
+        of_gate = tf.reduce_sum(products, (1, 2), keepdims=True)
+        return of_product * gate, tf.cast(of_gate, gate.dtype)
     products = tf.reshape(products, (-1, positions, x.shape[3]))
     of_gate = tf.matmul(tf.ones((1, positions), products.dtype), products)
     of_gate = tf.reshape(of_gate, (-1, 1, 1, x.shape[3]))
@@ -153,7 +160,9 @@ def channel_pool(inputs):
     def gradient(inputs, outputs, upstream):
         import tensorflow as tf
 
-        outputs, upstream = (tf.split(x, 2, -1) for x in (outputs[0], upstream[0]))
+        # A tensor, which both share.
+        axis = tf.constant(-1)
+        outputs, upstream = (tf.split(x, 2, axis) for x in (outputs[0], upstream[0]))
         return _of_largest_and_mean(inputs, outputs, upstream)
 
     (found,) = _differentiated("keras_fmm_channel_pool", forward, gradient, [inputs])
@@ -202,8 +211,7 @@ def batch_norm(inputs, gamma, beta, epsilon):
         (x, gamma, _), (_, mean, variance) = inputs, outputs
         of_outputs, of_mean, of_variance = upstream
         axes = _all_but_the_last(x)
-        count = _size(x) // x.shape[-1]
-        count = count if isinstance(count, int) else tf.cast(count, x.dtype)
+        count = _as_divisor(_size(x) // x.shape[-1], x)
         inverse = tf.math.rsqrt(variance + epsilon)
         centred = x - mean
         of_beta = tf.reduce_sum(of_outputs, axes)
@@ -230,6 +238,13 @@ def _size(x):
     import tensorflow as tf
 
     return x.shape.num_elements() or tf.size(x)
+
+
+def _as_divisor(count, x):
+    """Returns a count, an int or a scalar tensor, as what `x` can be divided by."""
+    import tensorflow as tf
+
+    return count if isinstance(count, int) else tf.cast(count, x.dtype)
 
 
 def _is_zero(x):
