@@ -35,6 +35,7 @@ coverage: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m recipes.benchmarks.aw_conv
 	$(BIN)/python -m recipes.benchmarks.models
+	$(BIN)/python -m recipes.benchmarks.first_step
 
 report: $(INSTALLED)
 	$(BIN)/python -m recipes.lab.report

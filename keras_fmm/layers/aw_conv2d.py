@@ -229,10 +229,10 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         )
 
     def _pointwise_conv(self, channels, filters, name):
-        # On channels-last maps of a few cells; faster there than a convolution.
+        # On a list of cells; faster there than a convolution.
         return self.make_sublayer(
             keras.layers.Dense,
-            (None, None, None, channels),
+            (None, channels),
             units=filters,
             use_bias=False,
             name=name,
@@ -241,7 +241,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
     def _batch_norm(self, channels, name):
         return self.make_sublayer(
             BatchNorm,
-            (None, None, None, channels),
+            (None, channels),
             momentum=0.9,
             epsilon=1e-5,
             synchronized=self.synchronized,
@@ -252,12 +252,16 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         """Returns A before Expand along the input channels, from channels-last inputs."""
         grid = [size // self.kernel_reduction for size in self.kernel_size]
         x = adaptive_average_pool(inputs, grid)
+        x = ops.reshape(x, (-1, x.shape[-1]))
         x = self.batch_norm1(self.pointwise_conv1(x), training=training)
         x = self.batch_norm2(self.pointwise_conv2(ops.relu(x)), training=training)
-        x = self.attention_activation(x)
+        x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
         rows_of_filters = self.filters // self.output_reduction
-        x = ops.reshape(x, (-1, *grid, rows_of_filters, self._groups))
-        x = ops.transpose(x, (0, 1, 2, 4, 3))
+        if self._groups == 1:
+            x = ops.reshape(x, (-1, *grid, 1, rows_of_filters))
+        else:
+            x = ops.reshape(x, (-1, *grid, rows_of_filters, self._groups))
+            x = ops.transpose(x, (0, 1, 2, 4, 3))
         for axis, repeats in (
             (1, self.kernel_reduction),
             (2, self.kernel_reduction),
@@ -275,7 +279,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         if return_attention_map:
             return attention
         gain = 1 + attention if self.use_residual else attention
-        if self.kernel_size == (self.kernel_reduction, self.kernel_reduction):
+        if max(self.kernel_size) > 1 and set(self.kernel_size) == {self.kernel_reduction}:
             # The same for all entries of the kernel.
             gain = gain[:, :1, :1]
         outputs = self._convolve(inputs, gain)

@@ -6,7 +6,7 @@ from keras import ops
 from keras_fmm import checks
 from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
-from keras_fmm.ops import spatial_max, spatial_mean
+from keras_fmm.ops import spatial_max, spatial_mean, spatial_mean_and_max
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -46,15 +46,19 @@ class ChannelAttention(IntegerFormMixin, SqueezeExcite):
         self.use_max_pool = checks.flag("use_max_pool", use_max_pool)
 
     def excitation(self, inputs):
-        if self.use_max_pool and self._integer_bits == 16:
+        if not self.use_max_pool:
+            return super().excitation(inputs)
+        if self._integer_bits == 16:
             # TensorFlow's converter to int16x8 takes the bias of a product that is used twice in
             # the first one's scale.
             both = ops.stack([spatial_mean(inputs), spatial_max(inputs)], axis=1)
             return ops.sum(self.excite(self.squeeze(both)), axis=1)
-        excitation = super().excitation(inputs)
-        if self.use_max_pool:
-            excitation = excitation + self.excite(self.squeeze(spatial_max(inputs)))
-        return excitation
+        if self._integer_bits:
+            # Side by side they would have one scale, and means are far smaller than maxima.
+            of_max = self.excite(self.squeeze(spatial_max(inputs)))
+            return super().excitation(inputs) + of_max
+        of_mean, of_max = ops.split(self.excite(self.squeeze(spatial_mean_and_max(inputs))), 2)
+        return of_mean + of_max
 
     def attention_multiply_adds(self, height, width, channels):
         passes = 2 if self.use_max_pool else 1

@@ -112,9 +112,12 @@ class EfficientChannelAttention(FeatureGate):
         return size if size % 2 else size + 1
 
     def compute_attention_map(self, inputs, training=None):
-        mean = spatial_mean(inputs)
-        gate = self.convolution(ops.expand_dims(mean, -1))
-        return self.gate_activation(ops.expand_dims(ops.squeeze(gate, -1), (1, 2)))
+        channels = inputs.shape[-1]
+        mean = ops.reshape(spatial_mean(inputs), (-1, 1, channels, 1))
+        # As an image of one row: TensorFlow has no other convolution.
+        kernel = ops.cast(ops.reshape(self.convolution.kernel, (1, -1, 1, 1)), mean.dtype)
+        gate = ops.conv(mean, kernel, padding="same", data_format="channels_last")
+        return self.gate_activation(ops.reshape(gate, (-1, 1, 1, channels)))
 
     def neutral_weights(self):
         return [self.convolution.kernel]

@@ -7,7 +7,7 @@ from keras_fmm import checks
 from keras_fmm.layers.batch_norm import BatchNorm
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.layers.integer_form import IntegerFormMixin
-from keras_fmm.ops import channel_max_and_mean, one_filter_conv
+from keras_fmm.ops import channel_max_and_mean, channel_pool, one_filter_conv
 from keras_fmm.ops.sums import is_half
 
 
@@ -125,15 +125,15 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
     def _convolve(self, inputs, kernel, bias=None):
         if not self.use_max_pool:
             return one_filter_conv(ops.mean(inputs, axis=-1, keepdims=True), kernel, bias)
-        of_max, of_mean = channel_max_and_mean(inputs)
         if self._integer_bits:
+            of_max, of_mean = channel_max_and_mean(inputs)
             # What is concatenated has one scale in TFLite, and a maximum has that of its inputs.
             # So the whole map would be cut to the range of its maxima, and its mean, far smaller,
             # be cut into few steps.
             return one_filter_conv(of_max, kernel[:, :, :1], bias) + one_filter_conv(
                 of_mean, kernel[:, :, 1:]
             )
-        return one_filter_conv(ops.concatenate([of_max, of_mean], axis=-1), kernel, bias)
+        return one_filter_conv(channel_pool(inputs), kernel, bias)
 
     def neutral_weights(self):
         if self.use_batch_norm:

@@ -123,7 +123,7 @@ class SqueezeExcite(FeatureGate):
 
     def compute_attention_map(self, inputs, training=None):
         gate = self.gate_activation(self.excitation(inputs))
-        return ops.expand_dims(gate, (1, 2))
+        return ops.reshape(gate, (-1, 1, 1, gate.shape[-1]))
 
     def neutral_weights(self):
         return self.excite.weights

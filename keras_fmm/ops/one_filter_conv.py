@@ -1,8 +1,12 @@
 """Convolution of one filter, whose only output channel leaves a processor's vectors empty."""
 
+import numpy as np
 from keras import ops
 
 from keras_fmm.ops.sums import float_tensor
+
+# In training, columns are grouped in wider maps than this.
+_NARROW = 16
 
 
 def one_filter_conv(inputs, kernel, bias=None):
@@ -32,15 +36,20 @@ def one_filter_conv(inputs, kernel, bias=None):
     """
     inputs = float_tensor("inputs", inputs)
     kernel = ops.cast(kernel, inputs.dtype)
-    bias = 0.0 if bias is None else ops.cast(bias, inputs.dtype)
+    bias = None if bias is None else ops.cast(bias, inputs.dtype)
     batch, height, width, channels = inputs.shape
     if batch == 0:
         # TensorFlow's convolution on a CPU gives no image the inputs' shape.
-        return ops.sum(inputs, axis=-1, keepdims=True) * ops.sum(kernel) + bias
+        x = ops.sum(inputs, axis=-1, keepdims=True) * ops.sum(kernel)
+        return x if bias is None else x + bias
     size = kernel.shape[0]
     # An unknown size is None, or an expression where JAX traces one.
-    if size == 1 or not (isinstance(height, int) and isinstance(width, int)):
-        return ops.conv(inputs, kernel, padding="same", data_format="channels_last") + bias
+    is_known = isinstance(height, int) and isinstance(width, int)
+    # A narrow map takes no longer without, and fewer operators; but in LiteRT, whose files are made
+    # for a batch of one, it does.
+    if size == 1 or not is_known or (width <= _NARROW and inputs.shape[0] != 1):
+        x = ops.conv(inputs, kernel, padding="same", data_format="channels_last")
+        return x if bias is None else x + bias
     # The fewest that reach no further than the next position. More would be no faster in float32,
     # and TFLite's "dynamic" files round kernels of more than 1024 numbers, as from size 9 on.
     group = width if width <= size else size // 2 + 1
@@ -51,8 +60,9 @@ def one_filter_conv(inputs, kernel, bias=None):
         inputs = ops.pad(inputs, ((0, 0), (0, 0), (0, missing), (0, 0)))
     x = ops.reshape(inputs, (-1, height, groups, group * channels))
     x = ops.conv(x, banded, padding="same", data_format="channels_last")
-    # One for each filter: a single number would be an operator of its own in TFLite.
-    x = x + bias * ops.ones(group, x.dtype)
+    if bias is not None:
+        # One for each filter: a single number would be an operator of its own in TFLite.
+        x = x + bias * ops.ones(group, x.dtype)
     x = ops.reshape(x, (-1, height, width + missing, 1))
     return x[:, :, :width] if missing else x
 
@@ -63,9 +73,15 @@ def _banded(kernel, group, positions):
     `(size, positions, group * channels, group)`
     """
     size, _, channels, _ = kernel.shape
-    columns = positions * group
-    wide = ops.pad(kernel[..., 0], ((0, 0), (2 * group, 2 * group), (0, 0)))
-    # Which tap of the group's first column is at the first of the columns; others see it later.
-    first = 2 * group + (size - 1) // 2 - positions // 2 * group
-    filters = [wide[:, first - column : first - column + columns] for column in range(group)]
-    return ops.reshape(ops.stack(filters, axis=-1), (size, positions, group * channels, group))
+    # Where each tap of a row of the filter goes. As a product, it is one operator in its gradient
+    # too.
+    places = np.zeros((size, channels, positions * group, channels, group))
+    first = positions // 2 * group - (size - 1) // 2
+    for tap in range(size):
+        for column in range(group):
+            position = first + column + tap
+            if 0 <= position < positions * group:
+                places[tap, range(channels), position, range(channels), column] = 1
+    places = ops.convert_to_tensor(places.reshape(size * channels, -1), kernel.dtype)
+    filters = ops.matmul(ops.reshape(kernel, (size, size * channels)), places)
+    return ops.reshape(filters, (size, positions, group * channels, group))

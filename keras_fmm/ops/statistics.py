@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_fmm.ops import tensorflow_gradients
-from keras_fmm.ops.sums import float_tensor
+from keras_fmm.ops.sums import at_least_float32, float_tensor
 
 
 def spatial_mean(inputs):
@@ -59,6 +59,35 @@ def spatial_max(inputs):
     return tensorflow_gradients.spatial_max(inputs)
 
 
+def _can_be_pooled(inputs):
+    batch, *size, _ = inputs.shape
+    return tensorflow_gradients.is_native_tensorflow() and batch != 0 and None not in size
+
+
+def spatial_mean_and_max(inputs):
+    """Returns `spatial_mean` and, behind it along the batch, `spatial_max`.
+
+    What is the same for both, as a product with weights, is then taken once.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Tensor `(2 * batch, channels)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> image = np.arange(6, dtype="float32").reshape(1, 3, 1, 2)
+    >>> np.asarray(spatial_mean_and_max(image)).tolist()
+    [[2.0, 3.0], [4.0, 5.0]]
+    """
+    inputs = float_tensor("inputs", inputs)
+    if _can_be_pooled(inputs):
+        return tensorflow_gradients.spatial_mean_and_max(inputs)
+    return ops.concatenate([spatial_mean(inputs), spatial_max(inputs)], axis=0)
+
+
 def channel_max_and_mean(inputs):
     """Returns the largest entry and the mean of each position over the channels.
 
@@ -82,6 +111,57 @@ def channel_max_and_mean(inputs):
     if tensorflow_gradients.is_native_tensorflow():
         return tensorflow_gradients.channel_max_and_mean(inputs)
     return ops.max(inputs, axis=-1, keepdims=True), ops.mean(inputs, axis=-1, keepdims=True)
+
+
+def channel_pool(inputs):
+    """Returns what `channel_max_and_mean` does as the two channels of one map.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+
+    Returns:
+        Tensor `(batch, height, width, 2)`.
+
+    Example:
+
+    >>> import numpy as np
+    >>> np.asarray(channel_pool(np.ones((1, 1, 1, 2), "float32") * (1, 4))).ravel().tolist()
+    [4.0, 2.5]
+    """
+    inputs = float_tensor("inputs", inputs)
+    if tensorflow_gradients.is_native_tensorflow():
+        return tensorflow_gradients.channel_pool(inputs)
+    return ops.concatenate(channel_max_and_mean(inputs), axis=-1)
+
+
+def normalized(inputs, gamma, beta, epsilon):
+    """Returns the outputs of a batch norm in training, and the means and variances it took.
+
+    Means and variances are over all axes but the last.
+
+    Args:
+        inputs: float tensor `(..., channels)`.
+        gamma: tensor `(channels,)`. What the normalised inputs are multiplied by.
+        beta: tensor `(channels,)`. What is added to them.
+        epsilon: float, above 0. What is added to the variances.
+
+    Returns:
+        Three tensors, like the inputs and `(channels,)` twice, of float32 at least.
+
+    Example:
+
+    >>> import numpy as np
+    >>> outputs, *_ = normalized(np.array([[1.0], [3.0]], "float32"), np.ones(1), np.zeros(1), 1e-9)
+    >>> np.asarray(outputs).ravel().tolist()
+    [-1.0, 1.0]
+    """
+    inputs = at_least_float32(float_tensor("inputs", inputs, rank=None))
+    gamma, beta = (ops.cast(x, inputs.dtype) for x in (gamma, beta))
+    if tensorflow_gradients.is_native_tensorflow():
+        return tensorflow_gradients.batch_norm(inputs, gamma, beta, epsilon)
+    mean, variance = ops.moments(inputs, axes=tuple(range(inputs.ndim - 1)))
+    outputs = ops.batch_normalization(inputs, mean, variance, -1, beta, gamma, epsilon)
+    return outputs, mean, variance
 
 
 def scale_channels(inputs, gate):

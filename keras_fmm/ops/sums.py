@@ -14,7 +14,7 @@ def float_tensor(name, x, rank=4):
     Args:
         name: str. The argument's name, quoted in errors.
         x: anything.
-        rank: int, default 4. How many axes it must have.
+        rank: int or None, default 4. How many axes it must have; None: any number.
 
     Raises:
         TypeError: it does not hold real numbers.
@@ -27,7 +27,7 @@ def float_tensor(name, x, rank=4):
             f"`{name}` must be an array or tensor of numbers. Received: {name}={x!r}"
         ) from error
     checks.real_numbers(f"`{name}`", x)
-    if len(x.shape) != rank:
+    if rank is not None and len(x.shape) != rank:
         raise ValueError(f"`{name}` must have rank {rank}. Received: shape {tuple(x.shape)}")
     is_float = keras.backend.is_float_dtype(x.dtype)
     return x if is_float else ops.cast(x, keras.config.floatx())

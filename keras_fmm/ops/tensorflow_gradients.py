@@ -8,6 +8,9 @@ from keras_fmm.ops.sums import at_least_float32
 # is a little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
 
+# Up to so many positions, a sum over them is faster than a matrix product.
+_SMALL = 48
+
 
 def compiled_by_xla():
     """Whether TensorFlow is tracing what XLA will compile (`jit_compile=True`).
@@ -43,35 +46,78 @@ def _of_mean(inputs, outputs, upstream):
 
     (x,), (of_mean,) = inputs, upstream
     # A large map has more positions than float16 has numbers.
-    of_mean = at_least_float32(of_mean)[:, None, None]
-    count = tf.cast(_positions(x), of_mean.dtype)
-    return (tf.broadcast_to(tf.cast(of_mean / count, x.dtype), tf.shape(x)),)
+    of_mean = tf.reshape(of_mean, (-1, 1, 1, x.shape[3]))
+    return (tf.broadcast_to(_share(x, of_mean), tf.shape(x)),)
+
+
+def _share(x, of_mean):
+    """Returns the part that each position has in the gradient of a mean, which kept its axes."""
+    import tensorflow as tf
+
+    # A large map has more positions than float16 has numbers.
+    of_mean = at_least_float32(of_mean)
+    return tf.cast(of_mean / _as_divisor(_positions(x), of_mean), x.dtype)
+
+
+def spatial_mean_and_max(inputs):
+    """Returns the means over the axes of space and, behind them along the batch, the maxima.
+
+    Height and width must be known.
+    """
+    name = "keras_fmm_spatial_mean_and_max"
+    (found,) = _differentiated(name, _mean_and_max, _of_mean_and_max, [inputs])
+    return found
+
+
+def _mean_and_max(x):
+    import tensorflow as tf
+
+    mean = keras.ops.mean(x, axis=(1, 2), keepdims=True)
+    return (tf.reshape(tf.concat([mean, _max_pool(x)], 0), (-1, x.shape[3])),)
+
+
+def _max_pool(x):
+    import tensorflow as tf
+
+    return tf.nn.max_pool2d(x, list(x.shape[1:3]), 1, "VALID")
+
+
+def _of_mean_and_max(inputs, outputs, upstream):
+    import tensorflow as tf
+
+    (x,), (both,), (of_both,) = inputs, outputs, upstream
+    _, largest = tf.split(tf.reshape(both, (-1, 1, 1, x.shape[3])), 2)
+    of_mean, of_max = tf.split(tf.reshape(of_both, (-1, 1, 1, x.shape[3])), 2)
+    return (_to_the_largest(x, largest, of_max) + _share(x, of_mean),)
+
+
+def _to_the_largest(x, largest, of_max):
+    """Returns the gradient of maxima over space, which kept its axes: ties share it equally.
+
+    TensorFlow's gradient of max-pooling ends the process on a CPU where the batch is empty.
+    """
+    import tensorflow as tf
+
+    is_largest = tf.cast(tf.equal(x, largest), x.dtype)
+    ties = tf.reduce_sum(at_least_float32(is_largest), axis=(1, 2), keepdims=True)
+    return is_largest * tf.cast(at_least_float32(of_max) / ties, x.dtype)
 
 
 def spatial_max(inputs):
-    """Returns the maximum over the two axes of space, whose sizes are known.
-
-    Entries that tie share the gradient equally. TensorFlow's gradient of max-pooling, which gives
-    it to the first, ends the process on a CPU where the batch is empty.
-    """
+    """Returns the maximum over the two axes of space, whose sizes are known."""
     (found,) = _differentiated("keras_fmm_spatial_max", _largest, _of_largest, [inputs])
     return found
 
 
 def _largest(x):
-    size = x.shape[1:3]
-    pooled = keras.ops.max_pool(x, size, padding="valid", data_format="channels_last")
-    return (keras.ops.reshape(pooled, (-1, x.shape[3])),)
+    import tensorflow as tf
+
+    return (tf.reshape(_max_pool(x), (-1, x.shape[3])),)
 
 
 def _of_largest(inputs, outputs, upstream):
-    import tensorflow as tf
-
-    (x,), (largest,), (of_largest,) = inputs, outputs, upstream
-    is_largest = tf.cast(tf.equal(x, largest[:, None, None]), x.dtype)
-    ties = tf.reduce_sum(at_least_float32(is_largest), axis=(1, 2))
-    shares = tf.cast(at_least_float32(of_largest) / ties, x.dtype)
-    return (is_largest * shares[:, None, None],)
+    (x,), (largest,), (of_max,) = inputs, outputs, upstream
+    return (_to_the_largest(x, largest[:, None, None], of_max[:, None, None]),)
 
 
 def scale_channels(inputs, gate):
@@ -90,9 +136,13 @@ def _of_scaled(inputs, outputs, upstream):
     (x, gate), (of_product,) = inputs, upstream
     positions = _positions(x)
     products = at_least_float32(of_product * x)
+    if isinstance(positions, int) and positions < _SMALL:
+        of_gate = tf.reduce_sum(products, (1, 2), keepdims=True)
+        return of_product * gate, tf.cast(of_gate, gate.dtype)
     products = tf.reshape(products, (-1, positions, x.shape[3]))
     of_gate = tf.matmul(tf.ones((1, positions), products.dtype), products)
-    return of_product * gate, tf.cast(of_gate[:, None], gate.dtype)
+    of_gate = tf.reshape(of_gate, (-1, 1, 1, x.shape[3]))
+    return of_product * gate, tf.cast(of_gate, gate.dtype)
 
 
 def _positions(x):
@@ -114,6 +164,26 @@ def channel_max_and_mean(inputs):
     return tuple(_differentiated(name, _largest_and_mean, _of_largest_and_mean, [inputs]))
 
 
+def channel_pool(inputs):
+    """Returns what `channel_max_and_mean` does, side by side in the last axis."""
+
+    def forward(x):
+        import tensorflow as tf
+
+        return (tf.concat(_largest_and_mean(x), -1),)
+
+    def gradient(inputs, outputs, upstream):
+        import tensorflow as tf
+
+        # A tensor, which both share.
+        axis = tf.constant(-1)
+        outputs, upstream = (tf.split(x, 2, axis) for x in (outputs[0], upstream[0]))
+        return _of_largest_and_mean(inputs, outputs, upstream)
+
+    (found,) = _differentiated("keras_fmm_channel_pool", forward, gradient, [inputs])
+    return found
+
+
 def _largest_and_mean(x):
     largest = keras.ops.max(x, axis=-1, keepdims=True)
     return largest, keras.ops.mean(x, axis=-1, keepdims=True)
@@ -128,6 +198,77 @@ def _of_largest_and_mean(inputs, outputs, upstream):
     shares = at_least_float32(of_largest) / ties
     shift = at_least_float32(of_mean) / x.shape[-1]
     return (is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype),)
+
+
+def batch_norm(inputs, gamma, beta, epsilon):
+    """Normalises over all axes but the last; returns the outputs, the means and the variances.
+
+    Keras' own batch norm is made of twice as many operators, which take time to trace.
+
+    Args:
+        inputs: float32 or float64 tensor `(..., channels)`.
+        gamma: tensor `(channels,)` of the same dtype. What the normalised inputs are multiplied by.
+        beta: tensor `(channels,)` of the same dtype. What is added.
+        epsilon: float, above 0. Is added to the variances.
+    """
+
+    def forward(x, gamma, beta):
+        import tensorflow as tf
+
+        axes = _all_but_the_last(x)
+        mean = tf.reduce_mean(x, axes)
+        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
+        return (x - mean) * (gamma * tf.math.rsqrt(variance + epsilon)) + beta, mean, variance
+
+    def gradient(inputs, outputs, upstream):
+        import tensorflow as tf
+
+        (x, gamma, _), (_, mean, variance) = inputs, outputs
+        of_outputs, of_mean, of_variance = upstream
+        axes = _all_but_the_last(x)
+        count = _as_divisor(_size(x) // x.shape[-1], x)
+        inverse = tf.math.rsqrt(variance + epsilon)
+        centred = x - mean
+        of_beta = tf.reduce_sum(of_outputs, axes)
+        # Of an empty batch the variance is NaN and this sum 0.
+        of_gamma = tf.math.multiply_no_nan(inverse, tf.reduce_sum(of_outputs * centred, axes))
+        slope = of_gamma * inverse
+        of_x = (of_outputs - (centred * slope + of_beta) / count) * (gamma * inverse)
+        # First derivatives of a layer have none of these: its moving statistics are no outputs.
+        if not (_is_zero(of_mean) and _is_zero(of_variance)):
+            of_x = of_x + (centred * (2 * of_variance) + of_mean) / count
+        return of_x, of_gamma, of_beta
+
+    return _differentiated("keras_fmm_batch_norm", forward, gradient, [inputs, gamma, beta])
+
+
+def _all_but_the_last(x):
+    import tensorflow as tf
+
+    # A tensor, so that all sums share one.
+    return tf.constant(list(range(x.shape.rank - 1)))
+
+
+def _size(x):
+    """Returns how many numbers a tensor has, an int where that is known."""
+    import tensorflow as tf
+
+    return x.shape.num_elements() or tf.size(x)
+
+
+def _as_divisor(count, x):
+    """Returns a count, an int or a scalar tensor, as what `x` can be divided by."""
+    import tensorflow as tf
+
+    return count if isinstance(count, int) else tf.cast(count, x.dtype)
+
+
+def _is_zero(x):
+    """Returns whether a tensor is known to be zeros when traced."""
+    import tensorflow as tf
+
+    value = tf.get_static_value(x)
+    return value is not None and not value.any()
 
 
 def map_samples(function, samples, shared, output_shape):

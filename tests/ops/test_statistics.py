@@ -2,7 +2,15 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm.ops import channel_max_and_mean, scale_channels, spatial_max, spatial_mean
+from keras_fmm.ops import (
+    channel_max_and_mean,
+    channel_pool,
+    normalized,
+    scale_channels,
+    spatial_max,
+    spatial_mean,
+    spatial_mean_and_max,
+)
 from tests.support import gradients
 
 
@@ -43,6 +51,51 @@ def test_channel_max_and_mean(shape):
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
+def test_both_statistics_in_one_tensor(shape):
+    x = maps(shape)
+    both = np.concatenate(channel_max_and_mean(x), axis=-1)
+    np.testing.assert_allclose(channel_pool(x), both, rtol=1e-6)
+    both = np.concatenate([spatial_mean(x), spatial_max(x)])
+    np.testing.assert_allclose(spatial_mean_and_max(x), both, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (4, 1), (1, 1, 1, 2)])
+def test_normalized(shape):
+    x, (gamma, beta) = maps(shape), maps((2, shape[-1]))
+    outputs, mean, variance = normalized(x, gamma, beta, 0.1)
+    rows = x.reshape(-1, shape[-1]).astype("float64")
+    np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(variance, rows.var(axis=0), rtol=1e-5, atol=1e-6)
+    expected = (x - rows.mean(axis=0)) / np.sqrt(rows.var(axis=0) + 0.1) * gamma + beta
+    np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_derivatives_of_a_normalization():
+    x, weights, v = maps((3, 2, 1, 2)), maps((3, 2, 1, 2)) + 1, maps((3, 2, 1, 2))[::-1].copy()
+    others = [np.array([0.5, 0.0], "float32"), np.array([1.0, 2.0], "float32")]
+
+    def loss(normalize):
+        def function(x, gamma, beta):
+            return keras.ops.sum(keras.ops.sin(normalize(x, gamma, beta)) * weights)
+
+        return function
+
+    def written_out(x, gamma, beta):
+        centred = x - keras.ops.mean(x, axis=(0, 1, 2))
+        variance = keras.ops.mean(centred**2, axis=(0, 1, 2))
+        return centred / keras.ops.sqrt(variance + 0.1) * gamma + beta
+
+    ours = loss(lambda x, gamma, beta: normalized(x, gamma, beta, 0.1)[0])
+    arrays, vectors = [x, *others], [v, *others]
+    for derivatives in (
+        lambda f: gradients.of_function(f, arrays),
+        lambda f: gradients.of_gradient(f, arrays, vectors),
+    ):
+        for a, b in zip(derivatives(ours), derivatives(loss(written_out)), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
 def test_spatial_mean(shape):
     x = maps(shape)
     expected = [[x[n, :, :, c].mean() for c in range(shape[3])] for n in range(shape[0])]
@@ -53,7 +106,8 @@ def test_spatial_mean(shape):
     np.testing.assert_allclose(found, gradient, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 7, 1, 2)])
+# The last has so many positions that they are summed by a product.
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (2, 9, 8, 2)])
 def test_scale_channels(shape):
     x, upstream = maps(shape), maps(shape)[::-1].copy()
     gate = np.random.default_rng(1).normal(size=(shape[0], 1, 1, shape[3])).astype("float32")
@@ -126,6 +180,8 @@ def test_second_derivatives():
             + keras.ops.sum(largest**2)
             + keras.ops.sum(mean**2)
             + keras.ops.sum(spatial_max(x) ** 2)
+            + keras.ops.sum(spatial_mean_and_max(x) ** 2)
+            + keras.ops.sum(channel_pool(x) ** 2)
         )
 
     (found,) = gradients.of_gradient(squares, [x], v)
@@ -133,6 +189,6 @@ def test_second_derivatives():
     space = np.where(x == x.max(axis=(1, 2), keepdims=True), 2, 0) * v[0]
     mean = np.broadcast_to(2 * v[0].mean(axis=-1, keepdims=True) / 4, x.shape)
     mean = mean + 2 * v[0].mean(axis=(1, 2), keepdims=True) / 6
-    np.testing.assert_allclose(
-        found, channel + space + mean + 2 * gate**2 * v[0], rtol=1e-4, atol=1e-5
-    )
+    # Each statistic is in it alone and beside another.
+    expected = 2 * (channel + space + mean) + 2 * gate**2 * v[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -26,6 +26,19 @@ def loop(x, gain):
     return ops.loop_conv(x, KERNEL, gain, (1, 1), "same", (1, 1))
 
 
+def moments_and_outputs(normalize):
+    def function(x, gate):
+        outputs, mean, variance = normalize(x, gate[0, 0, 0], gate[1, 0, 0])
+        return outputs + 3 * mean + 5 * variance
+
+    return function
+
+
+def normalized_by_tensorflow(x, gamma, beta):
+    mean, variance = tf.nn.moments(x, (0, 1, 2))
+    return tf.nn.batch_normalization(x, mean, variance, beta, gamma, 0.1), mean, variance
+
+
 # A function of two tensors, and the same in TensorFlow's own operations.
 CASES = {
     "mean": (
@@ -44,6 +57,25 @@ CASES = {
     "largest alone": (
         lambda x, gate: ops.channel_max_and_mean(x)[0] * gate,
         lambda x, gate: tf.reduce_max(x, -1, True) * gate,
+        GATE,
+    ),
+    "channel pool": (
+        lambda x, gate: ops.channel_pool(x) * gate[..., :2],
+        lambda x, gate: (
+            tf.concat([tf.reduce_max(x, -1, True), tf.reduce_mean(x, -1, True)], -1) * gate[..., :2]
+        ),
+        GATE,
+    ),
+    "mean and largest of space": (
+        lambda x, gate: tf.stack(tf.split(ops.spatial_mean_and_max(x), 2), 1) * gate[:, 0],
+        lambda x, gate: (
+            tf.stack([tf.reduce_mean(x, (1, 2)), tf.reduce_max(x, (1, 2))], 1) * gate[:, 0]
+        ),
+        GATE,
+    ),
+    "normalized": (
+        moments_and_outputs(lambda x, gamma, beta: ops.normalized(x, gamma, beta, 0.1)),
+        moments_and_outputs(normalized_by_tensorflow),
         GATE,
     ),
     "loop": (

@@ -1,0 +1,164 @@
+"""What does attention add to the first training step, which traces the graph?
+
+Question: CPU seconds of the first `train_on_batch` of MobileNet with each attention, as a ratio to
+the plain one; the first step of each of a day's many small runs waits for it.
+Data: random images, batch 16 of 96x96, a quarter of the filters.
+Command (with the machine to itself):
+
+    python -m recipes.benchmarks.first_step
+
+A process has one first step: each is measured in a fresh one, where the model is built and compiled
+before. Each round measures every candidate once, in random order. Given are the median over the
+rounds of the ratio, the ratio of the shortest times, and how many operators the step's graph has,
+which is the same at each run and to which the time is nearly proportional.
+Fixed before the first run: at most 1.3 of the plain one's time with ECA and AW-convolutions, 1.6
+with squeeze-and-excitation, 2.2 with CBAM.
+Cost: five minutes on 2 cores.
+Measured: recipes/results/benchmark_first_step.json and docs/results/first_step.md.
+"""
+
+import dataclasses
+import multiprocessing
+import statistics
+import time
+
+import keras
+import numpy as np
+
+from keras_fmm import models, progress
+from recipes.benchmarks import timing
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
+
+# What is added to the plain network, and how much of its time all may take.
+CANDIDATES = {
+    "plain": ({}, None),
+    "eca": ({"attention": "eca"}, 1.3),
+    "squeeze_excite": ({"attention": "squeeze_excite"}, 1.6),
+    "cbam": ({"attention": "cbam"}, 2.2),
+    "aw": ({"convolution": "aw"}, 1.3),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured and how often."""
+
+    alpha: float = setting(0.25, "the part of MobileNet's filters")
+    batch_size: int = setting(16, "images a step", minimum=1)
+    image_size: int = setting(96, "the side of an image", minimum=32)
+    optimizer: str = setting("sgd", "the optimizer, which has operators for each weight")
+    rounds: int = setting(7, "how often each candidate is timed", minimum=1)
+    output: str = setting("recipes/results/benchmark_first_step.json", "where the results go")
+    verbose: str = verbosity()
+    smoke: bool = setting(False, "two candidates, small images, one round")
+
+
+def main(settings):
+    """Measures, prints and saves; returns the results, a dict."""
+    names = list(CANDIDATES)
+    if settings.smoke:
+        settings = dataclasses.replace(settings, batch_size=2, image_size=32, rounds=1)
+        names = ["plain", "eca"]
+    seconds, operators = {name: [] for name in names}, {}
+    display = progress.Progress(settings.rounds, shown(settings), unit_name="round")
+    rng = np.random.default_rng(0)
+    for _ in range(settings.rounds):
+        for name in rng.permutation(names):
+            taken, operators[str(name)] = in_fresh_process(str(name), settings)
+            seconds[name].append(taken)
+        display.add(1)
+    found = table(seconds, operators)
+    results = timing.write(output_path(settings), settings, {"first_step": found})
+    print(markdown(found))
+    return results
+
+
+def in_fresh_process(name, settings):
+    # Not a fork, in which TensorFlow would have started.
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(first_step, (name, settings))
+
+
+def first_step(name, settings):
+    """Returns the CPU seconds of the first training step of this process, and its operators."""
+    size = settings.image_size
+    arguments, _ = CANDIDATES[name]
+    model = models.MobileNet((size, size, 3), alpha=settings.alpha, classes=10, **arguments)
+    model.compile(settings.optimizer, "sparse_categorical_crossentropy")
+    # Otherwise the first step is traced twice, the first time to make its variables.
+    model.optimizer.build(model.trainable_variables)
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(settings.batch_size, size, size, 3)).astype("float32")
+    labels = rng.integers(0, 10, settings.batch_size)
+    begin = time.process_time()
+    model.train_on_batch(images, labels)
+    return time.process_time() - begin, operators_of_step(model, images, labels)
+
+
+def operators_of_step(model, images, labels):
+    """Returns how many operators the graph of a training step has, on TensorFlow, else None."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    step = tf.function(model.train_step, autograph=False)
+    return len(step.get_concrete_function((images, labels)).graph.get_operations())
+
+
+def table(seconds, operators):
+    """Returns what is written of each candidate, a dict by its name."""
+    medians = {"plain": 1.0, **timing.median_ratios(seconds, "plain")}
+    fastest = {"plain": 1.0, **timing.fastest_ratios(seconds, "plain")}
+    return {
+        name: {
+            "seconds": round(statistics.median(times), 2),
+            "ratio": round(medians[name], 2),
+            "ratio, fastest": round(fastest[name], 2),
+            "goal": CANDIDATES[name][1],
+            "operators": operators[name],
+        }
+        for name, times in seconds.items()
+    }
+
+
+def markdown(found):
+    """Returns the page's table: a row a candidate."""
+    columns = list(found["plain"])
+    lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---|" * len(columns)]
+    for name, row in found.items():
+        cells = ["" if row[column] is None else str(row[column]) for column in columns]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+INTRODUCTION = """# What attention adds to the first step
+
+CPU seconds of the first training step, which traces and optimises its graph, of MobileNet with a
+quarter of its filters, as a ratio to the plain network. Batch 16 of 96x96, float32, SGD; each step
+in a fresh process. Written by `make report` from `recipes/results/`.
+"""
+
+COLUMNS = """
+- "seconds" and "ratio" are medians over the rounds.
+- "ratio, fastest" compares the shortest times, which what else ran on a machine disturbs least.
+- "goal" is what was fixed before as the most that the ratio may be.
+- "operators" are those of the step's graph.
+"""
+
+
+def page(folder):
+    """Returns docs/results/first_step.md, a str, or None where nothing was measured.
+
+    Args:
+        folder: `pathlib.Path`, of results.
+    """
+    results = timing.read(folder, "benchmark_first_step")
+    if results is None:
+        return None
+    source = timing.source("first_step", Settings, results, "2026-11-26")
+    return "\n".join([INTRODUCTION, source, "", markdown(results["first_step"]), COLUMNS])
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)
