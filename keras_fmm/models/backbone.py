@@ -1,7 +1,5 @@
 """What all backbones share: how they begin and how they end."""
 
-import numbers
-
 import keras
 
 from keras_fmm import checks
@@ -39,7 +37,8 @@ def images(model, input_tensor, input_shape, minimum):
         minimum: int, the least height and width.
 
     Raises:
-        TypeError: `input_tensor` is not symbolic, or `input_shape` is no list or tuple of three.
+        TypeError: `input_tensor` is not symbolic, or `input_shape` is no list or tuple of integers
+            and None.
         ValueError: no input, one of another rank or unknown channels, one too small, or one that
             comes from several.
     """
@@ -49,22 +48,12 @@ def images(model, input_tensor, input_shape, minimum):
             "Give e.g. `input_shape=(32, 32, 3)`."
         )
     if input_tensor is None:
-        is_shape = isinstance(input_shape, (list, tuple)) and len(input_shape) == 3
-        if not is_shape or not all(_is_size(size) for size in input_shape):
-            raise (ValueError if is_shape else TypeError)(
-                "`input_shape` must be three integers, of which height and width may be None. "
-                f"Received: input_shape={input_shape!r}. Give e.g. `input_shape=(32, 32, 3)`."
-            )
         x = keras.Input(checks.shape("input_shape", input_shape))
     else:
         x = _symbolic(input_tensor)
     checks.channels_of(model, x.shape, keras.config.image_data_format())
     check_sides(model, x, minimum)
     return x
-
-
-def _is_size(size):
-    return size is None or (isinstance(size, numbers.Integral) and not isinstance(size, bool))
 
 
 def _symbolic(tensor):

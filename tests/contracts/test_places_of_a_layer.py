@@ -12,8 +12,9 @@ from keras_fmm import layers
 from tests.support.layer_table import EXPORTS, ROWS
 
 ROOT = pathlib.Path(__file__).parents[2]
-# The bases of layers, which do nothing by themselves.
+# The bases of layers, which do nothing by themselves, and what is only a part of layers.
 BASES = {"FeatureGate", "FeatureMapLayer"}
+PARTS = {"BatchNorm"}
 NAMES = {
     "gate": ("GATES", layers.GATES),
     "convolution": ("CONVOLUTIONS", layers.CONVOLUTIONS),
@@ -32,7 +33,7 @@ def written():
                 yield kind
 
 
-LAYERS = [kind for kind in written() if kind.__name__ not in BASES]
+LAYERS = [kind for kind in written() if kind.__name__ not in BASES | PARTS]
 every_layer = pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
 
 

@@ -95,7 +95,7 @@ def test_logits_without_the_classifiers_activation():
         ({}, "needs `input_shape` or `input_tensor`"),
         ({"input_shape": (7, 8, 1)}, "must be at least 8"),
         ({"input_shape": (None, None, 1)}, "must be known for the dense layer at its"),
-        ({"input_shape": (8, 8)}, "must have rank 4"),
+        ({"input_shape": (8, 8, 1, 1)}, "must have rank 4"),
         ({"input_shape": (8, 8, 1), "classes": 0}, "`classes` must be a positive integer"),
         ({"input_shape": (8, 8, 1), "pooling": "sum"}, "`pooling` must be one of None, 'avg'"),
         ({"input_shape": (8, 8, 1), "attention": "se"}, "`attention` must be None, one of"),

@@ -34,5 +34,7 @@ def test_saves_a_picture_and_refuses_an_unknown_format(tmp_path):
 
 
 def test_one_metric_is_given_as_a_list():
-    with pytest.raises(TypeError, match="`metrics` must be a list or tuple. Received: .*'loss'"):
+    with pytest.raises(
+        TypeError, match="`metrics` must be a list or tuple of str. Received: .*'loss'"
+    ):
         plots.training_curves(HISTORIES, metrics="loss")

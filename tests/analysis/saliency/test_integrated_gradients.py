@@ -54,7 +54,7 @@ def integers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n_steps": 1}, "`n_steps` must be an integer of at least 2"),
+        ({"n_steps": 1}, "`n_steps` must be an integer from 2"),
         ({"baseline": np.zeros((3, 3, 2))}, "`baseline` must be finite, a number or an array"),
         ({"baseline": np.nan}, "`baseline` must be finite"),
         ({"class_index": 3}, "from 0 to 2"),

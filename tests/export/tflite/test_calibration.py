@@ -105,12 +105,6 @@ RESCALED = first(layers.Rescaling(1 / 255))
             "must be an array of real numbers. Received: .* of d",
         ),
         (toys.cnn(), IMAGES * np.nan, ValueError, "must be finite"),
-        (
-            toys.cnn(),
-            PIXELS,
-            ValueError,
-            "met in training. Scale them as for training",
-        ),
         (BARE, PIXELS, ValueError, "images of dtype uint8, as they are stored"),
         (RESCALED, PIXELS / 255, ValueError, "Give images as they are stored"),
         (first(layers.Normalization(mean=100, variance=80**2)), PIXELS / 255, ValueError, "spread"),

@@ -116,12 +116,3 @@ def test_the_other_readers_refuse_it_too(path, tmp_path, read):
         read(damaged)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nothing.tflite")
-
-
-def test_metadata_that_unpacks_to_much_is_refused(path, tmp_path):
-    other = tmp_path / "other.tflite"
-    other.write_bytes(path.read_bytes())
-    with zipfile.ZipFile(other, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("more", bytes(2**27))
-    with pytest.raises(ValueError, match="bytes that unpack to"):
-        export.read_metadata(other)
