@@ -87,13 +87,18 @@ def _are_names(names):
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
-def _variables(model):
-    """Returns the names and the variables of a model and its optimizer, which is built first."""
-    optimizer = model.optimizer
-    if not optimizer.built:
+def build_optimizer(model):
+    """Makes the variables of a compiled model's optimizer, if there are none yet."""
+    if not model.optimizer.built:
         strategy = getattr(model, "distribute_strategy", None)
         with contextlib.nullcontext() if strategy is None else strategy.scope():
-            optimizer.build(model.trainable_variables)
+            model.optimizer.build(model.trainable_variables)
+
+
+def _variables(model):
+    """Returns the names and the variables of a model and its optimizer, which is built first."""
+    build_optimizer(model)
+    optimizer = model.optimizer
     # model.variables, unlike model.weights, has the seed generators' states. An optimizer's paths
     # depend on where it was built (a LossScaleOptimizer's do), its names do not.
     names = [variable.path for variable in model.variables]

@@ -182,6 +182,9 @@ class Run:
             self._check_files()
             self._state = backup.load(path, model, _is_state)
         else:
+            # TensorFlow traces the first step twice, and keeps the first for ever, where it makes
+            # the optimizer's variables.
+            backup.build_optimizer(model)
             self._state = {"history": [], "seconds": [], "best": None}
         self._environment = environment(getattr(model, "distribute_strategy", None))
         self._show()
