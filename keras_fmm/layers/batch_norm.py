@@ -16,6 +16,11 @@ class BatchNorm(keras.layers.BatchNormalization):
     A layer's parts are in no config: it is saved as its weights alone.
     """
 
+    def build(self, input_shape):
+        super().build(input_shape)
+        # It takes maps and lists of positions.
+        self.input_spec = None
+
     def call(self, inputs, training=None):
         batch = inputs.shape[0]
         is_training = bool(training) and self.trainable and batch != 0

@@ -57,8 +57,8 @@ class ChannelAttention(IntegerFormMixin, SqueezeExcite):
             # Side by side they would have one scale, and means are far smaller than maxima.
             of_max = self.excite(self.squeeze(spatial_max(inputs)))
             return super().excitation(inputs) + of_max
-        of_mean, of_max = ops.split(self.excite(self.squeeze(spatial_mean_and_max(inputs))), 2)
-        return of_mean + of_max
+        x = self.excite(self.squeeze(spatial_mean_and_max(inputs)))
+        return ops.sum(ops.reshape(x, (-1, 2, x.shape[-1])), axis=1)
 
     def attention_multiply_adds(self, height, width, channels):
         passes = 2 if self.use_max_pool else 1

@@ -108,19 +108,25 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
         return 2 if self.use_max_pool else 1
 
     def compute_attention_map(self, inputs, training=None):
-        kernel, norm = self.convolution.kernel, self.batch_norm
-        if norm is None:
-            gate = self._convolve(inputs, kernel)
-        elif (training and norm.trainable) or is_half(inputs):
-            # In half precision an offset of its own would be rounded, and shift the whole map.
-            gate = norm(self._convolve(inputs, kernel), training=training)
-        else:
+        kernel, offset, norm = self.convolution.kernel, None, self.batch_norm
+        # In half precision an offset of its own would be rounded, and shift the whole map.
+        if norm is not None and not (training and norm.trainable) and not is_half(inputs):
             # A factor and an offset: as part of the convolution they are no operators of their
             # own, and not rounded where all is integers.
             factor = norm.gamma * ops.rsqrt(norm.moving_variance + norm.epsilon)
-            offset = norm.beta - norm.moving_mean * factor
-            gate = self._convolve(inputs, kernel * factor, offset)
-        return self.gate_activation(gate)
+            kernel, offset = kernel * factor, norm.beta - norm.moving_mean * factor
+            norm = None
+        gate = self._convolve(inputs, kernel, offset)
+        if inputs.shape[0] is None:
+            # A list of positions: of an empty batch TensorFlow's convolution on a CPU has the
+            # inputs' shape, and a reshape that is not seen to do anything is left out.
+            gate = ops.reshape(gate, (-1, 1))
+        if norm is not None:
+            gate = norm(gate, training=training)
+        gate = self.gate_activation(gate)
+        if inputs.shape[0] is None:
+            gate = ops.reshape(gate, (-1, *ops.shape(inputs)[1:3], 1))
+        return gate
 
     def _convolve(self, inputs, kernel, bias=None):
         if not self.use_max_pool:

@@ -65,7 +65,7 @@ def _can_be_pooled(inputs):
 
 
 def spatial_mean_and_max(inputs):
-    """Returns `spatial_mean` and, behind it along the batch, `spatial_max`.
+    """Returns `spatial_mean` and `spatial_max`, of each sample one behind the other.
 
     What is the same for both, as a product with weights, is then taken once.
 
@@ -85,7 +85,8 @@ def spatial_mean_and_max(inputs):
     inputs = float_tensor("inputs", inputs)
     if _can_be_pooled(inputs):
         return tensorflow_gradients.spatial_mean_and_max(inputs)
-    return ops.concatenate([spatial_mean(inputs), spatial_max(inputs)], axis=0)
+    both = ops.stack([spatial_mean(inputs), spatial_max(inputs)], axis=1)
+    return ops.reshape(both, (-1, inputs.shape[3]))
 
 
 def channel_max_and_mean(inputs):

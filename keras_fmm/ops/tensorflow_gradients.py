@@ -60,7 +60,7 @@ def _share(x, of_mean):
 
 
 def spatial_mean_and_max(inputs):
-    """Returns the means over the axes of space and, behind them along the batch, the maxima.
+    """Returns the means and the maxima over the axes of space, of each sample one behind the other.
 
     Height and width must be known.
     """
@@ -73,7 +73,7 @@ def _mean_and_max(x):
     import tensorflow as tf
 
     mean = keras.ops.mean(x, axis=(1, 2), keepdims=True)
-    return (tf.reshape(tf.concat([mean, _max_pool(x)], 0), (-1, x.shape[3])),)
+    return (tf.reshape(tf.concat([mean, _max_pool(x)], 1), (-1, x.shape[3])),)
 
 
 def _max_pool(x):
@@ -86,8 +86,8 @@ def _of_mean_and_max(inputs, outputs, upstream):
     import tensorflow as tf
 
     (x,), (both,), (of_both,) = inputs, outputs, upstream
-    _, largest = tf.split(tf.reshape(both, (-1, 1, 1, x.shape[3])), 2)
-    of_mean, of_max = tf.split(tf.reshape(of_both, (-1, 1, 1, x.shape[3])), 2)
+    _, largest = tf.split(tf.reshape(both, (-1, 2, 1, x.shape[3])), 2, axis=1)
+    of_mean, of_max = tf.split(tf.reshape(of_both, (-1, 2, 1, x.shape[3])), 2, axis=1)
     return (_to_the_largest(x, largest, of_max) + _share(x, of_mean),)
 
 
@@ -185,8 +185,10 @@ def channel_pool(inputs):
 
 
 def _largest_and_mean(x):
-    largest = keras.ops.max(x, axis=-1, keepdims=True)
-    return largest, keras.ops.mean(x, axis=-1, keepdims=True)
+    import tensorflow as tf
+
+    # Keras' own refuses a maximum of nothing, as of an empty batch.
+    return tf.reduce_max(x, -1, keepdims=True), keras.ops.mean(x, axis=-1, keepdims=True)
 
 
 def _of_largest_and_mean(inputs, outputs, upstream):

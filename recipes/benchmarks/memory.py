@@ -44,7 +44,7 @@ QUIET = {"verbose": 0}
 class Settings:
     """What is measured and how often."""
 
-    jobs: str = setting("", "which, with commas between; all if empty")
+    jobs: str | None = setting(None, "which, with commas between; without it all")
     blocks: int = setting(5, "how many blocks of calls", minimum=1)
     calls: int = setting(4, "calls in a block", minimum=1)
     output: str = setting("recipes/results/benchmark_memory.json", "where the results go")
@@ -54,7 +54,7 @@ class Settings:
 
 def main(settings):
     """Measures, prints and saves; returns the results, a dict."""
-    chosen = [name for name in settings.jobs.split(",") if name]
+    chosen = settings.jobs.split(",") if settings.jobs else []
     if settings.smoke:
         settings = dataclasses.replace(settings, blocks=1, calls=1)
         chosen = chosen or ["a model", "attention_maps"]

@@ -14,7 +14,7 @@ from keras_fmm import layers
 MOST = [
     (layers.EfficientChannelAttention, {}, 48),
     (layers.SqueezeExcite, {}, 58),
-    (layers.CBAM, {}, 165),
+    (layers.CBAM, {}, 172),
     (layers.AWConv2D, {"filters": 128, "kernel_size": 1}, 195),
 ]
 

@@ -67,7 +67,7 @@ CASES = {
         GATE,
     ),
     "mean and largest of space": (
-        lambda x, gate: tf.stack(tf.split(ops.spatial_mean_and_max(x), 2), 1) * gate[:, 0],
+        lambda x, gate: tf.reshape(ops.spatial_mean_and_max(x), (-1, 2, x.shape[3])) * gate[:, 0],
         lambda x, gate: (
             tf.stack([tf.reduce_mean(x, (1, 2)), tf.reduce_max(x, (1, 2))], 1) * gate[:, 0]
         ),

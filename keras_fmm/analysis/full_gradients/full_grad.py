@@ -150,11 +150,17 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
 def _terms_function(model, logits, shape, hold_gates):
     """Returns a function of images and classes to the score, and its terms at each position."""
 
+    import tensorflow as tf
+
     def terms(images, score, notes, gradients):
         by_images, *by_biases = gradients([images] + [bias.values for bias in notes.biases])
         biases = {}
         for bias, gradient in zip(notes.biases, by_biases, strict=True):
-            biases.setdefault(bias.path, []).append(bias.bias * gradient)
+            term = bias.bias * gradient
+            if len(term.shape) == 2:
+                # A layer may be called on several places of each image, one behind the other.
+                term = tf.reshape(term, (tf.shape(images)[0], -1))
+            biases.setdefault(bias.path, []).append(term)
         return {"score": score, "input": images * by_images, "biases": biases}
 
     return function_of_score(model, logits, shape, terms, hold_gates)
