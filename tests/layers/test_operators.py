@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_fmm import layers
 
-# Keras 3.15 and TensorFlow 2.21 make 40, 49, 148 and 178 of them; other versions may a few more.
+# Keras 3.15 and TensorFlow 2.21 make 40, 49, 167 and 178 of them; other versions may a few more.
 MOST = [
     (layers.EfficientChannelAttention, {}, 48),
     (layers.SqueezeExcite, {}, 58),
