@@ -18,7 +18,8 @@ def float_tensor(name, x, rank=4):
 
     Raises:
         TypeError: it does not hold real numbers.
-        ValueError: it has another rank.
+        ValueError: it has another rank, or an axis behind the first of size 0: of no entries there
+            is neither a mean nor a maximum. The batch may be empty.
     """
     try:
         x = ops.convert_to_tensor(x)
@@ -29,6 +30,11 @@ def float_tensor(name, x, rank=4):
     checks.real_numbers(f"`{name}`", x)
     if rank is not None and len(x.shape) != rank:
         raise ValueError(f"`{name}` must have rank {rank}. Received: shape {tuple(x.shape)}")
+    if any(isinstance(size, int) and size == 0 for size in x.shape[1:]):
+        raise ValueError(
+            f"`{name}` must have at least one row, column and channel. "
+            f"Received: shape {tuple(x.shape)}"
+        )
     is_float = keras.backend.is_float_dtype(x.dtype)
     return x if is_float else ops.cast(x, keras.config.floatx())
 
