@@ -24,7 +24,8 @@ def replacing(path):
     until that write, which puts back what was there.) What is written has reached the disk before
     it takes its place, so that a power failure leaves the one or the other too. The temporary path
     keeps the ending of `path` (writers choose their format by it) and may be made a file or a
-    folder by the block; a folder is replaced by a folder only. A missing parent folder is made.
+    folder by the block; a folder is replaced by a folder only. A missing parent folder is made. A
+    link at `path` stays; what it leads to is written.
 
     Args:
         path: str or `os.PathLike`. The file or folder to write.
@@ -44,7 +45,7 @@ def replacing(path):
     >>> (folder / "score.json").read_text()
     '{}'
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(os.path.realpath(path) if os.path.islink(path) else path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path.parent)
@@ -82,7 +83,7 @@ def writing(path):
     """Gives an OSError of the block the path that was to be written, and the cure."""
     try:
         yield
-    except BlockingIOError:  # of a lock, with a cure of its own
+    except (BlockingIOError, locks.NoLockError):  # of a lock, with a cure of its own
         raise
     except OSError as error:
         # Of the subclass that belongs to the number.
@@ -141,9 +142,11 @@ def is_temporary(path):
     with contextlib.suppress(OSError):
         if path.name.startswith(".") and _INFIX in path.name and not path.is_symlink():
             held = {entry.name for entry in path.iterdir()}
-            return not held or (
-                held <= {_MARKER, _NEW, _OLD} and locks.holder(path / _MARKER) is not None
-            )
+            writer = locks.holder(path / _MARKER)
+            if writer:
+                return held <= {_MARKER, _NEW, _OLD}
+            # A lock that nobody has signed yet is the first that is made.
+            return not held or (writer == "" and held == {_MARKER})
     return False
 
 
@@ -181,6 +184,12 @@ def _remove(folder, lock):
     lock.release()
     with contextlib.suppress(OSError):
         folder.rmdir()
+
+
+def unpacked(archive, name):
+    """Returns the bytes of a member of a `zipfile.ZipFile`, no more than it says that they are."""
+    with archive.open(name) as file:
+        return file.read(archive.getinfo(name).file_size + 1)
 
 
 def check_unpacked(archive, most=20):

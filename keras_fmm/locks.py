@@ -22,6 +22,10 @@ _CONTENT = re.compile(r"keras_fmm: (process \d+ on [\w.-]+ since [\w:.+-]+)\n")
 _LOCKS = weakref.WeakSet()
 
 
+class NoLockError(FileExistsError):
+    """Something else is where a lock's file should be."""
+
+
 class Lock:
     """A locked file that says which process has it; it goes when it is released.
 
@@ -34,7 +38,7 @@ class Lock:
 
     Raises:
         BlockingIOError: another has it; the message says who.
-        FileExistsError: there is something else at `path`.
+        NoLockError: there is something else at `path`.
         OSError: the folder cannot be written or is full.
 
     Example:
@@ -86,6 +90,8 @@ class Lock:
         return self._descriptor is not None and _is_at(self._descriptor, path)
 
     def release(self):
+        if self._descriptor is None:
+            return  # Python calls it when it ends too, where modules may be gone.
         is_held = self.held()
         if os.name == "nt":  # It removes no open file.
             self.forget()
@@ -164,7 +170,10 @@ def _content(descriptor, path):
 
 
 def _no_lock(path):
-    return FileExistsError(errno.EEXIST, f"what is there is no lock: {path}")
+    return NoLockError(
+        errno.EEXIST,
+        f"A lock must be a file of keras_fmm's. Received: {path}, which is another. Move it away",
+    )
 
 
 def _is_at(descriptor, path):

@@ -1,7 +1,10 @@
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 
 import pytest
 
@@ -229,3 +232,42 @@ def test_files_and_their_folder_reach_the_disk_before_and_after_they_take_their_
         (temporary / "variables").mkdir(parents=True)
         (temporary / "variables" / "index").touch()
     assert events == ["index", "variables", "model", "replaced", tmp_path.name]
+
+
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "score.json").write_text("old")
+    link = tmp_path / "score.json"
+    link.symlink_to(tmp_path / "store" / "score.json")
+    with files.replacing(link) as temporary:
+        temporary.write_text("new")
+    assert link.is_symlink()
+    assert (tmp_path / "store" / "score.json").read_text() == "new"
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["score.json"]
+
+
+def test_an_unsigned_lock_makes_no_folder_ours(tmp_path):
+    folder = tmp_path / ".score.json.keras_fmm_lock"
+    (folder / "new").mkdir(parents=True)
+    (folder / "lock").write_text("")
+    (folder / "new" / "thesis.txt").write_text("years of work")
+    with files.replacing(tmp_path / "score.json") as temporary:
+        temporary.write_text("{}")
+    assert (folder / "new" / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_member_is_no_larger_than_the_archive_says(tmp_path):
+    path = tmp_path / "archive.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weights", bytes(2**24))
+    raw = bytearray(path.read_bytes())
+    entry = raw.index(b"PK\x01\x02")
+    raw[entry + 24 : entry + 28] = (1000).to_bytes(4, "little")
+    path.write_bytes(raw)
+    with zipfile.ZipFile(path) as archive, pytest.raises(zipfile.BadZipFile):
+        files.unpacked(archive, "weights")
+    tracemalloc.start()
+    with contextlib.suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        files.unpacked(archive, "weights")
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()

@@ -132,9 +132,17 @@ def test_what_is_no_lock_is_neither_taken_nor_changed(tmp_path, kind):
     else:
         path.symlink_to(target if kind == "link" else tmp_path / "missing")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(FileExistsError, match="is no lock"):
+    with pytest.raises(FileExistsError, match="A lock must be a file of"):
         locks.Lock(path)
     assert locks.holder(path) is None
     assert sorted(tmp_path.iterdir()) == before
     assert target.read_text() == "mine"
     assert kind != "text" or path.read_text() == "mine"
+
+
+def test_a_released_lock_is_released_again_without_modules(tmp_path, monkeypatch):
+    """As Python does when it ends."""
+    lock = locks.Lock(tmp_path / "lock")
+    lock.release()
+    monkeypatch.setattr(locks, "os", None)
+    lock.release()

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.layers.attention_map import AttentionMapMixin
-from keras_fmm.layers.feature_map import FeatureMapLayer
+from keras_fmm.layers.feature_map import FeatureMapLayer, config_text
 from keras_fmm.layers.twice_sigmoid import twice_sigmoid
 from keras_fmm.ops import from_channels_last, scale_channels, to_channels_last
 
@@ -64,7 +64,8 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
 
     def __init__(self, merge="multiply", data_format=None, gate_activation=None, **kwargs):
         super().__init__(data_format=data_format, **kwargs)
-        self.merge = checks.one_of("merge", merge, ("multiply", "add"))
+        # Here too, for a gate whose `from_config` is its own.
+        self.merge = checks.one_of("merge", config_text(merge), ("multiply", "add"))
         self.gate_activation = checks.of_keras(
             "gate_activation", keras.activations.get, gate_activation
         )

@@ -89,7 +89,7 @@ class FeatureMapMixin(CastInputsMixin):
 
     @classmethod
     def from_config(cls, config):
-        config = {key: _text(value) for key, value in config.items()}
+        config = {key: config_text(value) for key, value in config.items()}
         states = config.pop("sublayers", {})
         layer = super().from_config(config)
         _set_state(layer, {"sublayers": states})
@@ -138,7 +138,8 @@ class FeatureMapLayer(FeatureMapMixin, keras.layers.Layer):
         return {**super().get_config(), "data_format": self.data_format}
 
 
-def _text(value):
+def config_text(value):
+    """Returns the name that a value of a config was before Keras' reader of .h5 files had it."""
     return _NAMES.get(value, value) if inspect.isfunction(value) else value
 
 

@@ -109,7 +109,7 @@ def _content(path):
         return path
     with zipfile.ZipFile(path) as archive:
         files.check_unpacked(archive)
-        raw = archive.read("model.weights.h5")
+        raw = files.unpacked(archive, "model.weights.h5")
     _check_heaps(raw)
     return io.BytesIO(raw)
 

@@ -372,7 +372,7 @@ def _is_whole(path):
     """Whether a .keras file has its parts, each with the bytes that were written."""
     try:
         with zipfile.ZipFile(path) as archive:
-            parts = {"config.json", "metadata.json", "model.weights.h5"}
-            return parts <= set(archive.namelist()) and archive.testzip() is None
+            parts = ("config.json", "metadata.json", "model.weights.h5")
+            return all(archive.getinfo(x).file_size for x in parts) and archive.testzip() is None
     except Exception:  # zipfile and zlib raise many kinds over a damaged file.
         return False

@@ -68,6 +68,21 @@ def test_words_of_a_gate_of_a_users_own_stay_words(tmp_path):
         assert gate.gate_activation is keras.activations.relu
 
 
+class MadeByItself(Words):
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def test_a_gate_whose_from_config_is_its_own_has_its_merge(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    outputs = MadeByItself("mine", merge="multiply", name="gate")(inputs)
+    keras.Model(inputs, outputs).save(tmp_path / "model.h5")
+    objects = {"MadeByItself": MadeByItself}
+    loaded = keras.saving.load_model(tmp_path / "model.h5", custom_objects=objects)
+    assert loaded.get_layer("gate").merge == "multiply"
+
+
 def freeze(model):
     model.layers[-1]._layers[0].trainable = False
 

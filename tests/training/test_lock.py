@@ -154,7 +154,7 @@ def test_a_folder_that_was_removed_meanwhile_is_written_anew(tmp_path):
 def test_a_lock_of_the_user_is_refused_and_kept(tmp_path):
     training.Run(tmp_path, small.SEED)
     (tmp_path / ".run.lock").write_text("mine")
-    with pytest.raises(FileExistsError, match="is no lock"):
+    with pytest.raises(FileExistsError, match="A lock must be a file of"):
         training.Run(tmp_path, small.SEED)
     assert (tmp_path / ".run.lock").read_text() == "mine"
 
