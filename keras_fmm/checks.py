@@ -13,10 +13,12 @@ import keras
 import numpy as np
 
 # Bounds far above any use, against what would hang or end the process: sizes that 32 bits index,
-# the channels of a map, the sides of a kernel, and how often something is done again.
+# the channels of a map, the sides of a kernel, those of an image, and how often something is done
+# again.
 SIZES = 2**31
 CHANNELS = 2**16
 SIDES = 2**8
+IMAGE_SIDES = 2**14 + 1
 REPEATS = 10_001
 
 
@@ -231,8 +233,12 @@ def channels_of(layer, shape, data_format):
     if any(size == 0 for size in sizes[1:]):
         raise ValueError(
             f"The input of {layer} must have at least one row, one column and one channel, "
-            f"{order}. Received: input_shape={sizes}. Give larger images, or fewer layers that "
-            "make them smaller."
+            f"{order}. Received: input_shape={sizes}. "
+            + (
+                "Give larger images, or fewer layers that make them smaller."
+                if channels
+                else "Give feature maps that have a channel."
+            )
         )
     return channels
 
@@ -280,11 +286,14 @@ def real_array(name, value):
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ValueError(f"`{name}` must be one array of numbers. Received: {error}") from error
+        raise ValueError(
+            f"`{name}` must be one array of numbers. Received: {error}. Give rows of one length."
+        ) from error
     # Of bfloat16 NumPy says no more than that it is none of its own.
     if array.dtype.kind not in "biuf" and array.dtype.name != "bfloat16":
         raise TypeError(
-            f"`{name}` must be an array of real numbers. Received: {name} of dtype {array.dtype}"
+            f"`{name}` must be an array of real numbers. Received: {name} of dtype {array.dtype}. "
+            "Of complex numbers give e.g. `numpy.real(x)`, of others the numbers they stand for."
         )
     return array
 

@@ -12,6 +12,12 @@ from keras_fmm import locks
 # What a temporary folder of `replacing` holds: a lock, what is written, what was there before.
 _MARKER, _NEW, _OLD = "lock", "new", "old"
 _INFIX = ".keras_fmm_"
+_NO_FOLDER = "Choose a folder to write into: a file is in the place of one"
+_CURES = {
+    errno.EISDIR: "Choose another name, which no folder has",
+    errno.EEXIST: _NO_FOLDER,
+    errno.ENOTDIR: _NO_FOLDER,
+}
 
 
 @contextlib.contextmanager
@@ -47,6 +53,8 @@ def replacing(path):
     """
     path = pathlib.Path(os.path.realpath(path) if os.path.islink(path) else path)
     with writing(path):
+        if path.name in ("", ".."):
+            raise IsADirectoryError(errno.EISDIR, "it is a folder without a name of its own")
         path.parent.mkdir(parents=True, exist_ok=True)
         _clear(path.parent)
         folder, lock = _temporary_folder(path)
@@ -86,12 +94,9 @@ def writing(path):
     except (BlockingIOError, locks.NoLockError):  # of a lock, with a cure of its own
         raise
     except OSError as error:
+        cure = _CURES.get(error.errno, "Choose a folder that can be written and has room")
         # Of the subclass that belongs to the number.
-        raise OSError(
-            error.errno,
-            f"{path} could not be written ({error}). "
-            "Choose a folder that can be written and has room",
-        ) from error
+        raise OSError(error.errno, f"{path} could not be written ({error}). {cure}") from error
 
 
 def _replace_folder(path, temporary, old):

@@ -87,12 +87,21 @@ def test_an_error_of_another_class_and_of_another_file_says_so(tmp_path):
 
 def test_a_folder_below_a_file_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
-    message = r"could not be written \(.*\). Choose a folder that can be written"
+    message = r"could not be written \(.*\). Choose a folder to write into: a file is in"
+    for path in ("file/x", "file/y/x"):
+        with pytest.raises(OSError, match=message), files.replacing(tmp_path / path):
+            pass
+
+
+@pytest.mark.parametrize("path", [".", "..", "/"])
+def test_a_folder_without_a_name_is_not_replaced(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with (
-        pytest.raises(OSError, match=message),
-        files.replacing(tmp_path / "file" / "x"),
+        pytest.raises(IsADirectoryError, match=r"a folder without a name.*Choose another name"),
+        files.replacing(path),
     ):
-        pass
+        pytest.fail("the block was entered")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path):

@@ -21,7 +21,7 @@ def fraction(name, value):
 
 
 def image_size(value, dataset):
-    """Returns `value`, None or a pair of positive integers, as None or a tuple of two ints.
+    """Returns `value`, None or a pair of sizes, as None or a tuple of two ints.
 
     Raises:
         ValueError: it is None, and the images of `dataset` differ in size.
@@ -34,4 +34,4 @@ def image_size(value, dataset):
                 "Give a size to resize them to, e.g. image_size=(160, 160)."
             )
         return None
-    return checks.pair("image_size", value)
+    return checks.pair("image_size", value, checks.IMAGE_SIDES)

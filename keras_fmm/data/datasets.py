@@ -16,7 +16,8 @@ class ImageDataset:
         input_shape: tuple of 3. Height, width and channels of one image; height and width are
             None where the images differ in size.
         class_names: list or tuple of str. Label i is the class of name i.
-        parts: dict. By split a pair of a source of examples and the indices of those in the split.
+        parts: dict. By split, each of the three, a pair of a source of examples and the indices of
+            those in the split.
 
     Attributes:
         name: str. As given.
@@ -24,6 +25,11 @@ class ImageDataset:
         class_names: tuple of str. As given.
         classes: int. How many classes there are.
         sizes: dict. The number of examples by split: "train", "validation" and "test".
+
+    Raises:
+        TypeError: an argument is of no type that fits.
+        ValueError: `input_shape` is not of three sizes, at least 1, with the channels known, or
+            `parts` has not the three splits.
 
     Example:
 
@@ -37,12 +43,25 @@ class ImageDataset:
     """
 
     def __init__(self, name, input_shape, class_names, parts):
+        if not isinstance(name, str):
+            raise TypeError(f"`name` must be a str. Received: name={name!r}")
         self.name = name
-        self.input_shape = tuple(input_shape)
+        self.input_shape = checks.shape("input_shape", input_shape)
+        if len(self.input_shape) != 3 or self.input_shape[2] is None:
+            raise ValueError(
+                "`input_shape` must be (height, width, channels), with the channels known. "
+                f"Received: input_shape={self.input_shape}"
+            )
         self.class_names = tuple(checks.names("class_names", class_names))
         self.classes = len(self.class_names)
-        self._parts = parts
-        self.sizes = {split: len(indices) for split, (_, indices) in parts.items()}
+        self._parts = checks.mapping("parts", parts)
+        for split in splits.NAMES:
+            if not isinstance(parts.get(split), (list, tuple)) or len(parts[split]) != 2:
+                raise ValueError(
+                    f"`parts` must have a pair of a source and indices for each of {splits.NAMES}. "
+                    f"Received: {parts.get(split)!r} for {split!r}"
+                )
+        self.sizes = {split: len(parts[split][1]) for split in splits.NAMES}
 
     def __repr__(self):
         sizes = ", ".join(f"{split}={size}" for split, size in self.sizes.items())
@@ -56,8 +75,9 @@ class ImageDataset:
 
         Args:
             split: str. "train", "validation" or "test".
-            image_size: pair of int, default None. Height and width to resize the images to,
-                bilinearly with antialiasing. It must be given where the images differ in size.
+            image_size: pair of int, default None. Height and width to resize the images to, at most
+                16,384, bilinearly with antialiasing. It must be given where the images differ in
+                size.
 
         Returns:
             Images and labels. The images are an array `(n, height, width, channels)`, uint8 in

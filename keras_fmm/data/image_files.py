@@ -1,8 +1,6 @@
 """An image file as the array that models take: the one reader of such files."""
 
 import io
-import os
-import pathlib
 
 import numpy as np
 
@@ -15,6 +13,7 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _FORMATS_OF_SIXTEEN_BITS = ("PNG", "TIFF", "JPEG2000")
 # Numbers of tags of TIFF.
 _BITS, _MEANING = 258, 262
+_UNKNOWN = "whose numbers have no range that is known"
 
 
 def load_image(path, image_size=None, channels=3):
@@ -34,7 +33,7 @@ def load_image(path, image_size=None, channels=3):
     Args:
         path: str or `os.PathLike`, the file.
         image_size: pair of int, default None (the image's own). Height and width to resize to,
-            bilinearly with antialiasing, as `ImageDataset.arrays` does.
+            at most 16,384, bilinearly with antialiasing, as `ImageDataset.arrays` does.
         channels: 1 or 3, default 3. Grey or RGB.
 
     Returns:
@@ -42,10 +41,12 @@ def load_image(path, image_size=None, channels=3):
 
     Raises:
         FileNotFoundError: there is no file at `path`.
+        OSError: the file cannot be opened.
         ImportError: Pillow is not installed; it is in the extras `data` and `mobile`.
         TypeError: `path` or a size is of no type that fits.
-        ValueError: it is no image, it is damaged, it holds several, or its numbers have no known
-            range: floats, 32-bit integers, LAB; `channels` or `image_size` is none of the above.
+        ValueError: `path` is empty; the file is no image, it is damaged, it holds several, or its
+            numbers have no known range: floats, 32-bit integers, LAB; `channels` or `image_size` is
+            none of the above.
 
     Example:
 
@@ -62,30 +63,33 @@ def load_image(path, image_size=None, channels=3):
     checks.package("PIL.Image", "Reading image files", "data")
     checks.one_of("channels", channels, (1, 3))
     if image_size is not None:
-        image_size = checks.pair("image_size", image_size)
-    path = pathlib.Path(path)
+        image_size = checks.pair("image_size", image_size, checks.IMAGE_SIDES)
+    path = checks.path("path", path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no image at {os.fspath(path)!r}.")
-    try:
-        array = _read(path, channels)
-    # Pillow raises whatever the bytes of a damaged file lead its readers to.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"`path` must be an image file that is whole. Received: path={os.fspath(path)!r}, "
-            f"which cannot be read ({checks.printable(reason)})."
-        ) from error
+        raise FileNotFoundError(f"There is no image at {str(path)!r}.")
+    # Of a path Pillow maps some TIFFs into memory; what lies on its side it scrambles then.
+    with open(path, "rb") as file:
+        try:
+            array = _read(file, channels)
+        # Pillow raises whatever the bytes of a damaged file lead its readers to.
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                "`path` must be a whole file of one image whose range is known. "
+                f"Received: path={str(path)!r}, which cannot be read ({checks.printable(reason)}). "
+                "Save the image that is meant as a PNG of 8 bits, grey or RGB."
+            ) from error
     return array if image_size is None else _resized(array, *image_size)
 
 
-def _read(path, channels):
+def _read(opened, channels):
     from PIL import Image, ImageOps
 
-    with Image.open(path) as file:
+    with Image.open(opened) as file:
         count = getattr(file, "n_frames", 1)
         # Cameras put a preview into the same file, as MPO.
         if count > 1 and file.format != "MPO":
-            raise ValueError(f"it holds {count} images; save the one that is meant")
+            raise ValueError(f"it holds {count} images")
         if file.mode in _SIXTEEN_BITS:
             array = _of_sixteen_bits(file)
             return np.repeat(array[..., None], channels, axis=-1)
@@ -100,9 +104,6 @@ def _read(path, channels):
             raise ValueError(f"its mode is {image.mode}, {_UNKNOWN}")
         image = image.convert("L" if channels == 1 else "RGB")
         return np.asarray(image, "float32").reshape(*image.size[::-1], channels)
-
-
-_UNKNOWN = "whose numbers have no range that is known; save it with 8 bits, as a PNG for one"
 
 
 def _of_sixteen_bits(file):
@@ -125,9 +126,12 @@ def _of_cmyk(image):
     profile = image.info.get("icc_profile")
     if not profile:
         return image.convert("RGB")
-    return ImageCms.profileToProfile(
-        image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
-    )
+    try:
+        return ImageCms.profileToProfile(
+            image, io.BytesIO(profile), ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except ImageCms.PyCMSError as error:
+        raise ValueError(f"its colour profile is none of CMYK: {error}") from error
 
 
 def _resized(array, height, width):

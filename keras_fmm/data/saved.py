@@ -1,7 +1,6 @@
 """A dataset in one .npz file, for machines without TensorFlow."""
 
 import zipfile
-import zlib
 
 import numpy as np
 
@@ -9,9 +8,6 @@ from keras_fmm import checks, files
 from keras_fmm.data import splits
 from keras_fmm.data.arrays import ArraySource
 from keras_fmm.data.datasets import ImageDataset
-
-# What NumPy raises over a file that is no .npz, a damaged one, or one with other contents.
-_NOT_SAVED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 
 
 def save_arrays(dataset, path, image_size=None):
@@ -21,7 +17,7 @@ def save_arrays(dataset, path, image_size=None):
         dataset: `ImageDataset`. It must fit in memory.
         path: str or `os.PathLike`. What is there is replaced.
         image_size: pair of int, default None. Height and width to resize the images to (rounded
-            to uint8). It must be given where the images differ in size.
+            to uint8), at most 16,384. It must be given where the images differ in size.
 
     Raises:
         TypeError: `dataset` is no `ImageDataset`, or `path` no path.
@@ -71,21 +67,29 @@ def load_arrays(path):
     10
     """
     path = checks.path("path", path)
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            # Drawn images pack well.
-            files.check_unpacked(content.zip, most=200)
-            name, class_names = str(content["name"]), content["class_names"].tolist()
-            parts = {split: _part(content, split, len(class_names)) for split in splits.NAMES}
-            shapes = [source.images.shape[1:] for source, _ in parts.values()]
-            if len(set(shapes)) > 1 or 0 in shapes[0] or not len(parts["train"][1]):
-                raise ValueError(f"images of shapes {[s.images.shape for s, _ in parts.values()]}")
-            return ImageDataset(name, shapes[0], class_names, parts)
-    except _NOT_SAVED as error:
-        raise ValueError(
-            f"{path} is damaged or was not written by `save_arrays` ({error}). "
-            "Save the dataset again."
-        ) from error
+    with open(path, "rb") as file:
+        try:
+            return _read(file)
+        except Exception as error:  # NumPy, zipfile and zlib raise many kinds over a damaged file.
+            raise ValueError(
+                f"{path} is damaged or was not written by `save_arrays` "
+                f"({str(error) or type(error).__name__}). Save the dataset again."
+            ) from error
+
+
+def _read(file):
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is no .npz archive")
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as content:
+        # Drawn images pack well.
+        files.check_unpacked(content.zip, most=200)
+        name, class_names = str(content["name"]), content["class_names"].tolist()
+        parts = {split: _part(content, split, len(class_names)) for split in splits.NAMES}
+    shapes = [source.images.shape[1:] for source, _ in parts.values()]
+    if len(set(shapes)) > 1 or not len(parts["train"][1]):
+        raise ValueError(f"images of shapes {[s.images.shape for s, _ in parts.values()]}")
+    return ImageDataset(name, shapes[0], class_names, parts)
 
 
 def _part(content, split, classes):

@@ -73,7 +73,9 @@ class EfficientChannelAttention(FeatureGate):
             kernel_size = checks.positive_odd_integer("kernel_size", kernel_size, checks.SIDES)
         gamma, beta = checks.number("gamma", gamma), checks.number("beta", beta)
         if gamma == 0:
-            raise ValueError(f"`gamma` must not be zero. Received: gamma={gamma!r}")
+            raise ValueError(
+                f"`gamma` must not be zero. Received: gamma={gamma!r}. The default is 2."
+            )
         self.kernel_size = kernel_size
         self.gamma = gamma
         self.beta = beta
@@ -106,7 +108,8 @@ class EfficientChannelAttention(FeatureGate):
             raise ValueError(
                 "`gamma` and `beta` must give a kernel of less than "
                 f"{checks.SIDES} channels. Received: gamma={self.gamma}, beta={self.beta}, which "
-                f"give {found:.3g} for {channels} channels."
+                f"give {found:.3g} for {channels} channels. Give `kernel_size`, or a `gamma` and "
+                "`beta` nearer to the defaults, 2 and 1."
             )
         size = int(found)
         return size if size % 2 else size + 1

@@ -174,7 +174,10 @@ def _by_name(named, source):
         if values:
             arrays[name] = values
     if not arrays:
-        raise ValueError(f"`source` must hold weights. Received: {source}, which holds none.")
+        raise ValueError(
+            f"`source` must hold weights. Received: {source}, which holds none. "
+            "Give a model, or a file that one was saved to, with layers that have weights."
+        )
     return arrays
 
 

@@ -1,5 +1,7 @@
 """The course of training."""
 
+import numpy as np
+
 from keras_fmm import checks
 
 
@@ -8,7 +10,7 @@ def training_curves(histories, metrics=("loss", "accuracy")):
 
     Args:
         histories: dict. By the runs' names dicts by metric of lists, a number an epoch, as
-            `model.fit(...).history` and a run record hold them.
+            `model.fit(...).history` and a run record hold them; None where an epoch has none.
         metrics: list or tuple of str, default ("loss", "accuracy"). One panel each; "loss" draws
             "loss" and "val_loss".
 
@@ -17,8 +19,9 @@ def training_curves(histories, metrics=("loss", "accuracy")):
 
     Raises:
         ImportError: matplotlib is absent; it is in the extra `plots`.
-        TypeError: `histories` is no dict of dicts, or `metrics` no list of str.
-        ValueError: no run, or a metric that no run has.
+        TypeError: `histories` is no dict of dicts, one of the metrics is no list of real numbers,
+            or `metrics` is no list of str.
+        ValueError: no run, a metric that no run has, or one with several numbers an epoch.
 
     Example:
 
@@ -47,7 +50,7 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     ):
         for number, (name, history) in enumerate(histories.items()):
             for key, style, label in ((f"val_{metric}", "-", name), (metric, "--", None)):
-                values = history.get(key, [])
+                values = _numbers(f"histories[{name!r}][{key!r}]", history.get(key, []))
                 epochs = range(1, len(values) + 1)
                 axes.plot(epochs, values, style, color=f"C{number}", label=label, linewidth=1.5)
         axes.set_xlabel("epoch")
@@ -55,3 +58,14 @@ def training_curves(histories, metrics=("loss", "accuracy")):
         axes.grid(alpha=0.3)
         axes.legend(title="solid: validation, dashed: training", title_fontsize="small")
     return figure
+
+
+def _numbers(name, values):
+    values = checks.listed(name, values)
+    array = checks.real_array(name, [np.nan if value is None else value for value in values])
+    if array.ndim != 1:
+        raise ValueError(
+            f"`{name}` must have one number an epoch. Received: an array of shape {array.shape}. "
+            "Give one of several, or their mean."
+        )
+    return array

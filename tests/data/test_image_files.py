@@ -5,7 +5,7 @@ import struct
 import keras
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from keras_fmm import data
 
@@ -104,6 +104,32 @@ def test_it_is_read_as_it_looks(tmp_path, name):
         np.testing.assert_allclose(found, found * 0 + expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("mode", ["L", "P", "I;16", "CMYK", "RGB"])
+def test_a_tiff_lies_as_its_tag_says(tmp_path, mode, orientation):
+    # By the standard's words: where the stored first row and first column are to be seen.
+    upright = {
+        1: lambda x: x,
+        2: np.fliplr,
+        3: lambda x: np.rot90(x, 2),
+        4: np.flipud,
+        5: lambda x: x.T,
+        6: lambda x: np.rot90(x, -1),
+        7: lambda x: np.rot90(x, 2).T,
+        8: np.rot90,
+    }
+    image = Image.fromarray(GREY)
+    if mode == "I;16":
+        image = Image.fromarray(GREY.astype("uint16") * 257)
+    elif mode == "CMYK":  # Black alone, of which the plain rule makes grey.
+        image = Image.merge("CMYK", [Image.new("L", (8, 6))] * 3 + [Image.fromarray(255 - GREY)])
+    elif mode != "L":
+        image = image.convert(mode)
+    image.save(tmp_path / "grey.tif", tiffinfo={274: orientation})
+    found = data.load_image(tmp_path / "grey.tif", channels=1)
+    np.testing.assert_allclose(found[..., 0], upright[orientation](GREY), atol=1e-3)
+
+
 def test_tensorflow_reads_the_same_where_it_reads(tmp_path):
     tf = pytest.importorskip("tensorflow")
     for name in ("grey.png", "rgb.png", "bits.png", "palette.png", "rgb.bmp", "palette.gif"):
@@ -153,6 +179,7 @@ def frames(path):
     PICTURE.save(path, save_all=True, append_images=others)
 
 
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 REFUSED = {
     "floats.tif": (saved(Image.fromarray(GREY / np.float32(255))), "its mode is F, whose numbers"),
     "whole.tif": (saved(Image.fromarray(GREY.astype("int32"))), "its mode is I, whose numbers"),
@@ -170,7 +197,18 @@ REFUSED = {
     "moving.png": (frames, "it holds 2 images"),
     "moving.webp": (frames, "it holds 2 images"),
     "pages.tif": (frames, "it holds 2 images"),
-    "profile.jpg": (saved(Image.new("CMYK", (8, 6)), icc_profile=b"none"), "cannot be read"),
+    "profile.jpg": (
+        saved(Image.new("CMYK", (8, 6)), icc_profile=b"none"),
+        "its colour profile is none of CMYK",
+    ),
+    "rgb_profile.tif": (
+        saved(Image.new("CMYK", (8, 6)), icc_profile=SRGB),
+        "its colour profile is none of CMYK",
+    ),
+    "floats.png": (
+        saved(Image.fromarray(GREY / np.float32(255)), format="TIFF"),
+        "must be a whole file of one image whose range is known. .*its mode is F",
+    ),
     "text.png": (lambda path: path.write_text("a cat"), "cannot identify image file"),
     "empty.png": (lambda path: path.write_bytes(b""), "cannot identify image file"),
 }
@@ -183,6 +221,9 @@ def test_it_is_refused_by_name(tmp_path, name):
     with pytest.raises(ValueError, match=reason) as caught:
         data.load_image(tmp_path / name)
     assert name in str(caught.value)
+    assert str(caught.value).endswith(
+        "Save the image that is meant as a PNG of 8 bits, grey or RGB."
+    )
     assert str(caught.value).isprintable()
 
 
@@ -220,6 +261,7 @@ def test_damaged_files_are_read_or_refused(tmp_path, name):
         ({"image_size": (0, 8)}, ValueError, r"`image_size\[0\]` must be a positive integer"),
         ({"image_size": (8, 8.5)}, TypeError, r"`image_size\[1\]` must be a positive integer"),
         ({"image_size": 8}, TypeError, "`image_size` must be a pair"),
+        ({"image_size": (8, 16385)}, ValueError, r"`image_size\[1\]` must be below 16,385"),
         ({"image_size": (8, 8, 3)}, TypeError, "`image_size` must be a pair"),
     ],
 )
@@ -227,6 +269,13 @@ def test_arguments_that_are_refused(tmp_path, arguments, error, message):
     PICTURE.save(tmp_path / "rgb.png")
     with pytest.raises(error, match=message):
         data.load_image(tmp_path / "rgb.png", **arguments)
+
+
+@pytest.mark.parametrize("path", ["", None, 3, b"rgb.png"])
+def test_what_is_no_path(path):
+    error = ValueError if path == "" else TypeError
+    with pytest.raises(error, match="`path` must be a str or `os.PathLike` that is not empty"):
+        data.load_image(path)
 
 
 def test_no_file(tmp_path):

@@ -149,3 +149,33 @@ def test_another_process_without_tensorflow_gives_the_same():
     assert done.returncode == 0, done.stderr
     images, labels = data.load("digits", seed=3).arrays("train")
     assert int(done.stdout) == zlib.crc32(images.tobytes() + labels.tobytes())
+
+
+PARTS = dict.fromkeys(("train", "validation", "test"), (None, range(2)))
+GOOD = {"name": "x", "input_shape": (None, 8, 3), "class_names": ["a"], "parts": PARTS}
+
+
+@pytest.mark.parametrize(
+    ("other", "error"),
+    [
+        ({"name": None}, TypeError),
+        ({"input_shape": 3}, TypeError),
+        ({"input_shape": None}, TypeError),
+        ({"input_shape": "883"}, TypeError),
+        ({"input_shape": (8.0, 8, 3)}, TypeError),
+        ({"input_shape": (0, 8, 3)}, ValueError),
+        ({"input_shape": (8, 8)}, ValueError),
+        ({"input_shape": (8, 8, None)}, ValueError),
+        ({"class_names": "ab"}, TypeError),
+        ({"parts": None}, TypeError),
+        ({"parts": []}, TypeError),
+        ({"parts": {}}, ValueError),
+        ({"parts": {**PARTS, "test": None}}, ValueError),
+        ({"parts": {**PARTS, "train": (None,)}}, ValueError),
+    ],
+    ids=str,
+)
+def test_what_no_dataset_is_made_of(other, error):
+    assert data.ImageDataset(**GOOD).sizes == {"train": 2, "validation": 2, "test": 2}
+    with pytest.raises(error, match=rf"`{next(iter(other))}(\[\d\])?` must .* Received: "):
+        data.ImageDataset(**{**GOOD, **other})

@@ -196,6 +196,9 @@ def test_refused_arguments(prepared):
         dataset.pipeline("train", image_size=(4, 0))
     with pytest.raises(TypeError, match="`image_size` must be a pair of positive integers"):
         dataset.arrays("train", image_size=4)
+    for give in (dataset.arrays, dataset.pipeline):
+        with pytest.raises(ValueError, match=r"`image_size\[1\]` must be below 16,385. Received"):
+            give("train", image_size=(4, 2**30))
     whole = data.load("fmm_tiny", validation_fraction=0, data_dir=prepared)
     with pytest.raises(
         ValueError, match=r"'validation'.*has no batch.*larger `validation_fraction`"

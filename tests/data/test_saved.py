@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,39 @@ def test_damaged_files(tmp_path):
             ValueError, match=r"saved.npz is damaged or was not.*Save the dataset ag"
         ):
             data.load_arrays(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"a text", np.zeros(3), {"class_names.npy": b"a text"}], ids=["text", "npy", "zip"]
+)
+def test_what_is_no_dataset_is_no_advice_to_read_it_unsafely(content, tmp_path):
+    path = tmp_path / "saved.npz"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        np.savez(path, name="x")
+        with zipfile.ZipFile(path, "a") as archive:
+            for name, text in content.items():
+                archive.writestr(name, text)
+    else:
+        with open(path, "wb") as file:
+            np.save(file, content)
+    with pytest.raises(ValueError, match=r"saved.npz is damaged or was not.*Save the") as caught:
+        data.load_arrays(path)
+    assert "allow_pickle" not in str(caught.value)
+    assert isinstance(content, dict) or "(it is no .npz archive)" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", [".", "..", "folder", "file/below"])
+def test_where_no_file_can_be(path, tmp_path, monkeypatch):
+    (tmp_path / "here" / "folder").mkdir(parents=True)
+    (tmp_path / "here" / "file").touch()
+    monkeypatch.chdir(tmp_path / "here")
+    cure = "Choose a folder to write into" if "/" in path else "Choose another name"
+    with pytest.raises(OSError, match=rf"could not be written \(.*\). {cure}") as caught:
+        data.save_arrays(data.load("digits"), path)
+    assert "keras_fmm" not in str(caught.value)
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["file", "folder", "here"]
 
 
 def test_a_small_file_that_unpacks_to_much(tmp_path):

@@ -52,7 +52,7 @@ def test_multiply_adds_by_hand():
     [
         ({"kernel_size": 4}, "`kernel_size` must be odd. Received: kernel_size=4"),
         ({"kernel_size": 0}, "`kernel_size` must be a positive integer. Received: kernel_size=0"),
-        ({"gamma": 0}, "`gamma` must not be zero. Received: gamma=0"),
+        ({"gamma": 0}, "`gamma` must not be zero. Received: gamma=0.0. The default"),
         ({"beta": float("nan")}, "`beta` must be a finite number. Received: beta=nan"),
     ],
 )

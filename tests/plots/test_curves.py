@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from keras_fmm import plots
@@ -38,3 +39,30 @@ def test_one_metric_is_given_as_a_list():
         TypeError, match="`metrics` must be a list or tuple of str. Received: .*'loss'"
     ):
         plots.training_curves(HISTORIES, metrics="loss")
+
+
+def test_an_epoch_without_a_number_is_a_gap():
+    figure = plots.training_curves({"a": {"loss": [2, None, 1, float("nan")]}}, metrics=["loss"])
+    _, drawn = figure.axes[0].get_lines()
+    np.testing.assert_array_equal(drawn.get_ydata(), [2, np.nan, 1, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ([1j, 2], TypeError),
+        (np.ones(2, "complex64"), TypeError),
+        (["x"], TypeError),
+        ("12", TypeError),
+        ({"x": 1}, TypeError),
+        (3, TypeError),
+        (None, TypeError),
+        ([[1, 2], [3, 4]], ValueError),
+        ([[1], [1, 2]], ValueError),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("key", ["loss", "val_loss"])
+def test_what_is_no_number_an_epoch(key, values, error):
+    with pytest.raises(error, match=rf"`histories\['a'\]\['{key}'\]` must .* Received: .*\. "):
+        plots.training_curves({"a": {key: values}}, metrics=["loss"])

@@ -61,7 +61,7 @@ def test_a_config_json_cannot_hold_is_refused(tmp_path, config, error):
 
 def test_a_folder_that_cannot_be_made_is_known_before_training(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotADirectoryError, match="Choose a folder that can be written"):
+    with pytest.raises(NotADirectoryError, match="Choose a folder to write into"):
         training.Run(tmp_path / "file" / "run", small.SEED)
 
 
