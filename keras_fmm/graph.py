@@ -39,6 +39,13 @@ OPENED = (
     "Of a subclassed model that was called once give "
     "`keras.Model(inputs, model.call(inputs))`, with `inputs = keras.Input(...)`."
 )
+# Layers that have weights and learn no features of their own: what they give has one scale.
+NORMALIZERS = (
+    keras.layers.BatchNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.RMSNormalization,
+)
 
 
 class Place(typing.NamedTuple):

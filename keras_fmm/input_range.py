@@ -27,14 +27,6 @@ _GREATEST_RATIO = 1000.0
 _GREATEST_SCALED = 3.0
 _LEAST_STORED = 20.0
 
-# What comes after these is the same for images of any range.
-_NORMALIZERS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-)
-
 
 def scaling_problem(model, images):
     """Says what a model makes of images that were scaled before, or never.
@@ -278,7 +270,8 @@ def _passes(operation):
 def _depends_on_size(call):
     """Says whether a call is of a layer that takes larger numbers for another image."""
     layer = getattr(call, "operation", None)
-    if not isinstance(layer, keras.layers.Layer) or isinstance(layer, _NORMALIZERS):
+    # What comes after a normalizer is the same for images of any range.
+    if not isinstance(layer, keras.layers.Layer) or isinstance(layer, graph.NORMALIZERS):
         return False
     scaling = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Lambda)
     return all(

@@ -87,7 +87,9 @@ def checked_classes(logits, images, class_index):
         # Not by `predict_on_batch`: TensorFlow warns where it is traced for model after model.
         return over_batches(lambda x: np.argmax(logits(x, training=False), -1), [images])
     classes = np.asarray(class_index)
-    if classes.dtype.kind not in "iu":
+    # Of integers that no dtype holds NumPy makes objects.
+    is_huge = classes.dtype == object and all(isinstance(x, int) for x in classes.flat)
+    if classes.dtype.kind not in "iu" and not is_huge:
         raise TypeError(
             "`class_index` must be an integer, an array of them or None. "
             f"Received: class_index={class_index!r}"

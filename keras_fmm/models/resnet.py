@@ -132,6 +132,7 @@ def ResNet(
 
 def _checked_blocks(blocks_per_stage):
     is_listed = isinstance(blocks_per_stage, collections.abc.Sequence)
+    is_listed = is_listed and not isinstance(blocks_per_stage, (str, bytes))
     is_listed = is_listed or getattr(blocks_per_stage, "ndim", 0) == 1
     counts = tuple(blocks_per_stage) if is_listed else ()
     if len(counts) != 4:
@@ -140,7 +141,8 @@ def _checked_blocks(blocks_per_stage):
             f"Received: blocks_per_stage={blocks_per_stage!r}"
         )
     return tuple(
-        checks.positive_integer("blocks_per_stage", count, backbone.BLOCKS) for count in counts
+        checks.positive_integer(f"blocks_per_stage[{i}]", count, backbone.BLOCKS)
+        for i, count in enumerate(counts)
     )
 
 

@@ -75,16 +75,21 @@ def load_weights(model, source):
     'stage1_block1_depthwise_attention/squeeze'
     """
     checks.instance("model", model, keras.Model)
+    return _load_from(model, source, "source")
+
+
+def _load_from(model, source, argument):
+    """Loads as `load_weights` does; the errors call the source by the name of the argument."""
     if isinstance(source, str) and source == "imagenet":
-        source = keras_applications.imagenet_model(model)
-    with weights_files.opened(source) as arrays:
+        source = keras_applications.imagenet_model(model, argument)
+    with weights_files.opened(source, argument) as arrays:
         plan = _Plan(model, arrays, _convolutions(source))
     if plan.mismatches:
         left = len(plan.mismatches) - _SHOWN
         named = checks.printable("; ".join(plan.mismatches[:_SHOWN]))
         named += f"; {left} more" if left > 0 else ""
         raise ValueError(
-            f"`source` must fit the model. Received: {_named(source)} for the model "
+            f"`{argument}` must fit the model. Received: {_named(source)} for the model "
             f"{model.name!r}: {named}. Nothing was loaded. Build the model as the source was, in "
             "depth, width, stem and classes; without a top it takes a source with any. Sub-layers "
             "of layers of your own need names."
@@ -114,17 +119,8 @@ def _load(model, plan):
 
 def with_weights(model, weights):
     """Returns `model`, which has the weights of `weights`, see `load_weights`, if not None."""
-    if weights is None:
-        return model
-    try:
-        load_weights(model, weights)
-    except (OSError, TypeError, ValueError) as error:
-        kinds = (FileNotFoundError, OSError, TypeError, ValueError)
-        kind = next(kind for kind in kinds if isinstance(error, kind))
-        raise kind(
-            '`weights` must be None, "imagenet", a file of weights or a model, and fit as the '
-            f"`source` of `load_weights`. Received: weights={weights!r}. {error}"
-        ) from error
+    if weights is not None:
+        _load_from(model, weights, "weights")
     return model
 
 

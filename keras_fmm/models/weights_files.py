@@ -24,7 +24,7 @@ _ORDERS = (
 
 
 @contextlib.contextmanager
-def opened(source):
+def opened(source, name="source"):
     """Gives the weights of a file or a model, which are read when `array` asks for them.
 
     What a file says of itself costs no memory: a small one can claim to hold very much.
@@ -32,6 +32,7 @@ def opened(source):
     Args:
         source: a built `keras.Model`, or the path of a `.keras`, `.weights.h5` or legacy `.h5`
             file.
+        name: str, default "source". What the errors call it.
 
     Yields:
         Dict from a layer's name to its own weights, a list in the order of `own_weights`, each with
@@ -50,14 +51,14 @@ def opened(source):
         return
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            "`source` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
-            f"Received: source={source!r}"
+            f"`{name}` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
+            f"Received: {name}={source!r}"
         )
-    path = checks.path("source", source)
+    path = checks.path(name, source)
     if not path.is_file():
         raise FileNotFoundError(
-            "`source` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
-            f"Received: source={str(source)!r}, where there is no file."
+            f"`{name}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+            f"Received: {name}={str(source)!r}, where there is no file."
         )
     with contextlib.ExitStack() as stack:
         # A damaged file makes h5py and zipfile raise errors of about every class.
@@ -65,12 +66,12 @@ def opened(source):
             file = stack.enter_context(h5py.File(_content(path)))
             layers = list(_keras_3_layers(file) if "layers" in file else _legacy_layers(file))
         except Exception as error:
-            raise _unreadable(source, error) from error
+            raise _unreadable(name, source, error) from error
         arrays = _by_name(layers, source)
         try:
             yield arrays
         except _UnreadableArray as error:
-            raise _unreadable(source, error) from error
+            raise _unreadable(name, source, error) from error
 
 
 def array(value):
@@ -91,11 +92,11 @@ class _UnreadableArray(Exception):
     pass
 
 
-def _unreadable(source, error):
+def _unreadable(name, source, error):
     # What a damaged file says of itself may be no text that a terminal can show.
-    text = "".join(x if x.isprintable() else repr(x)[1:-1] for x in str(error))
+    text = checks.printable(str(error))
     return OSError(
-        "`source` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+        f"`{name}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
         f"Received: {str(source)!r}, which could not be read ({type(error).__name__}: {text}). "
         "Save the model again, or copy the file again."
     )
@@ -175,8 +176,8 @@ def _by_name(named, source):
             arrays[name] = values
     if not arrays:
         raise ValueError(
-            f"`source` must hold weights. Received: {source}, which holds none. "
-            "Give a model, or a file that one was saved to, with layers that have weights."
+            f"A source of weights must hold some. Received: {source}, which holds none. "
+            "Give a model that has layers with weights, or a file of one."
         )
     return arrays
 

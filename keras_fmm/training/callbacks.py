@@ -101,6 +101,22 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
         )
         self._path = path
 
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        # Metrics are there from the first step on: an epoch later is late to learn of it.
+        if self.monitor_op is None and self.monitor.removeprefix("val_") in (logs or {}):
+            self._set_monitor_op()
+
+    def _set_monitor_op(self):
+        try:
+            super()._set_monitor_op()
+        except ValueError as error:
+            raise ValueError(
+                '`mode` must be "min" or "max" for a metric of which Keras does not know which '
+                f"way it improves. Received: mode={self.mode!r} of the monitor {self.monitor!r}. "
+                'Give the run `mode="max"` if larger is better, `mode="min"` if smaller is.'
+            ) from error
+
     def on_epoch_end(self, epoch, logs=None):
         if self.monitor not in (logs or {}):
             raise ValueError(

@@ -152,4 +152,6 @@ def is_written(workdir, record):
 
 
 def _text(record):
+    # JSON has no NaN and no infinity, which a metric of an epoch may be.
+    record = json.loads(json.dumps(record), parse_constant=lambda text: None)
     return json.dumps(record, indent=2) + "\n"

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import pathlib
 import weakref
 import zipfile
 
@@ -61,9 +60,11 @@ class Run:
             metric), metrics.
 
     Raises:
-        TypeError: JSON cannot hold `config`; `monitor` is no str, or `resumable` no sequence.
-        ValueError: `config` holds a NaN or an infinity; `mode` is none of the three; the folder is
-            another run's or damaged, or not a run's and not empty.
+        TypeError: `workdir` is no path; `config` is no dict or JSON cannot hold it; `monitor` is no
+            str, or `resumable` no sequence of str.
+        ValueError: `workdir` is empty; `config` holds a NaN or an infinity; `resumable` holds what
+            is no key of `config`; `mode` is none of the three; the folder is another run's or
+            damaged, or not a run's and not empty.
         BlockingIOError: another process or thread has the folder; the message says which.
         OSError: the folder cannot be made, read or written, or is full.
 
@@ -86,18 +87,20 @@ class Run:
     """
 
     def __init__(self, workdir, config, monitor="val_accuracy", mode="auto", resumable=()):
-        try:
-            config = json.loads(json.dumps(dict(config), allow_nan=False))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise type(error)(
-                "`config` must be a dict that JSON can hold, of finite numbers. "
-                f"Received: config={config!r} ({error})"
-            ) from error
+        config = _as_json("config", config)
         if not isinstance(monitor, str) or not monitor:
             raise TypeError(f"`monitor` must be a metric's name. Received: monitor={monitor!r}")
         self.mode = checks.one_of("mode", mode, ("auto", "min", "max"))
         resumable = checks.listed("resumable", resumable, ordered=False)
-        self.workdir = pathlib.Path(workdir)
+        unknown = [key for key in resumable if not isinstance(key, str) or key not in config]
+        if unknown:
+            is_text = all(isinstance(key, str) for key in unknown)
+            raise (ValueError if is_text else TypeError)(
+                "`resumable` must hold keys of `config`. "
+                f"Received: resumable={resumable!r}, with {unknown[0]!r}. "
+                f"Choose from {list(config)}."
+            )
+        self.workdir = checks.path("workdir", workdir)
         self._state = None  # what the backup holds beside the variables; None until `restore`
         self._config = config  # recorded once something was done under it
         records.check_folder(self.workdir)
@@ -165,11 +168,13 @@ class Run:
             The number of finished epochs, for `fit(initial_epoch=...)`; 0 for a new run.
 
         Raises:
+            TypeError: `model` is no model.
             ValueError: the model is not built and compiled, a file of the run is missing or
                 damaged, or its backup is of another model; then nothing was assigned.
             RuntimeError: a later `Run` took the folder over.
             OSError: the folder cannot be written or is full.
         """
+        checks.instance("model", model, keras.Model)
         if not (model.built and model.compiled and model.optimizer is not None):
             raise ValueError(
                 "`model` must be built and compiled before it is restored. Received: a model with "
@@ -217,9 +222,9 @@ class Run:
         Returns:
             List of `keras.callbacks.Callback`. `fit` raises from them RuntimeError where the loss
             or a weight is NaN (status "failed"; the files stay at the last good epoch), ValueError
-            where `monitor` is not among the metrics or `initial_epoch` is not what `restore`
-            returned, OSError where the folder is full, RuntimeError where a later `Run` took the
-            folder over.
+            where `monitor` is not among the metrics, `mode` is "auto" and Keras does not know the
+            metric's, or `initial_epoch` is not what `restore` returned, OSError where the folder is
+            full, RuntimeError where a later `Run` took the folder over.
 
         Raises:
             ImportError: `tensorboard` is asked for and not installed.
@@ -259,15 +264,17 @@ class Run:
         """Writes the final record, and leaves the folder to other processes.
 
         Args:
-            metrics: dict of str to number, default None. Results beyond the history, e.g. on the
-                test set.
+            metrics: dict of str to number, or to what else JSON can hold, default None. Results
+                beyond the history, e.g. on the test set.
 
         Raises:
+            TypeError: `metrics` is no dict, or JSON cannot hold it.
+            ValueError: it holds a NaN or an infinity. Nothing was written in either case.
             RuntimeError: a later `Run` took the folder over.
             OSError: the folder cannot be written or is full.
         """
+        metrics = _as_json("metrics", {} if metrics is None else metrics)
         self._hold()
-        metrics = {name: np.asarray(value).tolist() for name, value in (metrics or {}).items()}
         end = self.record["end"] or records.now()
         self.record.update(
             status="finished", reason=None, config=self._config, metrics=metrics, end=end
@@ -348,6 +355,27 @@ class Run:
             "Look for NaN in the data, lower the learning rate or clip the gradients; "
             "a run started again goes on after the last good epoch."
         )
+
+
+def _as_json(name, value):
+    """Returns a dict as a file of JSON gives it back; raises TypeError or ValueError."""
+    checks.mapping(name, value)
+    try:
+        return json.loads(json.dumps(dict(value), allow_nan=False, default=_as_numbers))
+    except RecursionError as error:
+        raise ValueError(f"`{name}` must be less nested. Received: {error}") from error
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(
+            f"`{name}` must be a dict that JSON can hold, of finite numbers. "
+            f"Received: {name}={value!r} ({error})"
+        ) from error
+
+
+def _as_numbers(value):
+    if not hasattr(value, "dtype"):
+        raise TypeError(f"{type(value).__name__} is no JSON")
+    return np.asarray(value).tolist()
 
 
 def _is_state(state):

@@ -87,7 +87,11 @@ def replicas(strategy=None):
 
     if strategy is None:
         strategy = tf.distribute.get_strategy()
-    checks.instance("strategy", strategy, tf.distribute.Strategy)
+    if not isinstance(strategy, tf.distribute.Strategy):
+        raise TypeError(
+            "`strategy` must be a `tf.distribute.Strategy` or None. "
+            f"Received: strategy={strategy!r}. `training.strategy()` gives one."
+        )
     return strategy.num_replicas_in_sync
 
 

@@ -64,7 +64,7 @@ def test_classes():
     np.testing.assert_array_equal(
         checked.checked_classes(model, images, [0, 1, 2, 3, 0]), [0, 1, 2, 3, 0]
     )
-    for wrong in (4, -1, [0, 1, 2, 3, 4]):
+    for wrong in (4, -1, 10**30, [0, 1, 2, 3, 4], [0, 1, 2, 3, -(10**30)]):
         with pytest.raises(ValueError, match="from 0 to 3. Received: class_index="):
             checked.checked_classes(model, images, wrong)
     with pytest.raises(ValueError, match="one for each image"):

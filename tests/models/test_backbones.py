@@ -321,6 +321,7 @@ def test_arguments_stand_where_those_of_keras_applications_do():
         ({1, 2, 3, 4}, TypeError),
         (dict.fromkeys(range(1, 5)), TypeError),
         ("1111", TypeError),
+        (b"1111", TypeError),
         ((1, 1, 1), ValueError),
         ((1, 1, 1, 0), ValueError),
         ((1, 1, 1, 1.0), TypeError),
@@ -328,5 +329,5 @@ def test_arguments_stand_where_those_of_keras_applications_do():
     ids=repr,
 )
 def test_a_resnet_has_a_number_of_blocks_for_each_of_four_stages(blocks, error):
-    with pytest.raises(error, match="`blocks_per_stage` must .* Received: blocks_per_stage="):
+    with pytest.raises(error, match=r"`blocks_per_stage(\[3\])?` must .*: blocks_per_stage.*="):
         models.ResNet(blocks, input_shape=(8, 8, 3))

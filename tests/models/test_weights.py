@@ -178,6 +178,16 @@ def test_what_does_not_fit_is_refused_whole():
     unchanged(source, small("mobilenet"), r"; \d+ more. Nothing was loaded")
 
 
+def test_errors_of_weights_name_weights(tmp_path):
+    (tmp_path / "text.h5").write_text("no weights")
+    other = models.WideResNet(10, 2)
+    for wrong in ("abc", 3, "", tmp_path / "text.h5", other, "imagenet"):
+        with pytest.raises((TypeError, ValueError, OSError), match="^.weights") as raised:
+            models.WideResNet(10, 1, weights=wrong)
+        assert "source`" not in str(raised.value)
+        assert "source=" not in str(raised.value)
+
+
 def test_what_is_no_source(tmp_path):
     model = small("wide_resnet")
     (tmp_path / "text.h5").write_text("no weights")

@@ -3,6 +3,7 @@ import socket
 import subprocess
 
 import keras
+import pytest
 
 from keras_fmm import training
 
@@ -14,6 +15,12 @@ def test_names_versions_device_and_replicas():
     assert found["device"]["replicas"] == 2
     assert found["device"]["cores"] >= 1
     assert found["device"]["names"]
+
+
+def test_what_is_no_strategy_is_refused():
+    for function in (training.environment, training.replicas):
+        with pytest.raises(TypeError, match=r"must be a `tf.distribute.Strategy` .*: strategy=3"):
+            function(3)
 
 
 def test_tells_no_path_and_no_host(tmp_path, monkeypatch):

@@ -1,7 +1,10 @@
 """What a run refuses as its folder, and what it does when the disk is full."""
 
 import errno
+import json
 
+import keras
+import numpy as np
 import pytest
 
 from keras_fmm import training
@@ -52,11 +55,58 @@ def test_what_a_kill_left_in_a_new_folder_is_cleared(tmp_path):
 
 @pytest.mark.parametrize(
     ("config", "error"),
-    [({"a": object()}, TypeError), ({"a": float("nan")}, ValueError), (3, TypeError)],
+    [
+        ({"a": object()}, TypeError),
+        ({"a": float("nan")}, ValueError),
+        ({"a": 1j}, TypeError),
+        ({"a": np.array([np.inf])}, ValueError),
+        ({"a": {1}}, TypeError),
+    ],
 )
 def test_a_config_json_cannot_hold_is_refused(tmp_path, config, error):
     with pytest.raises(error, match="`config` must be a dict that JSON can hold"):
         training.Run(tmp_path, config)
+    run = training.Run(tmp_path, small.SEED)
+    with pytest.raises(error, match="`metrics` must be a dict that JSON can hold"):
+        run.finish(config)
+    assert run.record["status"] == "created"
+    run.finish({"a": np.float32(0.5), "b": [keras.ops.ones(2)], "c": {"d": None}})
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["metrics"] == {"a": 0.5, "b": [[1.0, 1.0]], "c": {"d": None}}
+
+
+@pytest.mark.parametrize("value", [3, [], [1], "abc"])
+def test_what_is_no_dict_is_refused(tmp_path, value):
+    with pytest.raises(TypeError, match="`config` must be a dict. Received"):
+        training.Run(tmp_path, value)
+    with pytest.raises(TypeError, match="`metrics` must be a dict. Received"):
+        training.Run(tmp_path, small.SEED).finish(value)
+
+
+def test_the_record_is_json_where_a_metric_is_nan(tmp_path):
+    def refuse(text):
+        raise AssertionError(text)
+
+    run = training.Run(tmp_path, small.SEED, "loss")
+    model = small.make_model()
+    first = run.restore(model)
+    spoil = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: logs.update(odd=np.nan))
+    model.fit(small.X, small.Y, initial_epoch=first, callbacks=[spoil, *run.callbacks()], verbose=0)
+    record = json.loads((tmp_path / "run.json").read_text(), parse_constant=refuse)
+    assert record["history"]["odd"] == [None]
+    again = training.Run(tmp_path, small.SEED, "loss")
+    assert again.restore(small.make_model()) == 1
+
+
+@pytest.mark.parametrize(
+    ("workdir", "error"),
+    [("", ValueError), (None, TypeError), (3, TypeError), (b"x", TypeError), ("a\0", ValueError)],
+)
+def test_what_is_no_path_is_refused(tmp_path, monkeypatch, workdir, error):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match="`workdir` must be a str .* Received: workdir="):
+        training.Run(workdir, small.SEED)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_known_before_training(tmp_path):

@@ -175,6 +175,37 @@ def test_a_model_that_cannot_be_restored_is_refused(tmp_path, state):
         training.Run(tmp_path, small.SEED).restore(model)
 
 
+@pytest.mark.parametrize("model", [3, None, keras.layers.Dense(1)], ids=type)
+def test_what_is_no_model_is_not_restored(tmp_path, model):
+    with pytest.raises(TypeError, match="`model` must be a keras.Model. Received: model="):
+        training.Run(tmp_path, small.SEED).restore(model)
+
+
+def closeness(y_true, y_pred):
+    return keras.ops.mean(y_pred)
+
+
+def test_a_mode_that_keras_does_not_know_is_refused_at_the_first_step(tmp_path):
+    steps = []
+    count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(0))
+
+    def fit(mode):
+        model = small.make_model()
+        model.compile("sgd", "mse", metrics=[closeness], run_eagerly=True)
+        run = training.Run(tmp_path, small.SEED, "val_closeness", mode)
+        first = run.restore(model)
+        callbacks = [count, *run.callbacks()]
+        y = np.zeros((16, 2))
+        data = {"x": small.X, "y": y, "validation_data": (small.X, y)}
+        model.fit(**data, batch_size=4, initial_epoch=first, callbacks=callbacks, verbose=0)
+        return run
+
+    with pytest.raises(ValueError, match="`mode` must be .*: mode='auto' .*Give .*`mode=\"max\"`"):
+        fit("auto")
+    assert len(steps) == 1
+    assert len(fit("max").record["history"]["val_closeness"]) == 1
+
+
 def test_a_monitor_that_is_no_metric_is_refused(tmp_path):
     run = training.Run(tmp_path, small.SEED, monitor="val_accuracy")
     with pytest.raises(ValueError, match=r"monitor='val_accuracy'.*\['accuracy', 'loss'\]"):
@@ -191,6 +222,11 @@ def test_a_monitor_that_is_no_metric_is_refused(tmp_path):
         ({"monitor": ""}, TypeError, "`monitor` must be a metric's name"),
         ({"resumable": "epochs"}, TypeError, "must be a list .*'epochs'. For one give a list"),
         ({"resumable": None}, TypeError, "`resumable` must be a list or tuple"),
+        ({"resumable": ["sed"]}, ValueError, r"keys of `config`. .*'sed'. Choose from \['seed'\]"),
+        ({"resumable": ["monitor"]}, ValueError, "`resumable` must hold keys of `config`"),
+        ({"resumable": ["seed", 3]}, TypeError, "`resumable` must hold keys of `config`"),
+        ({"resumable": [None]}, TypeError, "`resumable` must hold keys of `config`"),
+        ({"resumable": [["seed"]]}, TypeError, "`resumable` must hold keys of `config`"),
     ],
 )
 def test_arguments_that_are_refused_before_anything_is_written(tmp_path, arguments, kind, message):

@@ -5,18 +5,13 @@ import operator
 
 import keras
 
+from keras_fmm.graph import NORMALIZERS
 from keras_fmm.layers import RESIDUALS
 from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map, sides
 from keras_fmm.protocols import StartsAsSum
 
 # By their role: what the registry has, and what can start as the sum.
 _RESIDUALS = (*RESIDUALS.values(), StartsAsSum)
-_NORMALIZATIONS = (
-    keras.layers.BatchNormalization,
-    keras.layers.GroupNormalization,
-    keras.layers.LayerNormalization,
-    keras.layers.RMSNormalization,
-)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -162,6 +157,7 @@ def _before_downsamplings(structure):
         )
         has_features = structure.has_convolution_before(place)
         if _embeds_patches(structure, place, feature):
+            places = [other for other in places if not structure.reach(feature) >> other & 1]
             continue
         if is_feature_map(structure.calls[feature].outputs) and has_features and is_new:
             places.append(feature)
@@ -169,24 +165,47 @@ def _before_downsamplings(structure):
 
 
 def _embeds_patches(structure, place, feature):
-    """Says whether tokens are made of the stem's own map, as at the start of a transformer."""
-    is_of_tokens = all(len(output.shape) == 3 for output in structure.calls[place].outputs)
-    convolutions = [
+    """Says whether tokens are made of the stem's own map, as at the start of a transformer.
+
+    The stem goes from the first convolution to the last that only projects or makes patches larger.
+    """
+    firsts = (
         other
         for other in range(feature + 1)
         if structure.reach(feature) >> other & 1
         and is_convolution(structure.calls[other].operation)
-    ]
-    return is_of_tokens and not any(
-        structure.has_convolution_before(other) or _learns_between(structure, other, feature)
-        for other in convolutions
+        and not structure.has_convolution_before(other)
+    )
+    return _makes_tokens(structure, place) and not any(
+        _learns_between(structure, first, feature) for first in firsts
+    )
+
+
+def _makes_tokens(structure, place):
+    """Says whether a map becomes a sequence here, at once or by what has no weights behind it."""
+    call = structure.calls[place]
+    if isinstance(call.operation, _GLOBAL_POOLING):
+        return False
+    return all(len(output.shape) == 3 for output in call.outputs) or any(
+        place in later.sources and not _weights(later.operation) and _makes_tokens(structure, other)
+        for other, later in enumerate(structure.calls)
     )
 
 
 def _learns_between(structure, first, last):
-    """Says whether there are weights between two places, but for those of normalizations."""
+    """Says whether there are weights between two places that mix neighbours at full size."""
     operations = (structure.calls[place].operation for place in structure.between(first, last))
-    return any(_weights(x) and not isinstance(x, _NORMALIZATIONS) for x in operations)
+    return any(
+        _weights(x) and not isinstance(x, NORMALIZERS) and not _embeds(x) for x in operations
+    )
+
+
+def _embeds(operation):
+    """Says whether this projects each position by itself, or makes one of several."""
+    if isinstance(operation, keras.layers.Dense):
+        return True
+    is_pointwise = tuple(getattr(operation, "kernel_size", ())) == (1, 1)
+    return is_convolution(operation) and (is_pointwise or _downsamples(operation))
 
 
 def _downsamples(operation):

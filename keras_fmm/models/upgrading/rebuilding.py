@@ -1,6 +1,5 @@
 """Layers of their own from the configs of others, and the state that goes with them."""
 
-import functools
 import tempfile
 import types
 
@@ -28,13 +27,13 @@ def rebuild(operation, path):
         received = f"Received: {path!r} of class {type(operation).__name__}"
         if nameless := _nameless_functions(operation):
             raise ValueError(
-                f"{rule}{received} with {nameless}, which has no name to be found by. Give a "
+                f"{rule}{received} with {nameless}, which Keras finds by no name. Give a "
                 "function that has one (`def`), registered with "
                 "`keras.saving.register_keras_serializable`, or set that of the layer in the model "
                 "to it."
             ) from error
         raise ValueError(
-            f"{rule}{received}, which it cannot: {error} "
+            f"{rule}{received}, which it cannot ({error}). "
             "Give the class `get_config`, and register its own functions and classes with "
             "`keras.saving.register_keras_serializable`."
         ) from error
@@ -44,11 +43,19 @@ def rebuild(operation, path):
 
 
 def _nameless_functions(operation):
-    """Returns the attributes of a layer that are lambdas or partials, as an error names them."""
+    """Returns the attributes of a layer that are callable and not by `def`, as an error names them.
+
+    They are lambdas, partials, methods of other objects, and functions of NumPy and JAX.
+    """
     found = {
         name: value
         for name, value in vars(operation).items()
-        if isinstance(value, functools.partial) or getattr(value, "__name__", "") == "<lambda>"
+        if callable(value)
+        # Keras wraps methods of layers into attributes of the same names.
+        and not hasattr(type(operation), name)
+        and not isinstance(value, type)
+        and not hasattr(value, "get_config")
+        and not (isinstance(value, types.FunctionType) and value.__name__ != "<lambda>")
     }
     return ", ".join(f"{name}={value!r}" for name, value in found.items())
 

@@ -221,12 +221,32 @@ def transformer(*between):
 def test_a_transformers_patches_are_its_stem():
     assert gates(*transformer()) == set()
     assert gates(*transformer(kl.LayerNormalization())) == set()
+    assert gates(*transformer(kl.Dense(4))) == set()
+    assert gates(*transformer(kl.Flatten())) == set()
+    assert gates(*transformer(kl.Flatten(), kl.Dropout(0.1), kl.Activation("relu"))) == set()
+    projection = [kl.BatchNormalization(), kl.ReLU(), conv("projection", size=1)]
+    assert gates(*transformer(*projection)) == set()
+    assert gates(*transformer(*projection, kl.Flatten())) == set()
     assert convolutions(keras.Model(*transformer())) == set()
     # More is learned before the tokens here.
     assert gates(*transformer(conv("conv"))) == {"conv"}
-    assert gates(*transformer(kl.Dense(4, name="dense"))) == {"dense"}
+    assert gates(*transformer(conv("projection", size=1), conv("conv"))) == {"conv"}
+    assert gates(*transformer(layers.SqueezeExcite(name="own"))) == {"own"}
+
+
+def test_a_stem_of_strided_convolutions_is_a_transformers_patch_embedding_too():
+    inputs = keras.Input((32, 32, 3))
+    x = inputs
+    for filters in (2, 4, 8):
+        x = kl.Conv2D(filters, 3, strides=2, padding="same")(x)
+        x = kl.ReLU()(kl.BatchNormalization()(x))
+    x = kl.Conv2D(4, 1)(x)
+    tokens = kl.Reshape((16, 4))(x)
+    x = kl.Add()([tokens, kl.MultiHeadAttention(1, 4)(tokens, tokens)])
+    assert gates(inputs, kl.Dense(2)(kl.GlobalAveragePooling1D()(x))) == set()
 
 
 def test_a_stem_alone_is_gated_before_the_classifier():
     inputs, x = stem()
     assert gates(inputs, kl.Dense(2)(kl.GlobalAveragePooling2D()(x))) == {"stem"}
+    assert gates(inputs, kl.Softmax()(kl.Dense(2)(kl.Flatten()(x)))) == {"stem"}

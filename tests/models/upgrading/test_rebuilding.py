@@ -251,15 +251,33 @@ def doubled(x):
     return 2 * x
 
 
-@pytest.mark.parametrize("nameless", [lambda x: 2 * x, functools.partial(doubled)], ids=type)
+class Doubler:
+    def double(self, x):
+        return 2 * x
+
+    __call__ = double
+
+
+NAMELESS = [
+    lambda x: 2 * x,
+    functools.partial(doubled),
+    Doubler(),
+    Doubler().double,
+    np.tanh,
+]
+
+
+@pytest.mark.parametrize("nameless", NAMELESS, ids=type)
 @pytest.mark.parametrize("argument", [{"convolution": "aw"}, {"attention": "eca"}], ids=str)
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 def test_a_function_without_a_name_is_refused_and_the_cure_cures(nameless, argument):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, name="stem")(inputs)
-    x = keras.layers.Conv2D(4, 3, activation=nameless, name="conv")(x)
+    x = keras.layers.Conv2D(4, 3, activation=doubled, name="conv")(x)
     model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
-    message = "'conv' of class Conv2D with activation=.*, which has no name to be found by. Give"
+    # Keras cannot call what is NumPy's in making a model, only afterwards.
+    model.get_layer("conv").activation = nameless
+    message = "'conv' of class Conv2D with activation=.*, which Keras finds by no name. Give"
     with pytest.raises(ValueError, match=message):
         models.upgrade(model, **argument)
     model.get_layer("conv").activation = doubled
