@@ -90,7 +90,12 @@ def main(settings):
 def conclude(run, best, dataset, settings, metrics, folder):
     """Exports and compares the best model, completes the run's record, prints and returns it."""
     report = export_all(best, dataset, settings, folder)
-    run.finish({**metrics, "exports": {row.name: dataclasses.asdict(row) for row in report}})
+    exports = {row.name: dataclasses.asdict(row) for row in report}
+    for row in exports.values():
+        if not math.isfinite(row["max_difference"]):
+            # A record holds no NaN, which an artefact may give.
+            row.update(max_difference=None, mean_difference=None)
+    run.finish({**metrics, "exports": exports})
     print_results(run)
     return run.record
 
@@ -237,8 +242,9 @@ def print_results(run):
     print(f"multiply-adds  {metrics['multiply_adds']:,} an image")
     print(f"test accuracy  {metrics['test_accuracy']:.2%} (the best epoch by validation)")
     for row in metrics["exports"].values():
+        difference = math.nan if row["max_difference"] is None else row["max_difference"]
         print(
-            f"{row['name']:<14} differs by at most {row['max_difference']:.1e} from Keras, "
+            f"{row['name']:<14} differs by at most {difference:.1e} from Keras, "
             f"same class for {row['same_class']:.2%} of {row['images']} images"
         )
     print(f"All of it is in {run.workdir}.")

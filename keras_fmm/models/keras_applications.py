@@ -40,7 +40,7 @@ def _in_mobilenet(name):
     return f"conv_{half[0]}w_{index}{'_bn' if kind == 'bn' else ''}"
 
 
-def imagenet_model(model, name="source"):
+def imagenet_model(model, argument):
     """Returns the model of keras.applications with its weights, with a top as `model` has one."""
     names = [layer.name for layer in model.layers]
     arguments = {"weights": "imagenet", "include_top": "predictions" in names}
@@ -59,7 +59,7 @@ def imagenet_model(model, name="source"):
     if tuple(counts) not in by_blocks:
         known = "ResNet50, ResNet101, ResNet152 and MobileNet"
         raise ValueError(
-            f'`{name}="imagenet"` is for {known}, whose weights keras.applications has. '
+            f'`{argument}="imagenet"` is for {known}, whose weights keras.applications has. '
             f"Received: the model {model.name!r}. Give a file or a model."
         )
     return by_blocks[tuple(counts)](**arguments)

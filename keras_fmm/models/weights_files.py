@@ -24,7 +24,7 @@ _ORDERS = (
 
 
 @contextlib.contextmanager
-def opened(source, name="source"):
+def opened(source, argument):
     """Gives the weights of a file or a model, which are read when `array` asks for them.
 
     What a file says of itself costs no memory: a small one can claim to hold very much.
@@ -32,7 +32,7 @@ def opened(source, name="source"):
     Args:
         source: a built `keras.Model`, or the path of a `.keras`, `.weights.h5` or legacy `.h5`
             file.
-        name: str, default "source". What the errors call it.
+        argument: str, such as "source". What the errors call it.
 
     Yields:
         Dict from a layer's name to its own weights, a list in the order of `own_weights`, each with
@@ -47,18 +47,18 @@ def opened(source, name="source"):
     """
     if isinstance(source, keras.Model):
         named = ((name, own_weights(layer)) for name, _, layer in parts(source))
-        yield _by_name(named, f"the model {source.name!r}")
+        yield _by_name(named, f"the model {source.name!r}", argument)
         return
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            f"`{name}` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
-            f"Received: {name}={source!r}"
+            f"`{argument}` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
+            f"Received: {argument}={source!r}"
         )
-    path = checks.path(name, source)
+    path = checks.path(argument, source)
     if not path.is_file():
         raise FileNotFoundError(
-            f"`{name}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
-            f"Received: {name}={str(source)!r}, where there is no file."
+            f"`{argument}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+            f"Received: {argument}={str(source)!r}, where there is no file."
         )
     with contextlib.ExitStack() as stack:
         # A damaged file makes h5py and zipfile raise errors of about every class.
@@ -66,12 +66,12 @@ def opened(source, name="source"):
             file = stack.enter_context(h5py.File(_content(path)))
             layers = list(_keras_3_layers(file) if "layers" in file else _legacy_layers(file))
         except Exception as error:
-            raise _unreadable(name, source, error) from error
-        arrays = _by_name(layers, source)
+            raise _unreadable(argument, source, error) from error
+        arrays = _by_name(layers, source, argument)
         try:
             yield arrays
         except _UnreadableArray as error:
-            raise _unreadable(name, source, error) from error
+            raise _unreadable(argument, source, error) from error
 
 
 def array(value):
@@ -92,11 +92,11 @@ class _UnreadableArray(Exception):
     pass
 
 
-def _unreadable(name, source, error):
+def _unreadable(argument, source, error):
     # What a damaged file says of itself may be no text that a terminal can show.
     text = checks.printable(str(error))
     return OSError(
-        f"`{name}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+        f"`{argument}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
         f"Received: {str(source)!r}, which could not be read ({type(error).__name__}: {text}). "
         "Save the model again, or copy the file again."
     )
@@ -158,7 +158,7 @@ def own_weights(layer):
     return [keras.ops.convert_to_numpy(store[str(index)]) for index in range(len(store))]
 
 
-def _by_name(named, source):
+def _by_name(named, source, argument):
     arrays = {}
     for name, values in named:
         if values and name is None:
@@ -176,7 +176,7 @@ def _by_name(named, source):
             arrays[name] = values
     if not arrays:
         raise ValueError(
-            f"A source of weights must hold some. Received: {source}, which holds none. "
+            f"`{argument}` must hold weights. Received: {source}, which holds none. "
             "Give a model that has layers with weights, or a file of one."
         )
     return arrays

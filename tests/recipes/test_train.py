@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import types
 
@@ -9,7 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import data, export
+from keras_fmm import data, export, training
+from keras_fmm.export.compare import Agreement
 from recipes import demo, publish, train
 from recipes.lab.artefacts import check_manifest
 from recipes.lab.settings import parse
@@ -276,3 +278,13 @@ def test_every_backbone_can_be_named(name):
     model = train.build(settings, digits, 0.1)
     assert model.output_shape == (None, 10)
     assert any("_attention" in layer.name for layer in model.layers)
+
+
+def test_an_artefact_that_gives_nan_is_recorded_without_numbers(tmp_path, monkeypatch, capsys):
+    row = Agreement("tflite", math.nan, math.nan, 0.0, 2)
+    monkeypatch.setattr(train, "export_all", lambda *given: [row])
+    run = training.Run(tmp_path, {})
+    metrics = {"parameters": 1, "multiply_adds": 1, "test_accuracy": 0.5}
+    record = train.conclude(run, None, None, None, metrics, tmp_path)
+    assert record["metrics"]["exports"]["tflite"]["max_difference"] is None
+    assert "differs by at most nan" in capsys.readouterr().out

@@ -49,10 +49,11 @@ def _nameless_functions(operation):
     """
     found = {
         name: value
-        for name, value in vars(operation).items()
+        for layer in _with_sublayers(operation)
+        for name, value in vars(layer).items()
         if callable(value)
         # Keras wraps methods of layers into attributes of the same names.
-        and not hasattr(type(operation), name)
+        and not hasattr(type(layer), name)
         and not isinstance(value, type)
         and not hasattr(value, "get_config")
         and not (isinstance(value, types.FunctionType) and value.__name__ != "<lambda>")
@@ -74,8 +75,7 @@ def _rebuild_lambda(layer):
 def custom_objects(operation):
     """Returns, by name, the classes and functions in a layer that Keras may not find by itself."""
     found = {}
-    is_layer = isinstance(operation, keras.layers.Layer)
-    for layer in operation._flatten_layers() if is_layer else [operation]:
+    for layer in _with_sublayers(operation):
         for name, value in [(None, layer), *vars(layer).items()]:
             is_function = isinstance(value, types.FunctionType)
             kind = value if is_function else type(value)
@@ -86,6 +86,11 @@ def custom_objects(operation):
             if not is_method and not is_keras and (is_function or hasattr(kind, "get_config")):
                 found[kind.__name__] = kind
     return found
+
+
+def _with_sublayers(operation):
+    is_layer = isinstance(operation, keras.layers.Layer)
+    return operation._flatten_layers() if is_layer else [operation]
 
 
 def carry_state(layer, clone, path):

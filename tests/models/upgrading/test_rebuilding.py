@@ -267,6 +267,13 @@ NAMELESS = [
 ]
 
 
+def test_a_function_without_a_name_is_found_in_a_wrapped_layer():
+    model = with_layer(kl.TimeDistributed(kl.Dense(4, activation=doubled), name="odd"))
+    model.get_layer("odd").layer.activation = np.tanh
+    with pytest.raises(ValueError, match="'odd' of class TimeDistributed with activation=<ufunc"):
+        upgrade(model)
+
+
 @pytest.mark.parametrize("nameless", NAMELESS, ids=type)
 @pytest.mark.parametrize("argument", [{"convolution": "aw"}, {"attention": "eca"}], ids=str)
 @pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
