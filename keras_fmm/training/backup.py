@@ -74,7 +74,7 @@ def load(path, model, is_state):
     except Exception as error:  # NumPy, zipfile and zlib raise many kinds over a damaged file.
         raise ValueError(
             f"{path} must be a backup of a run. Received: a file that cannot be read as one "
-            f"({error or type(error).__name__}). Delete the run's folder to start over."
+            f"({str(error) or type(error).__name__}). Delete the run's folder to start over."
         ) from error
     names, variables = _variables(model)
     arrays = _matched(path, names, variables, saved_names, arrays)
