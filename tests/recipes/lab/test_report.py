@@ -31,6 +31,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
     assert [page.stem for page in pages] == [
         "reproduction",
         "aw_conv",
+        "first_step",
         "mobile",
         "models",
         "quantization",
