@@ -12,7 +12,8 @@ Each job runs a few times for what is made once a process. Then its calls are in
 of which Python collects its garbage and the allocator gives free memory back; the growth is the
 median over the blocks. "Kept" is what the allocator has lent out, "resident" what the process holds
 of the machine's memory, which tells of the same with more noise.
-Cost: some ten minutes on 2 cores; `--jobs "grad_cam,TFLite int8"` measures a part.
+Cost: not known; beside other work it was not done after 25 minutes on 2 cores, and has no results
+yet. `--jobs "grad_cam,TFLite int8"` measures a part.
 """
 
 import ctypes
