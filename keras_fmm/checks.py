@@ -365,19 +365,18 @@ def package(name, purpose, extra):
     Args:
         name: str. The module's dotted name.
         purpose: str. What needs it, e.g. "Drawing".
-        extra: str or None. The extra of setup.cfg that installs it; None: a plain installation.
+        extra: str. The extra of setup.cfg that installs it.
 
     Raises:
-        ImportError: it is absent.
+        ImportError: it cannot be imported.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        top = name.partition(".")[0]
-        # keras-fmm is not on the package index: naming it there could install another's code.
-        cure = f"the extra `{extra}`: `pip install -e .[{extra}]` in the checkout" if extra else top
+        # Where keras-fmm is installed, pip takes that one and adds the extra; it asks no index.
         raise ImportError(
-            f"{purpose} needs {top}, which could not be imported ({error}). Install {cure}."
+            f"{purpose} needs {name.partition('.')[0]}. Received: {type(error).__name__}: {error}. "
+            f"Install it with `pip install 'keras-fmm[{extra}]'`."
         ) from error
 
 

@@ -183,7 +183,7 @@ class ImageDataset:
         """
         shuffle = checks.flag("shuffle", shuffle)
         drop_remainder = checks.flag("drop_remainder", drop_remainder)
-        checks.package("tensorflow", "A pipeline", None)
+        checks.package("tensorflow", "A pipeline", "tensorflow")
         from keras_fmm.data import pipelines
 
         source, indices = self._part(split)
