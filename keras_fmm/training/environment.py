@@ -62,6 +62,10 @@ def _device(backend):
         import jax
 
         names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    elif backend == "torch":
+        import torch
+
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     if names:
         return {"kind": "accelerator", "names": names}
     return {"kind": "cpu", "names": [_cpu_name()]}
