@@ -1,4 +1,4 @@
-"""SmoothGrad on tf-explain's averaged gradients."""
+"""SmoothGrad: gradients averaged over noisy copies of an image."""
 
 import numpy as np
 
@@ -56,8 +56,7 @@ def smooth_grad(
     (2, 8, 8, 3)
 
     Reference:
-        Smilkov et al., "SmoothGrad: removing noise by adding noise", section 3. Differs from
-        tf-explain, which takes the gradient of the cross-entropy, its sign the other way.
+        Smilkov et al., "SmoothGrad: removing noise by adding noise", section 3.
     """
     model, images = prepared(model, images)
     num_samples = checks.positive_integer("num_samples", num_samples, checks.REPEATS)
