@@ -7,16 +7,22 @@ from jax.extend import core
 
 def compiled(function, model, *inputs):
     variables = model.variables
+    structure = None
 
     # The weights are arguments: XLA would take long over constants of their size.
     @jax.jit
     def stateless(values, *arrays):
+        nonlocal structure
         with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
-            return function(*arrays)
+            found = function(*arrays)
+        # JAX itself sorts the keys of what it returns.
+        structure = keras.tree.map_structure(lambda x: 0, found)
+        return keras.tree.flatten(found)
 
     def call(*arrays):
         given = (jax.numpy.asarray(array, x.dtype) for array, x in zip(arrays, inputs, strict=True))
-        return stateless([variable.value for variable in variables], *given)
+        found = stateless([variable.value for variable in variables], *given)
+        return keras.tree.pack_sequence_as(structure, found)
 
     return call
 
@@ -26,24 +32,23 @@ def vjp(function, *inputs):
         return function(lambda x: None, *inputs)
 
     closed, shapes = jax.make_jaxpr(called, return_shape=True)(*inputs)
-    found = keras.tree.pack_sequence_as(shapes, closed.jaxpr.outvars)
-    (outcome,), places = keras.tree.flatten(found[0]), found[1]
-    zeros = [jax.numpy.zeros(place.aval.shape, place.aval.dtype) for place in places]
+    outcome, places, _ = keras.tree.pack_sequence_as(shapes, closed.jaxpr.outvars)
+    # One tensor may stand at several places.
+    unique = list(dict.fromkeys(places))
 
     def probed(probes):
-        values = _evaluated(closed, inputs, dict(zip(places, probes, strict=True)))
+        values = _evaluated(closed, inputs, dict(zip(unique, probes, strict=True)))
         outputs, *others = keras.tree.pack_sequence_as(shapes, values)
         return outputs, others
 
+    zeros = [jax.numpy.zeros(place.aval.shape, place.aval.dtype) for place in unique]
     outputs, pullback, (tensors, others) = jax.vjp(probed, zeros, has_aux=True)
-    is_reached = [_is_reached(closed.jaxpr, place, outcome) for place in places]
+    is_reached = {place: _is_reached(closed.jaxpr, place, outcome) for place in unique}
 
     def pulled_back(upstream):
-        (gradients,) = pullback(upstream)
-        return [
-            gradient if reached else None
-            for gradient, reached in zip(gradients, is_reached, strict=True)
-        ]
+        (found,) = pullback(upstream)
+        found = dict(zip(unique, found, strict=True))
+        return [found[place] if is_reached[place] else None for place in places]
 
     return outputs, tensors, others, pulled_back
 
