@@ -89,7 +89,7 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
         TypeError: `images` or `class_index` holds no numbers of the right kind, or `hold_gates` is
             no bool.
         ValueError: the model is subclassed, takes integers or its logits cannot be told, the images
-            do not fit or hold a NaN, a class is out of range; or Keras does not run on TensorFlow.
+            do not fit or hold a NaN, a class is out of range; or Keras' backend has no gradients.
 
     Example:
 

@@ -41,7 +41,7 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
     Raises:
         TypeError: `images` holds no numbers, or `batch_size` is no integer.
         ValueError: the model takes integers or its logits cannot be told, an argument does not
-            fit, or Keras does not run on TensorFlow.
+            fit, or Keras' backend has no gradients.
 
     Example:
 
@@ -82,7 +82,7 @@ def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose="a
     Raises:
         TypeError: `images` holds no numbers, or `batch_size` is no integer.
         ValueError: the model takes integers or its logits cannot be told, an argument does not
-            fit, or Keras does not run on TensorFlow.
+            fit, or Keras' backend has no gradients.
 
     Example:
 

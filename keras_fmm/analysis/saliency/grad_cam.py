@@ -36,12 +36,11 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
         normalised: the sum over its positions, before the ReLU, is in units of the logit.
 
     Raises:
-        ImportError: tf-explain is absent; it is in the extra `explain`.
         TypeError: the images or the classes hold no numbers, `layer` is no str.
         ValueError: there is no such layer or class, or several such layers; the layer gives no
             feature map or the logits do not depend on it; the model is subclassed, not built or
-            gives no scores; the images do not fit it, or are not finite; or Keras does not run on
-            TensorFlow.
+            gives no scores; the images do not fit it, or are not finite; or Keras' backend has no
+            gradients.
 
     Example:
 

@@ -36,11 +36,11 @@ def integrated_gradients(
         Float32 NumPy array of the images' shape; of both signs.
 
     Raises:
-        ImportError: tf-explain is absent; it is in the extra `explain`.
         TypeError: the images, the classes or the baseline hold no numbers.
         ValueError: there is no such class; the baseline fits no image; the model is subclassed,
             not built, gives no scores or takes integers; the images do not fit it, or are not
-            finite; or Keras does not run on TensorFlow.
+            finite; or Keras' backend has no
+            gradients.
 
     Example:
 

@@ -41,11 +41,11 @@ def smooth_grad(
         Float32 NumPy array of the images' shape; of both signs, and not normalised.
 
     Raises:
-        ImportError: tf-explain is absent; it is in the extra `explain`.
         TypeError: the images or the classes hold no numbers.
         ValueError: there is no such class; the noise is negative; the model is subclassed, not
             built, gives no scores or takes integers; the images do not fit it, or are not finite;
-            or Keras does not run on TensorFlow.
+            or Keras' backend has no
+            gradients.
 
     Example:
 
