@@ -33,7 +33,7 @@ import keras
 
 from keras_fmm import data, graph, layers, models, training
 from recipes import train
-from recipes.lab import fitting
+from recipes.lab import artefacts, fitting
 from recipes.lab.settings import setting, start, verbosity
 
 
@@ -121,7 +121,7 @@ def classifier(settings, dataset):
     if settings.preprocessing == "scale":
         x = keras.layers.Rescaling(1 / 255)(x)
     if settings.model.endswith(".keras"):
-        backbone = without_classifier(keras.models.load_model(settings.model, compile=False))
+        backbone = without_classifier(artefacts.load_model("model", settings.model, compile=False))
         expected = backbone.input_shape[-1]
         _check_size(backbone, (height, width))
     else:

@@ -52,7 +52,7 @@ class ImageDataset:
                 "`input_shape` must be (height, width, channels), with the channels known. "
                 f"Received: input_shape={self.input_shape}"
             )
-        self.class_names = tuple(checks.names("class_names", class_names))
+        self.class_names = tuple(checks.listed("class_names", class_names, str))
         self.classes = len(self.class_names)
         self._parts = checks.mapping("parts", parts)
         for split in splits.NAMES:
@@ -171,7 +171,8 @@ class ImageDataset:
                 `image_size`; epochs without `shuffle`.
             ImportError: TensorFlow is absent.
             OSError: the stored files are damaged. Where they are not held in memory, TensorFlow
-                raises `tf.errors.DataLossError` when it comes to the damaged record.
+                raises `tf.errors.DataLossError` when it comes to a damaged record, and
+                `tf.errors.InvalidArgumentError` at a damaged image. `arrays` names the record.
 
         Example:
 

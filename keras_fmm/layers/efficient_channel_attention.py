@@ -79,12 +79,8 @@ class EfficientChannelAttention(FeatureGate):
         self.kernel_size = kernel_size
         self.gamma = gamma
         self.beta = beta
-        self.kernel_initializer = checks.of_keras(
-            "kernel_initializer", keras.initializers.get, kernel_initializer
-        )
-        self.kernel_regularizer = checks.of_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-        )
+        self.kernel_initializer = checks.of_keras(kernel_initializer=kernel_initializer)
+        self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
 
     def build_attention(self, channels):
         self.convolution = self.make_sublayer(

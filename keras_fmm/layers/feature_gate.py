@@ -66,9 +66,7 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         super().__init__(data_format=data_format, **kwargs)
         # Here too, for a gate whose `from_config` is its own.
         self.merge = checks.one_of("merge", config_text(merge), ("multiply", "add"))
-        self.gate_activation = checks.of_keras(
-            "gate_activation", keras.activations.get, gate_activation
-        )
+        self.gate_activation = checks.of_keras(gate_activation=gate_activation)
 
     def build_sublayers(self, channels):
         self.build_attention(channels)

@@ -73,12 +73,8 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
         self.kernel_size = checks.positive_integer("kernel_size", kernel_size, checks.SIDES)
         self.use_max_pool = checks.flag("use_max_pool", use_max_pool)
         self.use_batch_norm = checks.flag("use_batch_norm", use_batch_norm)
-        self.kernel_initializer = checks.of_keras(
-            "kernel_initializer", keras.initializers.get, kernel_initializer
-        )
-        self.kernel_regularizer = checks.of_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-        )
+        self.kernel_initializer = checks.of_keras(kernel_initializer=kernel_initializer)
+        self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
 
     def build_attention(self, channels):
         # These two hold the weights; `compute_attention_map` calls the batch norm in training and

@@ -76,20 +76,12 @@ class SqueezeExcite(FeatureGate):
             merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
         )
         self.reduction = checks.positive_integer("reduction", reduction)
-        self.activation = checks.of_keras("activation", keras.activations.get, activation)
+        self.activation = checks.of_keras(activation=activation)
         self.use_bias = checks.flag("use_bias", use_bias)
-        self.kernel_initializer = checks.of_keras(
-            "kernel_initializer", keras.initializers.get, kernel_initializer
-        )
-        self.bias_initializer = checks.of_keras(
-            "bias_initializer", keras.initializers.get, bias_initializer
-        )
-        self.kernel_regularizer = checks.of_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-        )
-        self.bias_regularizer = checks.of_keras(
-            "bias_regularizer", keras.regularizers.get, bias_regularizer
-        )
+        self.kernel_initializer = checks.of_keras(kernel_initializer=kernel_initializer)
+        self.bias_initializer = checks.of_keras(bias_initializer=bias_initializer)
+        self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
+        self.bias_regularizer = checks.of_keras(bias_regularizer=bias_regularizer)
 
     def build_attention(self, channels):
         hidden = self._hidden_units(channels)

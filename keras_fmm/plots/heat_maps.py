@@ -35,7 +35,7 @@ def heat_map_overlay(images, maps, titles=None):
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     images, maps = _checked(checks.real_array("images", images), checks.real_array("maps", maps))
-    titles = [""] * len(images) if titles is None else checks.names("titles", titles)
+    titles = [""] * len(images) if titles is None else checks.listed("titles", titles, str)
     if len(titles) != len(images):
         raise ValueError(
             "`titles` must have one for each image. "

@@ -34,7 +34,7 @@ def save(path, model, state):
         np.savez(temporary, content=json.dumps({"names": names, "state": state}), **arrays)
 
 
-def load(path, model, is_state):
+def load(path, model, is_state, check=lambda: None):
     """Puts back what `save` wrote into a model of the same architecture and optimizer.
 
     Variables are compared by order, name, shape and dtype; the numbers that Keras appends to
@@ -44,6 +44,8 @@ def load(path, model, is_state):
         path: str or `os.PathLike`, what `save` wrote.
         model: built and compiled `keras.Model`; its optimizer is built where it is not yet.
         is_state: function of the `state` in the file that says whether it can be one.
+        check: function that raises where other files of the run do not fit the model; called
+            when this one does, before anything is assigned.
 
     Returns:
         dict, the `state` given to `save`.
@@ -78,6 +80,7 @@ def load(path, model, is_state):
         ) from error
     names, variables = _variables(model)
     arrays = _matched(path, names, variables, saved_names, arrays)
+    check()
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
     return state

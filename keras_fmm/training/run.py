@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import tempfile
 import weakref
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 
@@ -185,7 +187,7 @@ class Run:
         path = self.workdir / records.BACKUP
         if self.record["history"] or path.exists():
             self._check_files()
-            self._state = backup.load(path, model, _is_state)
+            self._state = backup.load(path, model, _is_state, lambda: self._check_best(model))
         else:
             # TensorFlow traces the first step twice, and keeps the first for ever, where it makes
             # the optimizer's variables.
@@ -209,6 +211,23 @@ class Run:
                 "A run that goes on needs its best model. "
                 f"Received: {best}, which is damaged. Put a copy of it there, choose another "
                 "workdir, or delete that one to start over."
+            )
+
+    def _check_best(self, model):
+        best = self.workdir / records.BEST
+        with zipfile.ZipFile(best) as archive, archive.open("model.weights.h5") as file:
+            there = _shapes(file)
+        with tempfile.TemporaryDirectory() as folder:
+            # The same writer gives the same names, whatever else was made in the process.
+            model.save_weights(f"{folder}/model.weights.h5")
+            here = _shapes(f"{folder}/model.weights.h5")
+        if there != here:
+            name = next(x for x in [*there, *here] if there.get(x) != here.get(x))
+            raise ValueError(
+                f"A run that goes on needs its best model. Received: {best}, which is another "
+                f"model: {name} has the shape {there.get(name)} in it and {here.get(name)} in "
+                "this one. Put the run's own there, choose another workdir, or delete that one to "
+                "start over; nothing was changed."
             )
 
     def callbacks(self, tensorboard=False):
@@ -394,6 +413,14 @@ def _is_state(state):
         and "best" in state
         and isinstance(state["best"], (*number, type(None)))
     )
+
+
+def _shapes(file):
+    """Returns by its place the shape of each array in a file of weights, but the optimizer's."""
+    found = {}
+    with h5py.File(file) as weights:
+        weights.visititems(lambda name, entry: found.update({name: getattr(entry, "shape", None)}))
+    return {name: shape for name, shape in found.items() if name.split("/")[0] != "optimizer"}
 
 
 def _is_whole(path):
