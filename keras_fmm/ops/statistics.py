@@ -169,11 +169,11 @@ def normalized(inputs, gamma, beta, epsilon):
 
 
 def scale_channels(inputs, gate):
-    """Returns `inputs * gate`, for a gate of one number for each sample and channel.
+    """Returns `inputs * gate`, for a gate of one number for each channel, or for each position.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
-        gate: tensor `(batch, 1, 1, channels)` of the same dtype.
+        gate: tensor `(batch, 1, 1, channels)` or `(batch, height, width, 1)` of the same dtype.
 
     Returns:
         Tensor of the shape of `inputs`.

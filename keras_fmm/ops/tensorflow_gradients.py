@@ -120,7 +120,10 @@ def _of_largest(inputs, outputs, upstream):
 
 
 def scale_channels(inputs, gate):
-    """Returns `inputs * gate`, with a gradient that sums over space by a matrix product."""
+    """Returns `inputs * gate`, with a gradient that sums over large maps by a matrix product.
+
+    The gate has a number for each channel or for each position.
+    """
     (found,) = _differentiated("keras_fmm_scale_channels", _scaled, _of_scaled, [inputs, gate])
     return found
 
@@ -135,8 +138,9 @@ def _of_scaled(inputs, outputs, upstream):
     (x, gate), (of_product,) = inputs, upstream
     positions = _positions(x)
     products = at_least_float32(of_product * x)
-    if isinstance(positions, int) and positions < _SMALL:
-        of_gate = tf.reduce_sum(products, (1, 2), keepdims=True)
+    of_channels = gate.shape[1:] == (1, 1, x.shape[3])
+    if not of_channels or (isinstance(positions, int) and positions < _SMALL):
+        of_gate = tf.reduce_sum(products, (1, 2) if of_channels else 3, keepdims=True)
         return of_product * gate, tf.cast(of_gate, gate.dtype)
     products = tf.reshape(products, (-1, positions, x.shape[3]))
     of_gate = tf.matmul(tf.ones((1, positions), products.dtype), products)
