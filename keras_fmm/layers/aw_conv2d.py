@@ -239,11 +239,11 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         x = ops.reshape(x, (-1, x.shape[-1]))
         x = self.batch_norm1(self.pointwise_conv1(x), training=training)
         x = self.batch_norm2(self.pointwise_conv2(ops.relu(x)), training=training)
-        x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
         rows_of_filters = self.filters // self.output_reduction
         if self._groups == 1:
-            x = ops.reshape(x, (-1, *grid, 1, rows_of_filters))
+            x = self.attention_activation(ops.reshape(x, (-1, *grid, 1, rows_of_filters)))
         else:
+            x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
             x = ops.reshape(x, (-1, *grid, rows_of_filters, self._groups))
             x = ops.transpose(x, (0, 1, 2, 4, 3))
         for axis, repeats in (

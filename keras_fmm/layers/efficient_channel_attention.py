@@ -112,7 +112,7 @@ class EfficientChannelAttention(FeatureGate):
 
     def compute_attention_map(self, inputs, training=None):
         channels = inputs.shape[-1]
-        mean = ops.reshape(spatial_mean(inputs), (-1, 1, channels, 1))
+        mean = ops.reshape(spatial_mean(inputs, keepdims=True), (-1, 1, channels, 1))
         # As an image of one row: TensorFlow has no other convolution.
         kernel = ops.cast(ops.reshape(self.convolution.kernel, (1, -1, 1, 1)), mean.dtype)
         gate = ops.conv(mean, kernel, padding="same", data_format="channels_last")

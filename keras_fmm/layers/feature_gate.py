@@ -119,9 +119,11 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         return self._multiply(inputs, gate) if self.merge == "multiply" else inputs + gate
 
     def _multiply(self, inputs, gate):
-        is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
-        is_last = self.data_format == "channels_last"
-        if is_last and is_a_number_a_channel:
+        batch, height, width, channels = inputs.shape
+        shapes = [(batch, 1, 1, channels)]
+        if None not in (height, width):
+            shapes.append((batch, height, width, 1))
+        if self.data_format == "channels_last" and tuple(gate.shape) in shapes:
             return scale_channels(inputs, gate)
         return inputs * gate
 

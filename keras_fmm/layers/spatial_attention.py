@@ -121,7 +121,10 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
             gate = norm(gate, training=training)
         gate = self.gate_activation(gate)
         if inputs.shape[0] is None:
-            gate = ops.reshape(gate, (-1, *ops.shape(inputs)[1:3], 1))
+            sizes = inputs.shape[1:3]
+            # Where they are known, operators to find them are left out.
+            sizes = ops.shape(inputs)[1:3] if None in sizes else sizes
+            gate = ops.reshape(gate, (-1, *sizes, 1))
         return gate
 
     def _convolve(self, inputs, kernel, bias=None):
