@@ -189,7 +189,7 @@ def plain_jobs(folder):
         "fit": lambda model: fit(compiled(model)),
         "keras file": keras_file,
         "SavedModel": saved_model,
-        "TFLite": lambda model: model.export(folder / "p.tflite", format="litert", **QUIET),
+        "TFLite": lambda model: model.export(str(folder / "p.tflite"), format="litert", **QUIET),
     }
 
 
