@@ -227,7 +227,7 @@ def _of_tensorflow(folder):
     return {
         "gradient": gradient,
         "SavedModel": saved_model,
-        "TFLite": lambda model: model.export(folder / "p.tflite", format="litert", **QUIET),
+        "TFLite": lambda model: model.export(str(folder / "p.tflite"), format="litert", **QUIET),
     }
 
 

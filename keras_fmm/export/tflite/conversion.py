@@ -30,7 +30,7 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
             stack.enter_context(integer_forms(model, 16 if quantization == "int16x8" else 8))
         try:
             model.export(
-                path,
+                str(path),  # Keras before 3.15 takes no `Path`.
                 format="litert",
                 input_signature=[arguments.input_specs(model, batch_size)],
                 verbose=False,

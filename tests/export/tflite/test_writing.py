@@ -159,7 +159,7 @@ def test_a_model_of_a_distribution_strategy_is_written(tmp_path):
 
 def test_a_file_of_unknown_operators_is_refused(tmp_path):
     model, path = toys.cnn(head=Erfinv()), tmp_path / "toy.tflite"
-    model.export(path, format="litert", verbose=False, allow_custom_ops=True)
+    model.export(str(path), format="litert", verbose=False, allow_custom_ops=True)
     with pytest.raises(ValueError, match="Erfinv"):
         export.run_tflite(path, toys.images())
 
