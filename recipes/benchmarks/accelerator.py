@@ -35,6 +35,8 @@ from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 BACKEND = keras.backend.backend()
 MODES = ("train", "inference")
+# A layer's step is short beside what it takes to start one and to wait for it.
+CALLS = 10
 GATES = ("squeeze_excite", "eca", "cbam")
 UNITS = {"milliseconds": "ms", "memory_mb": "MB", "first_seconds": "s"}
 CURES = {
@@ -56,7 +58,7 @@ class Settings:
     )
     attentions: str = setting("se,eca,cbam,aw", "prefixes of presets, with commas between")
     dtypes: str = setting("float32,mixed_bfloat16", "Keras' dtype policies, with commas between")
-    batch_size: int = setting(64, "images a step", minimum=1)
+    batch_size: int = setting(128, "images a step", minimum=1)
     image_size: int = setting(224, "the side of a network's image", minimum=32)
     rounds: int = setting(21, "how often each candidate is timed", minimum=1)
     output: str = setting(
@@ -160,8 +162,8 @@ def measured_layers(shape, settings):
             made[f"Conv2D + {gate}"] = [conv(shape[3]), layers.get_gate(gate)]
         # In a model, as a layer's `stateless_call` casts no weights to the policy's dtype.
         made = {name: keras.Sequential(parts) for name, parts in made.items()}
-        steps = {name: aw_conv.step(layer, compiled, shape) for name, layer in made.items()}
-        found[mode] = measured(steps, settings)
+        steps = {n: aw_conv.step(model, compiled, shape, CALLS) for n, model in made.items()}
+        found[mode] = measured(steps, settings, CALLS)
     return found
 
 
@@ -178,13 +180,14 @@ def measured_networks(backbone, names, settings):
     return {mode: measured(networks.steps(built, mode, of_models), settings) for mode in MODES}
 
 
-def measured(steps, settings):
+def measured(steps, settings, calls=1):
     """Returns of each step its times and memory, dicts by name.
 
     Args:
         steps: dict of functions, as of `timing.seconds`, that were not called yet. The first is
             what the others are compared with.
         settings: `Settings`.
+        calls: int, how often a step does what is measured.
     """
     first = {}
     for name, run in steps.items():
@@ -202,7 +205,7 @@ def measured(steps, settings):
         name: {
             "ratio": round(medians[name], 3),
             "ratio_fastest": round(fastest[name], 3),
-            "milliseconds": round(statistics.median(seconds[name]) * 1e3, 4),
+            "milliseconds": round(statistics.median(seconds[name]) / calls * 1e3, 4),
             **first[name],
         }
         for name in steps

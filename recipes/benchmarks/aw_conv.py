@@ -220,13 +220,15 @@ def measure(makers, mode, shape, dtype, rounds, verbose="auto"):
     return timing.median_ratios(timing.seconds(steps, rounds, verbose), "Conv2D")
 
 
-def step(layer, mode, shape):
+def step(layer, mode, shape, calls=1):
     """Returns a function without arguments that runs a step of this mode to its end.
 
     Args:
         layer: `keras.layers.Layer`, of one input.
         mode: str of `MODES`, but of LiteRT's; PyTorch compiles nothing.
         shape: tuple of int, the inputs', with the batch.
+        calls: int, how often it runs before it waits for an accelerator; the more, the less is seen
+            of what it takes to start a step there.
     """
     layer.build(shape)
     rng = np.random.default_rng(0)
@@ -252,9 +254,10 @@ def step(layer, mode, shape):
 
         train = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
         run = jax.jit(train if is_training else call)
-        return lambda: jax.block_until_ready(run(inputs, weights))
+        return repeated(lambda: run(inputs, weights), calls)
     if BACKEND == "torch":
-        return torch_step(loss if is_training else call, inputs, weights, is_training)
+        run = torch_step(loss if is_training else call, inputs, weights, is_training)
+        return repeated(run, calls)
 
     import tensorflow as tf
 
@@ -270,15 +273,39 @@ def step(layer, mode, shape):
         tf.TensorSpec((batch, *shape[1:]), inputs.dtype),
         [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights],
     )
-    if not tf.config.list_physical_devices("GPU"):
-        # On the CPU a call returns when it is done.
-        return lambda: run(inputs, weights)
+    return repeated(lambda: run(inputs, weights), calls)
+
+
+def repeated(run, calls):
+    """Returns a function that runs another so often and returns when all of it is done."""
 
     def run_and_wait():
-        run(inputs, weights)
-        tf.test.experimental.sync_devices()
+        for _ in range(calls):
+            found = run()
+        wait(found)
 
     return run_and_wait
+
+
+def wait(found):
+    """Returns when the accelerator has done what it was given, of which `found` is the last.
+
+    On a CPU, calls return when they are done, but JAX's.
+    """
+    if BACKEND == "jax":
+        import jax
+
+        jax.block_until_ready(found)
+    elif BACKEND == "torch":
+        import torch
+
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+    else:
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            tf.test.experimental.sync_devices()
 
 
 def torch_step(function, inputs, weights, is_training):
@@ -290,10 +317,7 @@ def torch_step(function, inputs, weights, is_training):
     def run():
         with torch.set_grad_enabled(is_training):
             found = function(leaves[0], leaves[1:])
-        if is_training:
-            torch.autograd.grad(found[0], leaves)
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
+        return torch.autograd.grad(found[0], leaves) if is_training else found
 
     return run
 
