@@ -1,5 +1,6 @@
 """Several hosts that train one model together, on JAX: how they start, share work and stop."""
 
+import contextlib
 import json
 import os
 import re
@@ -177,7 +178,8 @@ def from_first(function):
     answer, failure = {}, None
     if is_first():
         try:
-            answer["value"] = result = function()
+            with alone():
+                answer["value"] = result = function()
         except Exception as error:
             failure = error
             answer = {"error": f"{type(error).__name__}: {error}"}
@@ -194,6 +196,21 @@ def from_first(function):
             f"The first host must be able to go on. Received: {answer['error']} (on that host)"
         )
     return answer["value"]
+
+
+@contextlib.contextmanager
+def alone():
+    """A scope without a distribution: what is computed in it takes no other host.
+
+    Keras makes variables where one does not expect it, as in saving a model; under a distribution
+    over several hosts each is an operation of all of them.
+    """
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
 
 
 def broadcast(arrays):

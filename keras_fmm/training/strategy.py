@@ -130,7 +130,9 @@ def replicas(strategy=None):
             strategy = keras.distribution.distribution()
         if strategy is None:
             return 1
-        if not isinstance(strategy, (keras.distribution.DataParallel, keras.distribution.ModelParallel)):
+        if not isinstance(
+            strategy, (keras.distribution.DataParallel, keras.distribution.ModelParallel)
+        ):
             raise TypeError(
                 "`strategy` must be a `keras.distribution` distribution or None. "
                 f"Received: strategy={strategy!r}. `training.strategy()` gives one."
