@@ -204,7 +204,7 @@ def fit(model, settings, dataset, strategy, workdir):
     with strategy.scope():
         fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
     run = train.new_run(settings, workdir)
-    train.fit(model, run, dataset, settings, plan.global_batch_size)
+    train.fit(model, run, dataset, settings, plan.global_batch_size, strategy)
     return run, plan.global_batch_size
 
 
