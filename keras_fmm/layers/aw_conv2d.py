@@ -239,11 +239,11 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         x = ops.reshape(x, (-1, x.shape[-1]))
         x = self.batch_norm1(self.pointwise_conv1(x), training=training)
         x = self.batch_norm2(self.pointwise_conv2(ops.relu(x)), training=training)
+        x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
         rows_of_filters = self.filters // self.output_reduction
         if self._groups == 1:
-            x = self.attention_activation(ops.reshape(x, (-1, *grid, 1, rows_of_filters)))
+            x = ops.reshape(x, (-1, *grid, 1, rows_of_filters))
         else:
-            x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
             x = ops.reshape(x, (-1, *grid, rows_of_filters, self._groups))
             x = ops.transpose(x, (0, 1, 2, 4, 3))
         for axis, repeats in (
@@ -262,7 +262,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         attention = self.compute_attention_map(inputs, training)
         if return_attention_map:
             return attention
-        gain = 1 + attention if self.use_residual else attention
+        gain = attention + 1 if self.use_residual else attention
         if max(self.kernel_size) > 1 and set(self.kernel_size) == {self.kernel_reduction}:
             # The same for all entries of the kernel.
             gain = gain[:, :1, :1]

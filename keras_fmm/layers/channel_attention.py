@@ -59,7 +59,7 @@ class ChannelAttention(IntegerFormMixin, SqueezeExcite):
             return super().excitation(inputs) + of_max
         x = self.excite(self.squeeze(spatial_mean_and_max(inputs)))
         # The gradient of a sum over an axis has three times as many operators.
-        of_mean, of_max = ops.split(ops.reshape(x, (-1, 2, 1, x.shape[-1])), 2, axis=1)
+        of_mean, of_max = ops.unstack(ops.reshape(x, (-1, 2, x.shape[-1])), axis=1)
         return of_mean + of_max
 
     def attention_multiply_adds(self, height, width, channels):

@@ -106,7 +106,7 @@ class SqueezeExcite(FeatureGate):
         )
 
     def excitation(self, inputs):
-        """Returns the gate before its activation, `(batch, channels)` or `(batch, 1, 1, channels)`.
+        """Returns the gate before its activation, `(batch, channels)`.
 
         Args:
             inputs: tensor `(batch, height, width, channels)`, whatever `data_format` says.
@@ -115,7 +115,7 @@ class SqueezeExcite(FeatureGate):
 
     def compute_attention_map(self, inputs, training=None):
         gate = self.gate_activation(self.excitation(inputs))
-        return gate if gate.ndim == 4 else ops.reshape(gate, (-1, 1, 1, gate.shape[-1]))
+        return ops.reshape(gate, (-1, 1, 1, gate.shape[-1]))
 
     def neutral_weights(self):
         return self.excite.weights

@@ -163,23 +163,16 @@ def channel_max_and_mean(inputs):
 
     Entries that tie share the maximum's gradient equally, as in TensorFlow's own.
     """
-    import tensorflow as tf
-
     name, largest = "keras_fmm_channel_max_and_mean", _largest_channel(inputs)
-
-    def forward(x, largest):
-        return tf.identity(largest), keras.ops.mean(x, axis=-1, keepdims=True)
-
-    return tuple(_differentiated(name, forward, _of_largest_and_mean, [inputs, largest]))
+    return tuple(_differentiated(name, _with_mean, _of_largest_and_mean, [inputs, largest]))
 
 
 def channel_pool(inputs):
     """Returns what `channel_max_and_mean` does, side by side in the last axis."""
-
     import tensorflow as tf
 
     def forward(x, largest):
-        return (tf.concat([largest, keras.ops.mean(x, axis=-1, keepdims=True)], -1),)
+        return (tf.concat(_with_mean(x, largest), -1),)
 
     def gradient(inputs, outputs, upstream):
         return _of_largest_and_mean(inputs, outputs, tf.split(upstream[0], 2, -1))
@@ -194,6 +187,10 @@ def _largest_channel(x):
 
     # Keras' own refuses a maximum of nothing, as of an empty batch.
     return tf.reduce_max(x, -1, keepdims=True)
+
+
+def _with_mean(x, largest):
+    return largest, keras.ops.mean(x, axis=-1, keepdims=True)
 
 
 def _of_largest_and_mean(inputs, outputs, upstream):
@@ -218,7 +215,6 @@ def batch_norm(inputs, gamma, beta, epsilon):
         beta: tensor `(channels,)` of the same dtype. What is added.
         epsilon: float, above 0. Is added to the variances.
     """
-
     import tensorflow as tf
 
     axes = _all_but_the_last(inputs)

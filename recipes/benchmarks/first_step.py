@@ -13,6 +13,10 @@ rounds of the ratio, the ratio of the shortest times, and how many operators the
 which is the same at each run and to which the time is nearly proportional.
 Fixed before the first run: at most 1.3 of the plain one's time with ECA and AW-convolutions, 1.6
 with squeeze-and-excitation, 2.2 with CBAM.
+Tried without gain: one traced function for all gates of a shape, of which CBAM has 10 in 26. The
+step's own graph had 4504 operators instead of 7798, but each function and its gradient are traced
+too, and TensorFlow writes them all out in the step before it optimises it. Kept apart (`_noinline`)
+they made every later step slower.
 Cost: five minutes on 2 cores.
 Measured: recipes/results/benchmark_first_step.json and docs/results/first_step.md.
 """

@@ -103,12 +103,19 @@ def test_spatial_mean(shape):
     x = maps(shape)
     expected = [[x[n, :, :, c].mean() for c in range(shape[3])] for n in range(shape[0])]
     np.testing.assert_allclose(spatial_mean(x), expected, rtol=1e-5, atol=1e-6)
+    kept = spatial_mean(x, keepdims=True)
+    assert tuple(kept.shape) == (shape[0], 1, 1, shape[3])
+    np.testing.assert_array_equal(keras.ops.squeeze(kept, (1, 2)), spatial_mean(x))
     weights = np.arange(1.0, 1 + shape[3], dtype="float32")
-    (found,) = gradients.of_function(
-        lambda x: keras.ops.sum(keras.ops.multiply(spatial_mean(x), weights)), [x]
-    )
     gradient = np.broadcast_to(weights / (shape[1] * shape[2]), shape)
-    np.testing.assert_allclose(found, gradient, rtol=1e-6)
+    for keepdims in (False, True):
+        (found,) = gradients.of_function(
+            lambda x, keepdims=keepdims: keras.ops.sum(
+                keras.ops.multiply(spatial_mean(x, keepdims), weights)
+            ),
+            [x],
+        )
+        np.testing.assert_allclose(found, gradient, rtol=1e-6)
 
 
 # The last has so many positions that they are summed by a product.
@@ -126,6 +133,19 @@ def test_scale_channels(shape):
         for c in range(shape[3]):
             expected = (x[n, :, :, c] * upstream[n, :, :, c]).sum()
             np.testing.assert_allclose(of_gate[n, 0, 0, c], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (2, 1, 1, 3), (2, 9, 8, 2)])
+def test_scale_channels_by_a_number_a_position(shape):
+    x, upstream = maps(shape), maps(shape)[::-1].copy()
+    gate = np.random.default_rng(1).normal(size=(*shape[:3], 1)).astype("float32")
+    np.testing.assert_array_equal(scale_channels(x, gate), x * gate)
+    of_x, of_gate = gradients.of_function(
+        lambda x, gate: keras.ops.sum(scale_channels(x, gate) * upstream), [x, gate]
+    )
+    np.testing.assert_allclose(of_x, upstream * gate, rtol=1e-6)
+    expected = np.einsum("nhwc,nhwc->nhw", x, upstream)[..., None]
+    np.testing.assert_allclose(of_gate, expected, rtol=1e-4, atol=1e-5)
 
 
 # JAX has no float64 unless it is told so at its start.

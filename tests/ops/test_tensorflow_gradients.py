@@ -46,7 +46,17 @@ CASES = {
         lambda x, gate: tf.reduce_mean(x, (1, 2)) * gate[:, 0, 0],
         GATE,
     ),
+    "mean that keeps its axes": (
+        lambda x, gate: ops.spatial_mean(x, keepdims=True) * gate,
+        lambda x, gate: tf.reduce_mean(x, (1, 2), keepdims=True) * gate,
+        GATE,
+    ),
     "scale": (ops.scale_channels, lambda x, gate: x * gate, GATE),
+    "scale by position": (
+        lambda x, gate: ops.scale_channels(x, gate[..., :1] * x[..., :1]),
+        lambda x, gate: x * (gate[..., :1] * x[..., :1]),
+        GATE,
+    ),
     "largest and mean": (
         lambda x, gate: tf.concat(ops.channel_max_and_mean(x), -1) * gate[..., :2],
         lambda x, gate: (
