@@ -11,7 +11,7 @@ TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # What holds on every backend.
 BACKEND_TESTS := tests/ops tests/layers tests/models
 
-.PHONY: demo test test-all test-jax test-torch coverage bench report docs tables pictures lint format clean
+.PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -32,6 +32,11 @@ test-jax: .venv-jax/.installed
 test-torch: export KERAS_BACKEND := torch
 test-torch: .venv-torch/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
+
+# On the lowest versions that setup.cfg allows; PYTHON must be a Python 3.11.
+test-oldest: BIN = .venv-oldest/bin
+test-oldest: .venv-oldest/.installed
+	$(TEST) -m "not slow" $(PYTEST_FLAGS)
 
 # Counting lines makes Python half as slow again: not part of `.ci/run`.
 coverage: $(INSTALLED)
@@ -74,8 +79,11 @@ format: $(INSTALLED)
 
 # The two variables rather than -c: they hold for the build of source packages too, the first in
 # pip before 25.3, the second from then on.
-%/.installed: export PIP_CONSTRAINT := constraints.txt
-%/.installed: export PIP_BUILD_CONSTRAINT := constraints.txt
+CONSTRAINTS = constraints.txt
+.venv-oldest/.installed: CONSTRAINTS = constraints-oldest.txt
+.venv-oldest/.installed: constraints-oldest.txt
+%/.installed: export PIP_CONSTRAINT = $(CONSTRAINTS)
+%/.installed: export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
 %/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv --clear $*
 	$*/bin/pip install --quiet --no-compile --disable-pip-version-check -e .[$(EXTRAS)]
@@ -83,7 +91,8 @@ format: $(INSTALLED)
 .venv/.installed: EXTRAS := all
 .venv-jax/.installed: EXTRAS := jax,mobile,plots,test
 .venv-torch/.installed: EXTRAS := torch,plots,test
+.venv-oldest/.installed: EXTRAS := data,explain,jax,mobile,onnx,plots,tensorflow,test
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
+	rm -rf .venv .venv-jax .venv-torch .venv-oldest .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

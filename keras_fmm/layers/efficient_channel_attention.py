@@ -115,7 +115,10 @@ class EfficientChannelAttention(FeatureGate):
         mean = ops.reshape(spatial_mean(inputs, keepdims=True), (-1, 1, channels, 1))
         # As an image of one row: TensorFlow has no other convolution.
         kernel = ops.cast(ops.reshape(self.convolution.kernel, (1, -1, 1, 1)), mean.dtype)
-        gate = ops.conv(mean, kernel, padding="same", data_format="channels_last")
+        if inputs.shape[0] == 0:  # Keras 3.13 convolves no empty batch on TensorFlow.
+            gate = mean * ops.sum(kernel)
+        else:
+            gate = ops.conv(mean, kernel, padding="same", data_format="channels_last")
         return self.gate_activation(ops.reshape(gate, (-1, 1, 1, channels)))
 
     def neutral_weights(self):
