@@ -276,6 +276,11 @@ def real_numbers(of, x):
         )
 
 
+def as_numpy(value):
+    """Returns a tensor of the backend, on whatever device, as a NumPy array; others as they are."""
+    return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
+
+
 def real_array(name, value):
     """Returns `value` as a NumPy array of real numbers: bools, integers or floats.
 
@@ -284,7 +289,7 @@ def real_array(name, value):
         ValueError: its rows are not of one length.
     """
     try:
-        array = np.asarray(value)
+        array = np.asarray(as_numpy(value))
     except ValueError as error:
         raise ValueError(
             f"`{name}` must be one array of numbers. Received: {error}. Give rows of one length."

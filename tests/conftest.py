@@ -2,6 +2,7 @@
 
 import gc
 import os
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -20,6 +21,27 @@ if keras.backend.backend() == "tensorflow":
     # Must precede everything that starts TensorFlow's runtime; one process has them for good.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+if keras.backend.backend() == "torch":
+    import torch
+
+    to_array = torch.Tensor.__array__
+
+    def _as_array(tensor, dtype=None, copy=None):
+        """Gives tests the numbers of any tensor, and the package those of none.
+
+        NumPy takes no tensor of weights, nor one on a GPU, which tests may not have; the package
+        must say `keras.ops.convert_to_numpy`.
+        """
+        frame = sys._getframe(1)
+        while frame.f_globals["__name__"].startswith(("numpy", "torch")):
+            frame = frame.f_back
+        assert not frame.f_globals["__name__"].startswith("keras_fmm"), "a tensor as an array"
+        if tensor.dtype == torch.bfloat16:
+            return keras.ops.convert_to_numpy(tensor)
+        return to_array(tensor.detach(), dtype)
+
+    torch.Tensor.__array__ = _as_array
 
 # The same examples in every run, so that a failure is the change's and not the draw's; say
 # HYPOTHESIS_PROFILE=search to look for new ones. No deadline: these machines are noisy. Fewer on

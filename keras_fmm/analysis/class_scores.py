@@ -66,7 +66,8 @@ def class_logits(model, images, of="logits", takes_floats=False, needs_gradients
 def _sum_to_one(logits, images):
     """Says whether the scores are a softmax's, or what stands for one in a layer of any class."""
     # Halved too: scores of a few images may sum to 1 by chance, or by what the images are.
-    scores = np.stack([np.asarray(logits(x, training=False)) for x in (images, images / 2)])
+    outputs = [logits(x, training=False) for x in (images, images / 2)]
+    scores = np.stack([keras.ops.convert_to_numpy(x) for x in outputs])
     sums = scores.sum(axis=-1, dtype="float64")
     return scores.min() > -1e-6 and np.allclose(sums, 1, rtol=0, atol=1e-4)
 

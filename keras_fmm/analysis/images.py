@@ -85,8 +85,8 @@ def checked_classes(logits, images, class_index):
     """
     if class_index is None:
         # Not by `predict_on_batch`: TensorFlow warns where it is traced for model after model.
-        return over_batches(lambda x: np.argmax(logits(x, training=False), -1), [images])
-    classes = np.asarray(class_index)
+        return over_batches(lambda x: keras.ops.argmax(logits(x, training=False), -1), [images])
+    classes = np.asarray(checks.as_numpy(class_index))
     # Of integers that no dtype holds NumPy makes objects.
     is_huge = classes.dtype == object and all(isinstance(x, int) for x in classes.flat)
     if classes.dtype.kind not in "iu" and not is_huge:
@@ -125,6 +125,6 @@ def over_batches(function, arrays, batch_size=128, verbose=0):
     parts = []
     for start in range(0, count, batch_size):
         result = function(*(array[start : start + batch_size] for array in arrays))
-        parts.append(keras.tree.map_structure(np.asarray, result))
+        parts.append(keras.tree.map_structure(keras.ops.convert_to_numpy, result))
         progress.add(min(batch_size, count - start))
     return keras.tree.map_structure(lambda *pieces: np.concatenate(pieces), *parts)

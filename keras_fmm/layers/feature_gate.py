@@ -210,7 +210,9 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         """Raises ValueError where the activation is the same for all that it could be given."""
         channels = self.attention_map(self._example()).shape[_channel_axis(self)]
         rising = np.linspace(-1, 1, 2 * channels, dtype="float32").reshape(2, 1, 1, channels)
-        low, high = np.asarray(self.gate_activation(keras.ops.convert_to_tensor(rising)))
+        low, high = keras.ops.convert_to_numpy(
+            self.gate_activation(keras.ops.convert_to_tensor(rising))
+        )
         if np.array_equal(low, high) and np.ptp(low) == 0:
             raise ValueError(
                 "A gate starts as the identity where it can still learn. Received: "

@@ -1,9 +1,9 @@
 """What gates compute with, cheap to differentiate: maxima and means of maps, products with them."""
 
-import keras
 from keras import ops
 
 from keras_fmm.ops import tensorflow_gradients
+from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.sums import at_least_float32, float_tensor
 
 
@@ -184,7 +184,6 @@ def scale_channels(inputs, gate):
     """
     inputs, gate = float_tensor("inputs", inputs), float_tensor("gate", gate)
     # A matrix product of a GPU may round float32 to fewer digits than a sum does.
-    on_cpu = keras.distribution.list_devices()[0].startswith("cpu")
-    if tensorflow_gradients.is_native_tensorflow() and on_cpu:
+    if tensorflow_gradients.is_native_tensorflow() and not on_accelerator():
         return tensorflow_gradients.scale_channels(inputs, gate)
     return inputs * gate

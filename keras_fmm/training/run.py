@@ -316,7 +316,7 @@ class Run:
             records.write(self.workdir, self.record)
 
     def _end_epoch(self, model, logs, best, seconds):
-        row = {name: np.asarray(value).tolist() for name, value in logs.items()}
+        row = {name: keras.ops.convert_to_numpy(value).tolist() for name, value in logs.items()}
         self._state = {
             "history": [*self._state["history"], row],
             "seconds": [*self._state["seconds"], round(seconds, 3)],
@@ -375,7 +375,7 @@ def _as_json(name, value):
 def _as_numbers(value):
     if not hasattr(value, "dtype"):
         raise TypeError(f"{type(value).__name__} is no JSON")
-    return np.asarray(value).tolist()
+    return np.asarray(checks.as_numpy(value)).tolist()
 
 
 def _is_state(state):

@@ -77,7 +77,9 @@ def test_derivatives_of_a_normalization():
 
     def loss(normalize):
         def function(x, gamma, beta):
-            return keras.ops.sum(keras.ops.sin(normalize(x, gamma, beta)) * weights)
+            return keras.ops.sum(
+                keras.ops.multiply(keras.ops.sin(normalize(x, gamma, beta)), weights)
+            )
 
         return function
 
@@ -102,7 +104,9 @@ def test_spatial_mean(shape):
     expected = [[x[n, :, :, c].mean() for c in range(shape[3])] for n in range(shape[0])]
     np.testing.assert_allclose(spatial_mean(x), expected, rtol=1e-5, atol=1e-6)
     weights = np.arange(1.0, 1 + shape[3], dtype="float32")
-    (found,) = gradients.of_function(lambda x: keras.ops.sum(spatial_mean(x) * weights), [x])
+    (found,) = gradients.of_function(
+        lambda x: keras.ops.sum(keras.ops.multiply(spatial_mean(x), weights)), [x]
+    )
     gradient = np.broadcast_to(weights / (shape[1] * shape[2]), shape)
     np.testing.assert_allclose(found, gradient, rtol=1e-6)
 
@@ -114,7 +118,8 @@ def test_scale_channels(shape):
     gate = np.random.default_rng(1).normal(size=(shape[0], 1, 1, shape[3])).astype("float32")
     np.testing.assert_array_equal(scale_channels(x, gate), x * gate)
     of_x, of_gate = gradients.of_function(
-        lambda x, gate: keras.ops.sum(scale_channels(x, gate) * upstream), [x, gate]
+        lambda x, gate: keras.ops.sum(keras.ops.multiply(scale_channels(x, gate), upstream)),
+        [x, gate],
     )
     np.testing.assert_allclose(of_x, upstream * gate, rtol=1e-6)
     for n in range(shape[0]):
@@ -137,7 +142,9 @@ def test_every_precision(dtype):
 
 def test_the_gradient_of_the_maximum_goes_where_it_is():
     x, weights = maps((1, 2, 2, 3)), np.array([1, 10, 100], "float32")
-    (found,) = gradients.of_function(lambda x: keras.ops.sum(spatial_max(x) * weights), [x])
+    (found,) = gradients.of_function(
+        lambda x: keras.ops.sum(keras.ops.multiply(spatial_max(x), weights)), [x]
+    )
     expected = np.where(x == x.max(axis=(1, 2), keepdims=True), weights, 0)
     np.testing.assert_array_equal(found, expected)
 

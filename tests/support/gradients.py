@@ -15,12 +15,17 @@ def of_function(function, arrays):
             loss = function(*tensors)
         # The gradient of a lookup, which vectorized_map makes, is sparse until converted.
         found = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, tensors)]
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+        found = torch.autograd.grad(function(*tensors), tensors)
     else:
         import jax
 
         # Compiled as a whole: operation by operation takes longer.
         found = jax.jit(jax.grad(function, argnums=tuple(range(len(arrays)))))(*arrays)
-    return [np.asarray(gradient) for gradient in found]
+    return [keras.ops.convert_to_numpy(gradient) for gradient in found]
 
 
 def of_gradient(function, arrays, vectors):
@@ -37,6 +42,14 @@ def of_gradient(function, arrays, vectors):
                 value = function(*tensors)
             found = tape.gradient(value, tensors)
             return sum(keras.ops.sum(g * v) for g, v in zip(found, vectors, strict=True))
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        def along(*tensors):
+            found = torch.autograd.grad(function(*tensors), tensors, create_graph=True)
+            return sum(
+                keras.ops.sum(keras.ops.multiply(*x)) for x in zip(found, vectors, strict=True)
+            )
     else:
         import jax
 
@@ -60,7 +73,7 @@ def of_layer(layer, inputs, cotangent, training=False):
 
     def loss(x, *weights):
         outputs, _ = layer.stateless_call(weights, others, x, training=training)
-        return keras.ops.sum(outputs * cotangent)
+        return keras.ops.sum(keras.ops.multiply(outputs, cotangent))
 
     weights = [np.asarray(weight.value) for weight in layer.trainable_variables]
     return of_function(loss, [inputs, *weights])

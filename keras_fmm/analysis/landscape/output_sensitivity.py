@@ -1,5 +1,6 @@
 """How far noise on the input moves a model's outputs."""
 
+import keras
 import numpy as np
 
 from keras_fmm import checks
@@ -79,7 +80,7 @@ def output_sensitivity(
     logits = compiled(class_logits(model, images, of, takes_floats=True))
 
     def mean_logits(batch):
-        return np.mean(np.asarray(logits(batch)), axis=-1, dtype="float64")
+        return np.mean(keras.ops.convert_to_numpy(logits(batch)), axis=-1, dtype="float64")
 
     def noisy_mean_logits(pairs):
         errors = generator.standard_normal((len(pairs), *images.shape[1:]), "float32")

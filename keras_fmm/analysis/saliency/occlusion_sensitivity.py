@@ -68,7 +68,7 @@ def occlusion_sensitivity(
     scores = compiled(logits)
 
     def chosen(images, classes):
-        return np.asarray(scores(images))[np.arange(len(images)), classes]
+        return keras.ops.convert_to_numpy(scores(images))[np.arange(len(images)), classes]
 
     def of_batch(images, classes):
         before = chosen(images, classes)

@@ -2,9 +2,8 @@
 
 import types
 
-import keras
-
 from keras_fmm import checks
+from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.per_sample_conv.factored import factored_conv
 from keras_fmm.ops.per_sample_conv.loop import loop_conv
@@ -61,7 +60,7 @@ def fastest(
         # A plain convolution, whose outputs are multiplied.
         return "factored"
     if accelerator is None:
-        accelerator = not keras.distribution.list_devices()[0].startswith("cpu")
+        accelerator = on_accelerator()
     if accelerator or None in sizes:
         return "factored" if groups < 8 else "loop"
     height, width = windows.axes(inputs_shape, kernel_shape[:2], strides, padding, dilation_rate)

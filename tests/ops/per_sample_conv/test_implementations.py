@@ -23,7 +23,7 @@ def call(conv, case):
 def loss_of(conv, case, cotangent):
     def loss(*arrays):
         outputs = keras.ops.cast(call(conv, case)(*arrays), "float32")
-        return keras.ops.sum(outputs * cotangent)
+        return keras.ops.sum(keras.ops.multiply(outputs, cotangent))
 
     return loss
 
@@ -98,7 +98,9 @@ def test_second_derivatives_equal_those_of_automatic_differentiation(case):
 
     def squared(conv):
         # The square, for second derivatives that are not zero.
-        return lambda *args: keras.ops.sum(keras.ops.square(call(conv, case)(*args)) * cotangent)
+        return lambda *args: keras.ops.sum(
+            keras.ops.multiply(keras.ops.square(call(conv, case)(*args)), cotangent)
+        )
 
     expected = gradients.of_gradient(squared(plain), arrays, vectors)
     for conv in (ops.factored_conv, ops.loop_conv):
