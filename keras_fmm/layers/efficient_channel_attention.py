@@ -8,6 +8,8 @@ from keras import ops
 from keras_fmm import checks
 from keras_fmm.layers.feature_gate import FeatureGate
 from keras_fmm.ops import spatial_mean
+from keras_fmm.ops.sums import at_least_float32, total
+from keras_fmm.ops.tensorflow_gradients import is_native_tensorflow
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -113,12 +115,14 @@ class EfficientChannelAttention(FeatureGate):
     def compute_attention_map(self, inputs, training=None):
         channels = inputs.shape[-1]
         mean = ops.reshape(spatial_mean(inputs, keepdims=True), (-1, 1, channels, 1))
-        # As an image of one row: TensorFlow has no other convolution.
         kernel = ops.cast(ops.reshape(self.convolution.kernel, (1, -1, 1, 1)), mean.dtype)
         if inputs.shape[0] == 0:  # Keras 3.13 convolves no empty batch on TensorFlow.
             gate = mean * ops.sum(kernel)
-        else:
+        elif keras.backend.backend() == "torch" or is_native_tensorflow():
+            # As an image of one row: TensorFlow has no other convolution.
             gate = ops.conv(mean, kernel, padding="same", data_format="channels_last")
+        else:
+            gate = _sum_of_taps(mean, kernel)
         return self.gate_activation(ops.reshape(gate, (-1, 1, 1, channels)))
 
     def neutral_weights(self):
@@ -139,3 +143,15 @@ class EfficientChannelAttention(FeatureGate):
             }
         )
         return config
+
+
+def _sum_of_taps(row, kernel):
+    """Convolves rows `(batch, 1, channels, 1)` with a filter `(1, size, 1, 1)`, zeros beyond both.
+
+    XLA makes one loop of it. The gradient of its convolution takes as long as that of a 3x3
+    convolution of images, on CPUs and GPUs.
+    """
+    size, channels = kernel.shape[1], row.shape[2]
+    padded = ops.pad(row, ((0, 0), (0, 0), (size // 2, size // 2), (0, 0)))
+    taps = [padded[:, :, i : i + channels] * kernel[:, i : i + 1] for i in range(size)]
+    return ops.cast(total([at_least_float32(tap) for tap in taps]), row.dtype)

@@ -28,7 +28,7 @@ import time
 
 import keras
 
-from keras_fmm import layers, models, training
+from keras_fmm import checks, layers, models, training
 from recipes.benchmarks import aw_conv, timing
 from recipes.benchmarks import models as networks
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
@@ -37,7 +37,6 @@ BACKEND = keras.backend.backend()
 MODES = ("train", "inference")
 # A layer's step is short beside what it takes to start one and to wait for it.
 CALLS = 10
-GATES = ("squeeze_excite", "eca", "cbam")
 UNITS = {"milliseconds": "ms", "memory_mb": "MB", "first_seconds": "s"}
 CURES = {
     "jax": "For a GPU: pip install 'jax[cuda13]'.",
@@ -53,6 +52,10 @@ class Settings:
     stages: str | None = setting(
         "56x56x64,28x28x128,14x14x256,7x7x512", "maps of the layers, square; none: no layers"
     )
+    implementations: str = setting(
+        ",".join(aw_conv.implementations()), "AWConv2D's, with commas between"
+    )
+    gates: str | None = setting("squeeze_excite,eca,cbam", "with commas between; none: no gates")
     backbones: str | None = setting(
         ",".join(networks.APPLICATIONS), "with commas between; none: no networks"
     )
@@ -92,6 +95,10 @@ def main(settings):
         )
     names = networks_of(settings)
     stages = {stage: aw_conv.sizes(stage) for stage in listed(settings.stages)}
+    for name in listed(settings.implementations):
+        checks.one_of("implementations", name, tuple(aw_conv.implementations()))
+    for name in listed(settings.gates):
+        checks.one_of("gates", name, tuple(layers.GATES))
     policies = [keras.DTypePolicy(name) for name in listed(settings.dtypes)]
     found = {"layers": {}, "networks": {}}
     for policy in policies:
@@ -155,10 +162,10 @@ def measured_layers(shape, settings):
         compiled = f"{mode}, XLA"
         ours, _ = aw_conv.candidates(compiled)
         made = {"Conv2D": [conv(shape[3])]}
-        for name in aw_conv.implementations():
+        for name in listed(settings.implementations):
             if name in ours:
                 made[f"aw, {name}"] = [ours[name](shape[3])]
-        for gate in GATES:
+        for gate in listed(settings.gates):
             made[f"Conv2D + {gate}"] = [conv(shape[3]), layers.get_gate(gate)]
         # In a model, as a layer's `stateless_call` casts no weights to the policy's dtype.
         made = {name: keras.Sequential(parts) for name, parts in made.items()}

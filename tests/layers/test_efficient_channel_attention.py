@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -15,6 +16,18 @@ def test_equals_equation_7(shape, kernel_size):
     gate = references.eca_gate(x, kernel.ravel())
     np.testing.assert_allclose(layer.attention_map(x), gate, rtol=1e-5)
     np.testing.assert_allclose(layer(x), gate * x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's XLA")
+def test_is_the_same_where_xla_compiles_it():
+    import tensorflow as tf
+
+    x = np.random.default_rng(1).normal(size=(3, 2, 2, 8)).astype("float32")
+    layer = layers.EfficientChannelAttention(5)
+    layer.build(x.shape)
+    (kernel,) = weights.randomise(layer).values()
+    gate = tf.function(layer.attention_map, jit_compile=True)(x)
+    np.testing.assert_allclose(gate, references.eca_gate(x, kernel.ravel()), rtol=1e-5)
 
 
 @pytest.mark.parametrize(

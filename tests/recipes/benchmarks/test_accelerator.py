@@ -84,7 +84,14 @@ def test_what_the_backend_does_not_tell_is_no_column():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"attentions": "sse"}, {"backbones": "resnet18"}, {"dtypes": "float31"}, {"stages": "8x9x4"}],
+    [
+        {"attentions": "sse"},
+        {"backbones": "resnet18"},
+        {"dtypes": "float31"},
+        {"gates": "sse"},
+        {"implementations": "lop"},
+        {"stages": "8x9x4"},
+    ],
 )
 def test_refuses_before_it_measures(wrong, tmp_path, monkeypatch):
     monkeypatch.setitem(recipe.__dict__, "device", lambda: {"kind": "accelerator"})
