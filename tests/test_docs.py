@@ -164,3 +164,45 @@ def test_readme_s_numbers_are_those_measured():
     found = results("sensitivity")["cifar10, 20 epochs"]["sensitivity"]
     plain, gated = (found[network]["jacobian"]["mean"] for network in ("CNN", "AM"))
     assert f"**{gated / plain:.2f} times** as much" in readme
+
+
+def manifests():
+    """Returns the Kubernetes objects of the guide to several hosts, a list of dicts."""
+    yaml = pytest.importorskip("yaml")
+    guide = (DOCS / "guides" / "several_hosts.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    return list(yaml.safe_load_all(block))
+
+
+def test_manifest_of_the_guide_is_what_kubernetes_takes():
+    validator = pytest.importorskip("kubernetes_validate")
+    service, job = manifests()
+    for item in (service, job):
+        validator.validate(item, "1.31", strict=True)
+    # What the schema cannot know: the parts mean each other.
+    pod = job["spec"]["template"]
+    command = pod["spec"]["containers"][0]["command"][-1]
+    name, port = job["metadata"]["name"], pod["spec"]["containers"][0]["ports"][0]["containerPort"]
+    assert f"--coordinator {name}-0.{service['metadata']['name']}:{port}" in command
+    assert f"--hosts {job['spec']['completions']}" in command
+    assert job["spec"]["completions"] == job["spec"]["parallelism"]
+    assert pod["spec"]["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    assert {mount["name"] for mount in pod["spec"]["containers"][0]["volumeMounts"]} == {
+        volume["name"] for volume in pod["spec"]["volumes"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(["completionMod"], "Indexed"), (["parallelism"], "two"), (["template", "spec"], {})],
+)
+def test_a_wrong_manifest_is_refused(place, value):
+    validator = pytest.importorskip("kubernetes_validate")
+    job = manifests()[1]
+    spec = job["spec"]
+    for name in place[:-1]:
+        spec = spec[name]
+    spec[place[-1]] = value
+    with pytest.raises(validator.ValidationError):
+        validator.validate(job, "1.31", strict=True)

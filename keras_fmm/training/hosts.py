@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -72,13 +73,23 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
     _check_place(count, index, coordinator)
     import jax
 
-    if jax.distributed.is_initialized():
+    if not checks.takes(jax.distributed.initialize, heartbeat_timeout_seconds=timeout):
+        raise RuntimeError(
+            "Several hosts need JAX 0.7 or newer, which can tell soon that one is lost. "
+            f"Received: JAX {jax.__version__}. Install a newer one."
+        )
+    if _is_started():
         raise RuntimeError(
             "The hosts start once in a process. Received: JAX' distributed runtime, which runs "
             "already. Call `hosts.start` alone, at the program's beginning."
         )
-    if hasattr(os, "fork"):
-        _go_on_in_child()
+    missing = (
+        f"All hosts of a training must start within `start_timeout`={start_timeout} seconds, and "
+        f"find the first. Received: count={count}, index={index}, coordinator={coordinator!r}; "
+        "what JAX says is above. Give all hosts one count and one coordinator that they can reach, "
+        "and each its own index."
+    )
+    channel = _go_on_in_child(missing) if hasattr(os, "fork") else None
     sys.excepthook = lambda kind, error, trace: stop(
         "".join(traceback.format_exception(kind, error, trace)).rstrip(), error
     )
@@ -94,17 +105,16 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
             # Hosts that end well end together; one that does not is not waited for for long.
             shutdown_timeout_seconds=timeout,
         )
-        count = jax.process_count()
-    except Exception as error:  # RuntimeError and its subclasses of JAX, ValueError, gRPC's.
-        stop(
-            "error: The hosts of a training must find each other within "
-            f"`start_timeout`={start_timeout} seconds. Received: count={count}, index={index}, "
-            f"coordinator={coordinator!r}, and {error}. Start all of them, with one count and "
-            "coordinator and each with its own index; without these a scheduler must be there "
-            "(Slurm, Open MPI).",
-            None,
-            alone=False,
-        )
+    except Exception as error:  # ValueError, RuntimeError and subclasses of JAX and gRPC.
+        if count is None:
+            missing = (
+                "A scheduler must say which hosts there are: Slurm, Open MPI, or Kubernetes with "
+                "`jax[k8s]`. Received: none that JAX finds. Give `count`, `index` and "
+                "`coordinator`."
+            )
+        stop(f"{error}\nerror: {missing}", error, alone=False)
+    if channel is not None:
+        channel.send(b"1")
 
 
 _INSTEAD = {
@@ -249,30 +259,33 @@ def stop(text, error=None, alone=True):
     os._exit(LOST if error is not None and _LOST_ERRORS.search(str(error)) else 1)
 
 
-def _go_on_in_child():
-    """Returns in a child; this process stays behind, and ends as the child does."""
+def _go_on_in_child(missing):
+    """Returns in a child a socket, to which that sends a byte once the hosts have found each other.
+
+    This process stays behind, and ends as the child does; `missing` says what to do where a child
+    ends before.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    reading, writing = os.pipe()
+    ours, childs = socket.socketpair()
     child = os.fork()
     if child == 0:
-        os.close(writing)
+        ours.close()
         # Its own group: a terminal's interrupt comes once, from the parent.
         os.setpgid(0, 0)
-        threading.Thread(target=_end_with, args=(reading,), daemon=True).start()
-        return
-    os.close(reading)
+        threading.Thread(target=_end_with_parent, args=(childs,), daemon=True).start()
+        return childs
+    childs.close()
     for name in _FORWARDED:
         signal.signal(getattr(signal, name), lambda number, frame: os.kill(child, number))
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if status in (LOST, -signal.SIGABRT):
-        print(
-            "error: A host of this training was lost, and this one cannot go on without it. "
-            "Its own output says why; what JAX says is above. Give all hosts the same command "
-            "again, as many as before or another number: the run goes on after its last finished "
-            "epoch.",
-            file=sys.stderr,
-        )
+        ours.setblocking(False)
+        try:
+            found = ours.recv(1)
+        except BlockingIOError:  # A process that the child left behind has the other end.
+            found = b""
+        print(f"error: {_GONE if found else missing}", file=sys.stderr)
         status = LOST
     elif status < 0:
         print(f"stopped by {signal.Signals(-status).name}", file=sys.stderr)
@@ -281,13 +294,23 @@ def _go_on_in_child():
     os._exit(status)
 
 
-def _end_with(pipe):
-    os.read(pipe, 1)  # returns where the parent has ended
+_GONE = (
+    "A host of this training was lost, and this one cannot go on without it. Its own output says "
+    "why; what JAX says is above. Give all hosts the same command again, as many as before or "
+    "another number: the run goes on after its last finished epoch."
+)
+
+
+def _end_with_parent(channel):
+    channel.recv(1)  # returns where the parent has ended
     os._exit(1)
 
 
 def _is_started():
-    return keras.backend.backend() == "jax" and _jax().distributed.is_initialized()
+    if keras.backend.backend() != "jax":
+        return False
+    # JAX 0.5 has no such function, and is too old for `start`.
+    return getattr(_jax().distributed, "is_initialized", bool)()
 
 
 def _jax():

@@ -1,0 +1,159 @@
+"""Several hosts: two processes of recipes.train on one machine, on JAX, with hosts killed."""
+
+import csv
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import training
+
+pytest.importorskip("jax")
+
+ROOT = pathlib.Path(__file__).parents[2]
+DEADLINE = 400
+FOREVER = 1000
+
+
+class Hosts:
+    """Processes of recipes.train on one dataset, which end with the test at the latest."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._all = []
+
+    def start(self, workdir, epochs, count):
+        """Starts a run on `count` hosts and returns their processes."""
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        flags = f"--dataset digits --batch-size 400 --epochs {epochs} --workdir {workdir}"
+        where = f"--hosts {count} --coordinator localhost:{port} --host-timeout 30 --host"
+        started = []
+        for host in range(count):
+            path = self.folder / f"log{len(self._all)}"
+            command = [sys.executable, "-m", "recipes.train", *flags.split()]
+            command += [*where.split(), str(host)] if count > 1 else []
+            environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": str(ROOT)}
+            with open(path, "w") as log:
+                process = subprocess.Popen(
+                    command, cwd=self.folder, env=environment, stdout=log, stderr=log
+                )
+            process.log = path
+            started.append(process)
+            self._all.append(process)
+        return started
+
+    def end(self):
+        for process in self._all:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def started(tmp_path):
+    hosts = Hosts(tmp_path)
+    yield hosts
+    hosts.end()
+
+
+def history(workdir):
+    """Returns the finished epochs of a run, an array of a row each."""
+    try:
+        rows = list(csv.reader((workdir / "history.csv").read_text().splitlines()))
+    except FileNotFoundError:
+        return np.empty((0, 0))
+    return np.array(rows[1:], float)
+
+
+def wait_for_epoch(workdir, after, processes):
+    """Waits until a run has more epochs than `after`."""
+    end = time.monotonic() + DEADLINE
+    while len(history(workdir)) <= after:
+        for process in processes:
+            assert process.poll() is None, process.log.read_text()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="hosts are watched by a parent, which is forked")
+def test_a_killed_host_stops_the_other_and_any_number_of_hosts_goes_on(started, tmp_path):
+    workdir, whole = tmp_path / "killed", tmp_path / "whole"
+    done = 0
+    for victim in (1, 0):
+        processes = started.start(workdir, FOREVER, 2)
+        wait_for_epoch(workdir, done, processes)
+        processes[victim].kill()
+        survivor = processes[1 - victim]
+        assert survivor.wait(DEADLINE) == training.hosts.LOST
+        told = survivor.log.read_text()
+        assert "A host of this training was lost" in told.splitlines()[-1], told
+        done = len(history(workdir))
+    epochs = done + 1
+    one = started.start(workdir, epochs, 1) + started.start(whole, epochs, 1)
+    for process in one:
+        assert process.wait(DEADLINE) == 0, process.log.read_text()
+    assert history(workdir).shape == (epochs, 5)
+    # Two resumed starts on two hosts and a last one on one, beside one host's run that nobody
+    # killed: sums of another order, no image more or less.
+    np.testing.assert_allclose(history(workdir), history(whole), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"count": 0}, ValueError, "`count` must be a positive integer"),
+        ({"count": 2, "timeout": 4}, ValueError, "at least 5 seconds. Received: timeout=4"),
+        ({"count": 2, "start_timeout": 1.5}, TypeError, "`start_timeout` must be a positive"),
+    ],
+)
+def test_hosts_refuse_wrong_numbers(given, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        training.hosts.start(**given)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX has several hosts")
+def test_other_backends_say_what_they_have_instead():
+    told = {"tensorflow": "MirroredStrategy", "torch": "DistributedDataParallel"}
+    with pytest.raises(RuntimeError, match=told[keras.backend.backend()]):
+        training.hosts.start(2, 0, "localhost:1234")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="another error comes first")
+@pytest.mark.parametrize(
+    ("place", "error", "message"),
+    [
+        ((2, None, None), ValueError, "must be given together"),
+        ((None, 1, "localhost:1234"), ValueError, "must be given together"),
+        ((2, 2, "localhost:1234"), ValueError, "an integer from 0 to 1. Received: index=2"),
+        ((2, -1, "localhost:1234"), ValueError, "an integer from 0 to 1. Received: index=-1"),
+        ((2, 0, "localhost"), ValueError, "an address and a port"),
+        ((2, 0, 1234), TypeError, "`coordinator` must be a str"),
+    ],
+)
+def test_hosts_refuse_half_a_place(place, error, message, monkeypatch):
+    monkeypatch.delenv("JAX_COORDINATOR_ADDRESS", raising=False)
+    with pytest.raises(error, match=message):
+        training.hosts.start(*place)
+
+
+def test_one_host_is_the_first_and_calls_by_itself():
+    training.hosts.start(count=1)
+    assert (training.hosts.count(), training.hosts.index()) == (1, 0)
+    assert training.hosts.from_first(lambda: (1, 2)) == (1, 2)
+    with pytest.raises(OSError, match="full"):
+        training.hosts.from_first(_full)
+    with pytest.raises(SystemExit, match="error: it"):
+        training.hosts.stop("error: it")
+
+
+def _full():
+    raise OSError("full")
