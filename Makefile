@@ -1,4 +1,5 @@
-# Needs python3 (3.11 or newer) and make; everything else goes into .venv.
+# Needs python3 (3.11 or newer) and make; everything else goes into .venv, which has TensorFlow and
+# JAX, and for the tests without TensorFlow into .venv-jax and .venv-torch.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -6,9 +7,11 @@ INSTALLED := .venv/.installed
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
-TEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+# What holds on every backend.
+BACKEND_TESTS := tests/ops tests/layers tests/models
 
-.PHONY: demo test test-all test-jax coverage bench report docs tables pictures lint format clean
+.PHONY: demo test test-all test-jax test-torch coverage bench report docs tables pictures lint format clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -19,9 +22,16 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(TEST) $(PYTEST_FLAGS)
 
-test-jax: $(INSTALLED)
-	KERAS_BACKEND=jax $(TEST) tests/ops tests/layers tests/contracts tests/models tests/test_docs.py \
-		tests/test_graph.py tests/analysis/test_on_jax.py $(PYTEST_FLAGS)
+# Where TensorFlow is not installed.
+test-jax test-torch: BIN = .venv-$(KERAS_BACKEND)/bin
+test-jax: export KERAS_BACKEND := jax
+test-jax: .venv-jax/.installed
+	$(TEST) $(BACKEND_TESTS) tests/contracts tests/test_docs.py tests/test_graph.py \
+		tests/analysis/test_on_jax.py $(PYTEST_FLAGS)
+
+test-torch: export KERAS_BACKEND := torch
+test-torch: .venv-torch/.installed
+	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 
 # Counting lines makes Python half as slow again: not part of `.ci/run`.
 coverage: $(INSTALLED)
@@ -64,13 +74,16 @@ format: $(INSTALLED)
 
 # The two variables rather than -c: they hold for the build of source packages too, the first in
 # pip before 25.3, the second from then on.
-$(INSTALLED): export PIP_CONSTRAINT := constraints.txt
-$(INSTALLED): export PIP_BUILD_CONSTRAINT := constraints.txt
-$(INSTALLED): setup.cfg pyproject.toml constraints.txt
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .[all]
+%/.installed: export PIP_CONSTRAINT := constraints.txt
+%/.installed: export PIP_BUILD_CONSTRAINT := constraints.txt
+%/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $*
+	$*/bin/pip install --quiet --no-compile --disable-pip-version-check -e .[$(EXTRAS)]
 	touch $@
+.venv/.installed: EXTRAS := all
+.venv-jax/.installed: EXTRAS := jax,mobile,plots,test
+.venv-torch/.installed: EXTRAS := torch,plots,test
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
+	rm -rf .venv .venv-jax .venv-torch .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -91,24 +91,35 @@ def positive_odd_integer(name, value, below=SIZES):
     return number
 
 
-def listed(name, value, ordered=True):
-    """Returns a sequence as a list.
+def listed(name, value, kind=object, ordered=True):
+    """Returns a list, tuple or array of one axis as a list.
 
-    A str, of which a loop would take the letters, is none, nor are a dict and, where the order
-    counts, a set.
+    A str, of which a loop would take the letters, is none. A set has another order in each process,
+    a dict that of its keys, and a generator is empty when it is read again.
+
+    Args:
+        name: str. The argument's name, quoted in the error.
+        value: any.
+        kind: class, default object. Of the items.
+        ordered: bool, default True. False where a set will do.
 
     Raises:
-        TypeError: `value` is no sequence.
+        TypeError: `value` is none of these, or an item is of another class.
     """
-    refused = (str, bytes, collections.abc.Mapping)
-    if ordered:
-        refused += (collections.abc.Set,)
-    if isinstance(value, refused) or not isinstance(value, collections.abc.Iterable):
+    kinds = collections.abc.Sequence if ordered else (collections.abc.Sequence, collections.abc.Set)
+    is_listed = isinstance(value, kinds) or getattr(value, "ndim", 0) == 1
+    if isinstance(value, (str, bytes)) or not is_listed:
+        found = None
+    else:
+        # Strings of NumPy are of a class of its own.
+        found = [str(item) if isinstance(item, np.str_) else item for item in value]
+    if found is None or not all(isinstance(item, kind) for item in found):
+        of = "" if kind is object else f" of {kind.__name__}"
         raise TypeError(
-            f"`{name}` must be a list or tuple. Received: {name}={value!r}. "
-            "For one give a list of one."
+            f"`{name}` must be a list or tuple{of}. Received: {name}={value!r}. For one give a "
+            "list of one; of a set give the items in their order, such as `sorted(items)`."
         )
-    return list(value)
+    return found
 
 
 def shape(name, value):
@@ -161,23 +172,6 @@ def mapping(name, value):
     if not isinstance(value, collections.abc.Mapping):
         raise TypeError(f"`{name}` must be a dict. Received: {name}={value!r}")
     return value
-
-
-def names(name, value):
-    """Returns `value`, names in an order, as a list.
-
-    Raises:
-        TypeError: it is no list, tuple or array of str. A set has another order in each process, a
-            dict that of its keys, and a generator is empty when it is read again.
-    """
-    is_ordered = isinstance(value, collections.abc.Sequence) or getattr(value, "ndim", 0) == 1
-    found = list(value) if is_ordered and not isinstance(value, (str, bytes)) else [None]
-    if not all(isinstance(item, str) for item in found):
-        raise TypeError(
-            f"`{name}` must be a list or tuple of str. Received: {name}={value!r}. Give the names "
-            "in their order, such as `sorted(names)` of a set."
-        )
-    return [str(item) for item in found]
 
 
 def divides(name, value, size, of):
@@ -314,16 +308,22 @@ def data_format(value):
     return one_of("data_format", value, ("channels_last", "channels_first"))
 
 
-def of_keras(name, get, value):
-    """Returns what a `get` of Keras makes of `value`, such as `keras.activations.get`.
+def of_keras(**argument):
+    """Returns what Keras makes of an argument: of `kernel_initializer="zeros"` the initializer.
+
+    Args:
+        **argument: one, whose name ends in what it is: activation, initializer, regularizer or
+            constraint.
 
     Raises:
-        ValueError: it makes nothing of it.
+        ValueError: Keras makes nothing of it.
     """
+    ((name, value),) = argument.items()
+    kind = name.rpartition("_")[2] + "s"
     try:
-        return get(value)
+        return getattr(keras, kind).get(value)
+    # What a callable or a config of the user raises is of any class.
     except Exception as error:
-        kind = get.__module__.rpartition(".")[2]
         raise ValueError(
             f"`{name}` must be one of `keras.{kind}`, by name or itself. "
             f"Received: {name}={value!r} ({str(error).splitlines()[0]})"
@@ -370,19 +370,18 @@ def package(name, purpose, extra):
     Args:
         name: str. The module's dotted name.
         purpose: str. What needs it, e.g. "Drawing".
-        extra: str or None. The extra of setup.cfg that installs it; None: a plain installation.
+        extra: str. The extra of setup.cfg that installs it.
 
     Raises:
-        ImportError: it is absent.
+        ImportError: it cannot be imported.
     """
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        top = name.partition(".")[0]
-        # keras-fmm is not on the package index: naming it there could install another's code.
-        cure = f"the extra `{extra}`: `pip install -e .[{extra}]` in the checkout" if extra else top
+        # Where keras-fmm is installed, pip takes that one and adds the extra; it asks no index.
         raise ImportError(
-            f"{purpose} needs {top}, which could not be imported ({error}). Install {cure}."
+            f"{purpose} needs {name.partition('.')[0]}. Received: {type(error).__name__}: {error}. "
+            f"Install it with `pip install 'keras-fmm[{extra}]'`."
         ) from error
 
 

@@ -291,7 +291,13 @@ def flat_graph(model):
 
 
 class _StandIn(keras.Operation):
-    """Calls a layer. Called symbolically itself, it keeps the layer from noting the call."""
+    """Calls a layer. Called symbolically itself, it keeps the layer from noting the call.
+
+    Attributes:
+        watch: function of what the layer gives, called each time, or None.
+    """
+
+    watch = None
 
     def __init__(self, layer, path):
         # Keras takes slashes in names for scopes.
@@ -299,7 +305,10 @@ class _StandIn(keras.Operation):
         self.layer = layer
 
     def call(self, *args, **kwargs):
-        return self.layer(*args, **kwargs)
+        outputs = self.layer(*args, **kwargs)
+        if self.watch is not None:
+            self.watch(outputs)
+        return outputs
 
     def compute_output_spec(self, *args, **kwargs):
         return self.layer.compute_output_spec(*args, **kwargs)

@@ -17,10 +17,10 @@ Cost: seconds to a minute.
 import dataclasses
 import pathlib
 
-import keras
 import numpy as np
 
 from keras_fmm import data, export
+from recipes.lab import artefacts
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -43,9 +43,7 @@ class Settings:
 def main(settings):
     """Writes, compares and prints; returns the file's path and what was measured, a dict."""
     checkpoint = pathlib.Path(settings.checkpoint)
-    if not checkpoint.is_file():
-        raise FileNotFoundError(f"There is no checkpoint at {checkpoint}.")
-    model = keras.models.load_model(checkpoint)
+    model = artefacts.load_model("checkpoint", checkpoint)
     dataset = data.load(settings.dataset, data_dir=settings.data_dir)
     height, width, channels = model.input_shape[1:]
     if channels != dataset.input_shape[2] or model.output_shape[-1] != dataset.classes:

@@ -33,7 +33,7 @@ import keras
 
 from keras_fmm import data, graph, layers, models, training
 from recipes import train
-from recipes.lab import fitting
+from recipes.lab import artefacts, fitting
 from recipes.lab.settings import setting, start, verbosity
 
 
@@ -121,7 +121,7 @@ def classifier(settings, dataset):
     if settings.preprocessing == "scale":
         x = keras.layers.Rescaling(1 / 255)(x)
     if settings.model.endswith(".keras"):
-        backbone = without_classifier(keras.models.load_model(settings.model, compile=False))
+        backbone = without_classifier(artefacts.load_model("model", settings.model, compile=False))
         expected = backbone.input_shape[-1]
         _check_size(backbone, (height, width))
     else:
@@ -204,7 +204,7 @@ def fit(model, settings, dataset, strategy, workdir):
     with strategy.scope():
         fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
     run = train.new_run(settings, workdir)
-    train.fit(model, run, dataset, settings, plan.global_batch_size)
+    train.fit(model, run, dataset, settings, plan.global_batch_size, strategy)
     return run, plan.global_batch_size
 
 

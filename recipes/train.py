@@ -7,14 +7,17 @@ Command:
 
     python -m recipes.train --dataset digits --attention squeeze_excite --workdir runs/digits_se
 
-A run that was killed goes on where it was when the same command is given again. The folder holds
-the run's record (run.json), history.csv, the best model by validation accuracy (best.keras), the
-training curves (curves.png) and export/: model.keras, saved_model and model.tflite.
+A run that was killed goes on where it was when the same command is given again. On JAX several
+hosts train together, each with this command and `--hosts`; docs/guides/several_hosts.md says how.
+The folder holds the run's record (run.json), history.csv, the best model by validation accuracy
+(best.keras), the training curves (curves.png) and export/: model.keras and, on TensorFlow,
+saved_model and model.tflite.
 Cost: 11 seconds for 30 epochs of `digits` on 2 cores, exports included.
 Measured: 96.94 % of the 359 test digits; without attention 97.21 %. One seed each, on 2 cores of an
 AMD EPYC, 2026-11-20.
 """
 
+import contextlib
 import dataclasses
 import functools
 import math
@@ -68,6 +71,13 @@ class Settings:
     momentum: float = setting(0.9, "of SGD", minimum=0.0)
     seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
+    model_devices: int = setting(1, "cut the convolutions among so many devices (JAX)", minimum=1)
+    # Hosts
+    hosts: str | None = setting(None, "how many train together (JAX); auto: the scheduler says")
+    host: int | None = setting(None, "which of them this one is, from 0", minimum=0)
+    coordinator: str | None = setting(None, "address:port of host 0; none: JAX_COORDINATOR_ADDRESS")
+    host_timeout: int = setting(60, "seconds without a sign after which one is lost", minimum=5)
+    start_timeout: int = setting(300, "seconds to wait for all of them", minimum=1)
     # Output
     workdir: str | None = setting(None, "folder of the run; none: runs/MODEL_ATTENTION_DATASET...")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
@@ -76,28 +86,66 @@ class Settings:
 
 
 # What does not make it another run: where its data and its folder lie, what it logs and shows.
-NOT_IDENTITY = ("data_dir", "workdir", "tensorboard", "verbose")
+NOT_IDENTITY = (
+    *("data_dir", "workdir", "tensorboard", "verbose"),
+    *("model_devices", "hosts", "host", "coordinator", "host_timeout", "start_timeout"),
+)
 
 
 def main(settings):
     """Trains, scores, draws, exports, compares and prints; returns the run's record, a dict."""
-    run, best, dataset, metrics = train(settings)
-    figure = plots.training_curves({run.record["name"]: run.record["history"]})
-    plots.save_figure(figure, run.workdir / "curves.png")
-    return conclude(run, best, dataset, settings, metrics, run.workdir / "export")
+    join(settings)
+    run, dataset, batch_size = trained(settings)
+
+    def results():
+        best, metrics = scored(run, dataset, settings, batch_size)
+        figure = plots.training_curves({run.record["name"]: run.record["history"]})
+        plots.save_figure(figure, run.workdir / "curves.png")
+        return {**metrics, "exports": exported(best, dataset, settings, run.workdir / "export")}
+
+    # The other hosts wait until it is written.
+    run.finish(training.hosts.from_first(results))
+    if training.hosts.is_first():
+        print_results(run)
+    return run.record
+
+
+def join(settings):
+    """Starts this host of several, if it is one."""
+    if settings.hosts is None:
+        if settings.host is not None or settings.coordinator is not None:
+            raise ValueError(
+                "`hosts` must be given with `host` and `coordinator`. Received: hosts=None, "
+                f"host={settings.host}, coordinator={settings.coordinator!r}. Add --hosts."
+            )
+        return
+    if settings.hosts != "auto" and not settings.hosts.isdecimal():
+        raise ValueError(f"`hosts` must be a number or auto. Received: hosts={settings.hosts!r}")
+    training.hosts.start(
+        None if settings.hosts == "auto" else int(settings.hosts),
+        settings.host,
+        settings.coordinator,
+        settings.host_timeout,
+        settings.start_timeout,
+    )
 
 
 def conclude(run, best, dataset, settings, metrics, folder):
     """Exports and compares the best model, completes the run's record, prints and returns it."""
+    run.finish({**metrics, "exports": exported(best, dataset, settings, folder)})
+    print_results(run)
+    return run.record
+
+
+def exported(best, dataset, settings, folder):
+    """Exports and compares the best model; returns how far each export agrees, a dict of dicts."""
     report = export_all(best, dataset, settings, folder)
     exports = {row.name: dataclasses.asdict(row) for row in report}
     for row in exports.values():
         if not math.isfinite(row["max_difference"]):
             # A record holds no NaN, which an artefact may give.
             row.update(max_difference=None, mean_difference=None)
-    run.finish({**metrics, "exports": exports})
-    print_results(run)
-    return run.record
+    return exports
 
 
 def train(settings):
@@ -107,6 +155,13 @@ def train(settings):
         The `training.Run`; the best model by validation accuracy; the `data.ImageDataset`; and what
         the best model costs and scores on its test split, a dict.
     """
+    run, dataset, batch_size = trained(settings)
+    best, metrics = scored(run, dataset, settings, batch_size)
+    return run, best, dataset, metrics
+
+
+def trained(settings):
+    """Trains as `train` does; returns the run, the dataset and the batch size."""
     if settings.smoke:
         settings = dataclasses.replace(settings, epochs=1)
     keras.utils.set_random_seed(settings.seed)
@@ -114,16 +169,21 @@ def train(settings):
     dataset = data.load(
         settings.dataset, settings.validation_fraction, settings.seed, settings.data_dir
     )
-    strategy = training.strategy(settings.strategy)
+    strategy = training.strategy(settings.strategy, settings.model_devices)
     plan = training.batch_plan(
         strategy, settings.batch_size, settings.learning_rate, settings.scale_learning_rate
     )
     with strategy.scope():
         model = build(settings, dataset, plan.learning_rate)
     run = new_run(settings, settings.workdir or default_workdir(settings))
-    fit(model, run, dataset, settings, plan.global_batch_size)
+    fit(model, run, dataset, settings, plan.global_batch_size, strategy)
+    return run, dataset, plan.global_batch_size
+
+
+def scored(run, dataset, settings, batch_size):
+    """Returns the run's best model, and what it costs and scores, a dict."""
     best = keras.models.load_model(run.workdir / "best.keras")
-    return run, best, dataset, score(best, dataset, settings, plan.global_batch_size)
+    return best, score(best, dataset, settings, batch_size)
 
 
 def new_run(settings, workdir):
@@ -170,42 +230,60 @@ def build(settings, dataset, learning_rate):
     return fitting.compiled(model, Pipelines, learning_rate, settings.momentum)
 
 
-def fit(model, run, dataset, settings, batch_size):
+def fit(model, run, dataset, settings, batch_size, strategy):
     """Trains from the run's last finished epoch on."""
-    evaluation_batch = training.evaluation_batch_size(
-        model.distribute_strategy, batch_size, dataset.sizes["validation"]
-    )
-    pipelines = Pipelines(dataset, settings, batch_size, evaluation_batch)
-    fitting.fit(model, run, pipelines, settings.epochs, settings.tensorboard, shown(settings))
+    evaluation_batch = batch_size
+    if keras.backend.backend() == "tensorflow":
+        evaluation_batch = training.evaluation_batch_size(
+            strategy, batch_size, dataset.sizes["validation"]
+        )
+    replicas = training.replicas(strategy)
+    pipelines = Pipelines(dataset, settings, batch_size, evaluation_batch, replicas)
+    # On JAX the scope is looked at while training too; TensorFlow has the model's.
+    with strategy.scope() if keras.backend.backend() == "jax" else contextlib.nullcontext():
+        verbose = shown(settings) if training.hosts.is_first() else 0
+        fitting.fit(model, run, pipelines, settings.epochs, settings.tensorboard, verbose)
 
 
 class Pipelines:
-    """A dataset as tf.data pipelines for `fitting`: images as stored, labels as integers.
+    """A dataset as batches for `fitting`: images as stored, labels as integers.
+
+    On TensorFlow they come from tf.data, else from arrays, each host's share alone.
 
     Args:
         dataset: `data.ImageDataset`.
         settings: `Settings`, or others with `image_size`, `seed` and `smoke`.
         batch_size: int, of all replicas together.
         evaluation_batch: int, the same for validation.
+        replicas: int.
     """
 
     loss = "sparse_categorical_crossentropy"
     accuracy = keras.metrics.SparseCategoricalAccuracy
 
-    def __init__(self, dataset, settings, batch_size, evaluation_batch):
+    def __init__(self, dataset, settings, batch_size, evaluation_batch, replicas):
         self._dataset = dataset
         self._settings = settings
         self._batch_size = batch_size
         self._evaluation_batch = evaluation_batch
+        self._parts = {}
+        if keras.backend.backend() != "tensorflow":
+            hosts = training.hosts
+            self._parts = {"share": (hosts.index(), hosts.count()), "multiple": replicas}
 
     def arguments(self, initial_epoch):
         dataset, settings = self._dataset, self._settings
         steps = dataset.steps("train", self._batch_size, drop_remainder=True)
         order = {"seed": settings.seed, "initial_epoch": initial_epoch, "drop_remainder": True}
         return {
-            "x": pipeline(dataset, "train", settings, self._batch_size, **order),
+            "x": pipeline(dataset, "train", settings, self._batch_size, **order, **self._parts),
             "validation_data": pipeline(
-                dataset, "validation", settings, self._evaluation_batch, shuffle=False
+                dataset,
+                "validation",
+                settings,
+                self._evaluation_batch,
+                shuffle=False,
+                **self._parts,
             ),
             "steps_per_epoch": min(steps, 10) if settings.smoke else steps,
         }
@@ -213,21 +291,28 @@ class Pipelines:
 
 def pipeline(dataset, split, settings, batch_size, **arguments):
     size = settings.image_size and (settings.image_size, settings.image_size)
-    return dataset.pipeline(split, batch_size, image_size=size, **arguments)
+    is_tensorflow = keras.backend.backend() == "tensorflow"
+    batches = dataset.pipeline if is_tensorflow else dataset.batches
+    return batches(split, batch_size, image_size=size, **arguments)
 
 
 def export_all(model, dataset, settings, folder):
     """Writes the model in all three formats and returns how far they agree with it.
 
-    They are compared on the first batches of the test split, about 1,000 images at the most.
+    They are compared on the first batches of the test split, about 1,000 images at the most. On
+    another backend than TensorFlow it writes the .keras file alone, says so and compares nothing;
+    `recipes.export_model` makes the others of it.
     """
+    export.save_model(model, folder / "model.keras")
+    if keras.backend.backend() != "tensorflow":
+        print("SavedModel and LiteRT need Keras' TensorFlow backend: recipes.export_model")
+        return []
     images = []
     for batch, _ in pipeline(dataset, "test", settings, 200, shuffle=False).as_numpy_iterator():
         images.extend(batch)
         if len(images) >= 1000:
             break
     images = np.stack(images)
-    export.save_model(model, folder / "model.keras")
     names = dataset.class_names
     saved_model = export.to_saved_model(model, folder / "saved_model", class_names=names)
     tflite = export.to_tflite(

@@ -43,9 +43,12 @@ GROUND = {
     "protocols",
     "version",
 }
-WITHOUT_TENSORFLOW = (*sorted(GROUND), "ops", "layers", "models")
-# The one file of the mathematics that is written for one backend.
-ONE_BACKEND = PACKAGE / "ops" / "tensorflow_gradients.py"
+WITHOUT_TENSORFLOW = (*sorted(GROUND), "ops", "layers", "models", "analysis", "plots")
+# The files of the mathematics that are written for one backend.
+ONE_BACKEND = (
+    PACKAGE / "ops" / "tensorflow_gradients.py",
+    *(PACKAGE / "analysis" / "gradients" / f"{name}.py" for name in ("jax", "tensorflow", "torch")),
+)
 
 
 def part_of(path):
@@ -80,10 +83,10 @@ def test_imports_point_one_way(path):
                 "says what it does."
             )
         top = name.split(".")[0]
-        is_agnostic = part in WITHOUT_TENSORFLOW and path != ONE_BACKEND
+        is_agnostic = part in WITHOUT_TENSORFLOW and path not in ONE_BACKEND
         assert not (is_agnostic and top in ("tensorflow", "jax", "torch")), (
             f"{path.relative_to(ROOT)} imports {top}; {part} is written on keras.ops, but for "
-            f"{ONE_BACKEND.name}."
+            f"{[str(path.relative_to(PACKAGE)) for path in ONE_BACKEND]}."
         )
 
 

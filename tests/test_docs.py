@@ -16,7 +16,7 @@ from docs import examples, pictures, tables
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PORTABLE = ("checks", "files", "graph", "ops", "layers", "models")
+PORTABLE = ("checks", "files", "graph", "ops", "layers", "models", "analysis")
 # Longer than five seconds; what they show is tried in parts by the tests of what they use.
 SLOW_PAGES = ("explain", "export", "train", "upgrade")
 PARTS = [name for name in keras_fmm.__all__ if not name.startswith("_")]

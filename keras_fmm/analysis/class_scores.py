@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks
+from keras_fmm.analysis import gradients
 from keras_fmm.analysis.logits import logits_model
 
 
@@ -16,20 +17,21 @@ def class_logits(model, images, of="logits", takes_floats=False, needs_gradients
         of: "logits" or "probabilities", default "logits". What is measured.
         takes_floats: bool, default False. Whether there must be small changes of the input, or
             gradients by it.
-        needs_gradients: bool, default False. Whether gradients are taken, which are TensorFlow's.
+        needs_gradients: bool, default False. Whether gradients are taken.
 
     Raises:
         ValueError: `of` is neither; the model has no logits that can be told, does not give one
             score for each class, or ends in something like a softmax; it takes integers where it
-            may not; probabilities are asked of a model of one score; or Keras does not run on
-            TensorFlow where it must.
+            may not; probabilities are asked of a model of one score; or Keras runs on a
+            backend without gradients where it must have them.
     """
     checks.one_of("of", of, ("logits", "probabilities"))
     backend = keras.backend.backend()
-    if needs_gradients and backend != "tensorflow":
+    if needs_gradients and backend not in gradients.BACKENDS:
         raise ValueError(
-            f"Gradients need the TensorFlow backend. Received: backend={backend}. "
-            "Save the model as .keras and load it with KERAS_BACKEND=tensorflow."
+            f"Gradients need one of the backends {', '.join(gradients.BACKENDS)}. "
+            f"Received: backend={backend}. "
+            "Save the model as .keras and load it with KERAS_BACKEND=tensorflow, or another."
         )
     logits = logits_model(model)
     dtype = logits.inputs[0].dtype
@@ -75,15 +77,18 @@ def _sum_to_one(logits, images):
 def compiled(model):
     """Returns the model as a compiled function of a float32 batch of any length, in inference.
 
-    It is traced here, once. Of `model.predict` TensorFlow would warn, where several models are
-    measured one after the other, that it is traced again and again. Other backends compile nothing.
+    Of `model.predict` TensorFlow would warn, where several models are measured one after the other,
+    that it is traced again and again.
     """
-    if keras.backend.backend() != "tensorflow":
-        return lambda images: model(images, training=False)
-    import tensorflow as tf
+    (images, _) = images_and_classes(model.inputs[0].shape[1:])
+    return gradients.compiled(lambda images: model(images, training=False), model, images)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]))])
-    def scores(images):
-        return model(images, training=False)
 
-    return scores.get_concrete_function()
+def images_and_classes(shape):
+    """Returns symbolic images and their classes, as `gradients.compiled` takes them."""
+    return keras.KerasTensor((None, *shape)), keras.KerasTensor((None,), dtype="int32")
+
+
+def chosen(scores, classes):
+    """Returns the score of the class chosen for each image, `(n,)`."""
+    return keras.ops.take_along_axis(scores, classes[:, None], axis=1)[:, 0]

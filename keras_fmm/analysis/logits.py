@@ -108,10 +108,12 @@ class _WithoutActivation(keras.layers.Layer):
 
     def call(self, inputs):
         attributes = vars(self.layer)
-        activation = attributes["activation"]
-        # Not by setattr: Keras refuses to put back an activation that is a layer.
+        # Not by setattr: Keras refuses to put back an activation that is a layer. On PyTorch such
+        # a one stands elsewhere, and is hidden.
+        before = {name: attributes[name] for name in ("activation",) if name in attributes}
         attributes["activation"] = None
         try:
             return self.layer(inputs)
         finally:
-            attributes["activation"] = activation
+            del attributes["activation"]
+            attributes.update(before)

@@ -35,3 +35,20 @@ def image_size(value, dataset):
             )
         return None
     return checks.pair("image_size", value, checks.IMAGE_SIDES)
+
+
+def share(value, even):
+    """Returns `value` as a pair (index, count) of ints, the count dividing `even`.
+
+    Raises:
+        TypeError: it is no pair of integers.
+        ValueError: the index is not below the count, or the count does not divide.
+    """
+    rule = "a pair (index, count) of integers, the index from 0 to less than the count"
+    if not isinstance(value, (list, tuple)):
+        raise TypeError(f"`share` must be {rule}. Received: share={value!r}")
+    if len(value) != 2:
+        raise ValueError(f"`share` must be {rule}. Received: share={value!r}")
+    count = checks.integer("share", value[1], rule, minimum=1, below=checks.SIZES)
+    checks.divides("share", count, even, "what every batch is a multiple of")
+    return checks.integer("share", value[0], rule, below=count), count

@@ -26,8 +26,8 @@ def open_dataset(name, data_dir):
         shape: tuple (height, width, channels) of an image.
         class_names: list of str.
     """
+    checks.package("tensorflow", f"The dataset {name!r}", "tensorflow")
     tfds = checks.package("tensorflow_datasets", f"The dataset {name!r}", "data")
-    checks.package("tensorflow", f"The dataset {name!r}", None)
     builder = _builder(tfds, name, data_dir)
     _check_features(tfds, builder, name)
     if not builder.data_path.exists():

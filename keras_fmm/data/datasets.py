@@ -1,7 +1,11 @@
 """A dataset of labelled images, divided into train, validation and test."""
 
+import numpy as np
+
 from keras_fmm import checks
 from keras_fmm.data import arguments, splits
+from keras_fmm.data.arrays import ArraySource
+from keras_fmm.data.batches import Batches
 from keras_fmm.data.tfrecords import collect
 
 
@@ -52,7 +56,7 @@ class ImageDataset:
                 "`input_shape` must be (height, width, channels), with the channels known. "
                 f"Received: input_shape={self.input_shape}"
             )
-        self.class_names = tuple(checks.names("class_names", class_names))
+        self.class_names = tuple(checks.listed("class_names", class_names, str))
         self.classes = len(self.class_names)
         self._parts = checks.mapping("parts", parts)
         for split in splits.NAMES:
@@ -171,7 +175,8 @@ class ImageDataset:
                 `image_size`; epochs without `shuffle`.
             ImportError: TensorFlow is absent.
             OSError: the stored files are damaged. Where they are not held in memory, TensorFlow
-                raises `tf.errors.DataLossError` when it comes to the damaged record.
+                raises `tf.errors.DataLossError` when it comes to a damaged record, and
+                `tf.errors.InvalidArgumentError` at a damaged image. `arrays` names the record.
 
         Example:
 
@@ -183,19 +188,13 @@ class ImageDataset:
         """
         shuffle = checks.flag("shuffle", shuffle)
         drop_remainder = checks.flag("drop_remainder", drop_remainder)
-        checks.package("tensorflow", "A pipeline", None)
+        checks.package("tensorflow", "A pipeline", "tensorflow")
         from keras_fmm.data import pipelines
 
         source, indices = self._part(split)
         size = arguments.image_size(image_size, self)
         seed = arguments.seed(seed)
-        steps = self.steps(split, batch_size, drop_remainder)
-        if steps == 0:
-            raise ValueError(
-                f"The split {split!r} of {self.name!r} has no batch of this size. Received: "
-                f"batch_size={batch_size}, drop_remainder={drop_remainder}, {self.sizes[split]} "
-                "examples. Choose a smaller batch, or a larger `validation_fraction` in `load`."
-            )
+        steps = self._steps(split, batch_size, drop_remainder)
         _check_epochs(shuffle, initial_epoch, epochs)
         source = source.resident()
         items = source.items(indices)
@@ -208,6 +207,100 @@ class ImageDataset:
         return pipelines.shuffled_epochs(
             items, batches, steps, source.shuffle_buffer, seed, initial_epoch, epochs
         )
+
+    def batches(
+        self,
+        split,
+        batch_size=32,
+        shuffle=True,
+        seed=0,
+        initial_epoch=0,
+        drop_remainder=False,
+        image_size=None,
+        share=(0, 1),
+        multiple=1,
+    ):
+        """Returns a `keras.utils.PyDataset` of batches (images, labels), which needs NumPy alone.
+
+        It is to `pipeline` as JAX and PyTorch are to TensorFlow: the order of an epoch follows from
+        `seed` and its number alone (it is another one than `pipeline`'s), and each epoch of `fit`
+        is one pass. The split is held in memory.
+
+        Where several hosts train together each takes a part of every batch, by `share`, which
+        together are the batch of one host. Where devices share an evaluation, its last batch must
+        be a `multiple` of their number: it is filled up with examples of weight 0, and all others
+        have a weight, one and the same, at which `evaluate` gives the loss and the
+        `weighted_metrics` (not the `metrics`) of the split as it is.
+
+        Args:
+            split: str. "train", "validation" or "test".
+            batch_size: int, at least 1, default 32. Examples in a batch, of all hosts together.
+            shuffle: bool, default True. False gives the stored order.
+            seed: int from 0 to `2**32 - 1`, default 0. What the order follows from.
+            initial_epoch: int, at least 0, default 0. The epoch that the first pass is. Only with
+                `shuffle`.
+            drop_remainder: bool, default False. Whether a last batch that is not full is left out.
+            image_size: pair of int, default None. As of `arrays`.
+            share: pair of int, default (0, 1). This host's number and how many hosts there are;
+                the latter divides `multiple`, and with `drop_remainder` it may divide `batch_size`
+                instead.
+            multiple: int, at least 1, default 1. What the length of a batch is a multiple of; it
+                divides `batch_size`.
+
+        Returns:
+            `keras.utils.PyDataset` of (images, labels) as of `arrays`, or of (images, labels,
+            weights) where the last batch had to be filled up; weights are float32 `(batch,)`.
+
+        Raises:
+            TypeError: an argument is of no type that fits.
+            ValueError: an unknown split or one without a batch; images of different sizes and no
+                `image_size`; an initial epoch without `shuffle`; a share that is none, or that does
+                not come out even.
+            OSError: the stored files are damaged.
+
+        Example:
+
+        >>> from keras_fmm import data
+        >>> whole = data.load("digits").batches("train", 64)[0]
+        >>> second = data.load("digits").batches("train", 64, share=(1, 2), multiple=2)[0]
+        >>> bool((whole[0][32:] == second[0]).all())
+        True
+        """
+        shuffle = checks.flag("shuffle", shuffle)
+        source, indices = self._part(split)
+        size = arguments.image_size(image_size, self)
+        seed = arguments.seed(seed)
+        steps = self._steps(split, batch_size, drop_remainder)
+        _check_epochs(shuffle, initial_epoch, None)
+        multiple = checks.positive_integer("multiple", multiple)
+        checks.divides("multiple", multiple, batch_size, "the batch")
+        share = arguments.share(share, batch_size if drop_remainder else multiple)
+        source = source.resident()
+        if not isinstance(source, ArraySource):
+            images, labels = self.arrays(split, image_size)
+            source, indices, size = ArraySource(images, labels), np.arange(len(labels)), None
+        return Batches(
+            source,
+            indices,
+            batch_size,
+            steps,
+            size,
+            seed if shuffle else None,
+            initial_epoch,
+            share,
+            multiple,
+        )
+
+    def _steps(self, split, batch_size, drop_remainder):
+        """Returns what `steps` does, and raises where that is none."""
+        steps = self.steps(split, batch_size, drop_remainder)
+        if steps == 0:
+            raise ValueError(
+                f"The split {split!r} of {self.name!r} has no batch of this size. Received: "
+                f"batch_size={batch_size}, drop_remainder={drop_remainder}, {self.sizes[split]} "
+                "examples. Choose a smaller batch, or a larger `validation_fraction` in `load`."
+            )
+        return steps
 
     def _part(self, split):
         return self._parts[checks.one_of("split", split, splits.NAMES)]

@@ -1,7 +1,5 @@
 """tf.data pipelines whose order in epoch e follows from the seed and e alone."""
 
-import tensorflow as tf
-
 
 def examples(items, read, image_size=None):
     """Returns the `tf.data.Dataset` of what `read` makes of each of `items`, in order.
@@ -11,6 +9,7 @@ def examples(items, read, image_size=None):
         read: callable, makes (image, label) of an item, or (images, labels) of a batch of items.
         image_size: None, or (height, width), to which images are resized.
     """
+    import tensorflow as tf
 
     def example(*item):
         image, label = read(*item)
@@ -44,6 +43,7 @@ def shuffled_epochs(items, batches, steps, buffer, seed, initial_epoch, epochs):
         initial_epoch: int, the first epoch given.
         epochs: int, one more than the last epoch given, or None for no end.
     """
+    import tensorflow as tf
 
     def epoch(number):
         # In a traced function this sets the seed of its graph only. The shuffle takes the pair
@@ -58,6 +58,8 @@ def shuffled_epochs(items, batches, steps, buffer, seed, initial_epoch, epochs):
 
 
 def _finish(batches, steps):
+    import tensorflow as tf
+
     options = tf.data.Options()
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA

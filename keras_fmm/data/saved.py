@@ -39,8 +39,15 @@ def save_arrays(dataset, path, image_size=None):
         images, labels = dataset.arrays(split, image_size)
         content[f"{split}_images"] = np.rint(images).astype("uint8")
         content[f"{split}_labels"] = labels
-    with files.replacing(path) as temporary, open(temporary, "wb") as file:
+    with files.replacing(path) as temporary, open(temporary, "w+b") as file:
         np.savez_compressed(file, **content)
+        try:
+            _check_unpacked(file)
+        except ValueError:
+            # Images that are nearly all the same, of which `load_arrays` would think the worst.
+            file.seek(0)
+            file.truncate()
+            np.savez(file, **content)
 
 
 def load_arrays(path):
@@ -77,13 +84,18 @@ def load_arrays(path):
             ) from error
 
 
+def _check_unpacked(file):
+    with zipfile.ZipFile(file) as archive:
+        # Drawn images pack well.
+        files.check_unpacked(archive, most=200)
+
+
 def _read(file):
     if not zipfile.is_zipfile(file):
         raise ValueError("it is no .npz archive")
     file.seek(0)
     with np.load(file, allow_pickle=False) as content:
-        # Drawn images pack well.
-        files.check_unpacked(content.zip, most=200)
+        _check_unpacked(file)
         name, class_names = str(content["name"]), content["class_names"].tolist()
         parts = {split: _part(content, split, len(class_names)) for split in splits.NAMES}
     shapes = [source.images.shape[1:] for source, _ in parts.values()]

@@ -121,7 +121,7 @@ def checked_class_names(class_names, model):
     """
     if class_names is None:
         return None
-    found = checks.names("class_names", class_names)
+    found = checks.listed("class_names", class_names, str)
     outputs = getattr(model, "outputs", None) or [None]
     classes = None if outputs[0] is None else outputs[0].shape[-1]
     if len(outputs) != 1 or classes not in (None, len(found)):

@@ -57,11 +57,13 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
     _refuse_other_files(path)
     class_names = arguments.checked_class_names(class_names, model)
     if class_names is not None:
-        shapes = [len(x.shape) for x in getattr(model, "outputs", None) or []]
-        if len(getattr(model, "inputs", None) or []) != 1 or shapes != [2]:
+        shapes = [tuple(x.shape) for x in getattr(model, "outputs", None) or []]
+        is_classifier = len(shapes) == 1 and len(shapes[0]) == 2 and shapes[0][1] is not None
+        if len(getattr(model, "inputs", None) or []) != 1 or not is_classifier:
             raise ValueError(
                 "`class_names` need a functional or Sequential model of one input and of outputs "
-                f"(batch, classes). Received: model={model!r}"
+                "(batch, classes), of a known number of classes. "
+                f"Received: model={model!r} with outputs of shapes {shapes}"
             )
     names.check_outputs(model)
     if preprocessing is not None and class_names is None:

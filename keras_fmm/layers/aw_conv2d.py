@@ -154,29 +154,15 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             padding=checks.one_of("padding", str(padding).lower(), ("valid", "same")),
             data_format=checks.data_format(data_format),
             dilation_rate=dilation_rate,
-            activation=checks.of_keras("activation", keras.activations.get, activation),
+            activation=checks.of_keras(activation=activation),
             use_bias=checks.flag("use_bias", use_bias),
-            kernel_initializer=checks.of_keras(
-                "kernel_initializer", keras.initializers.get, kernel_initializer
-            ),
-            bias_initializer=checks.of_keras(
-                "bias_initializer", keras.initializers.get, bias_initializer
-            ),
-            kernel_regularizer=checks.of_keras(
-                "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-            ),
-            bias_regularizer=checks.of_keras(
-                "bias_regularizer", keras.regularizers.get, bias_regularizer
-            ),
-            activity_regularizer=checks.of_keras(
-                "activity_regularizer", keras.regularizers.get, activity_regularizer
-            ),
-            kernel_constraint=checks.of_keras(
-                "kernel_constraint", keras.constraints.get, kernel_constraint
-            ),
-            bias_constraint=checks.of_keras(
-                "bias_constraint", keras.constraints.get, bias_constraint
-            ),
+            kernel_initializer=checks.of_keras(kernel_initializer=kernel_initializer),
+            bias_initializer=checks.of_keras(bias_initializer=bias_initializer),
+            kernel_regularizer=checks.of_keras(kernel_regularizer=kernel_regularizer),
+            bias_regularizer=checks.of_keras(bias_regularizer=bias_regularizer),
+            activity_regularizer=checks.of_keras(activity_regularizer=activity_regularizer),
+            kernel_constraint=checks.of_keras(kernel_constraint=kernel_constraint),
+            bias_constraint=checks.of_keras(bias_constraint=bias_constraint),
             **kwargs,
         )
         for argument in ("kernel_size", "strides", "dilation_rate"):
@@ -197,9 +183,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         self.kernel_reduction = checks.positive_integer("kernel_reduction", kernel_reduction)
         for size in self.kernel_size:
             checks.divides("kernel_reduction", kernel_reduction, size, "both sides of the kernel")
-        self.attention_activation = checks.of_keras(
-            "attention_activation", keras.activations.get, attention_activation
-        )
+        self.attention_activation = checks.of_keras(attention_activation=attention_activation)
         self.use_residual = checks.flag("use_residual", use_residual)
         self.implementation = checks.one_of(
             "implementation", implementation, ("auto", *IMPLEMENTATIONS)
@@ -255,11 +239,11 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         x = ops.reshape(x, (-1, x.shape[-1]))
         x = self.batch_norm1(self.pointwise_conv1(x), training=training)
         x = self.batch_norm2(self.pointwise_conv2(ops.relu(x)), training=training)
-        x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
         rows_of_filters = self.filters // self.output_reduction
         if self._groups == 1:
-            x = ops.reshape(x, (-1, *grid, 1, rows_of_filters))
+            x = self.attention_activation(ops.reshape(x, (-1, *grid, 1, rows_of_filters)))
         else:
+            x = self.attention_activation(ops.reshape(x, (-1, *grid, x.shape[-1])))
             x = ops.reshape(x, (-1, *grid, rows_of_filters, self._groups))
             x = ops.transpose(x, (0, 1, 2, 4, 3))
         for axis, repeats in (

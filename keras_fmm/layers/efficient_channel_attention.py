@@ -79,12 +79,8 @@ class EfficientChannelAttention(FeatureGate):
         self.kernel_size = kernel_size
         self.gamma = gamma
         self.beta = beta
-        self.kernel_initializer = checks.of_keras(
-            "kernel_initializer", keras.initializers.get, kernel_initializer
-        )
-        self.kernel_regularizer = checks.of_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-        )
+        self.kernel_initializer = checks.of_keras(kernel_initializer=kernel_initializer)
+        self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
 
     def build_attention(self, channels):
         self.convolution = self.make_sublayer(
@@ -116,7 +112,7 @@ class EfficientChannelAttention(FeatureGate):
 
     def compute_attention_map(self, inputs, training=None):
         channels = inputs.shape[-1]
-        mean = ops.reshape(spatial_mean(inputs), (-1, 1, channels, 1))
+        mean = ops.reshape(spatial_mean(inputs, keepdims=True), (-1, 1, channels, 1))
         # As an image of one row: TensorFlow has no other convolution.
         kernel = ops.cast(ops.reshape(self.convolution.kernel, (1, -1, 1, 1)), mean.dtype)
         gate = ops.conv(mean, kernel, padding="same", data_format="channels_last")

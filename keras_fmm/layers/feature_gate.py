@@ -66,9 +66,7 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         super().__init__(data_format=data_format, **kwargs)
         # Here too, for a gate whose `from_config` is its own.
         self.merge = checks.one_of("merge", config_text(merge), ("multiply", "add"))
-        self.gate_activation = checks.of_keras(
-            "gate_activation", keras.activations.get, gate_activation
-        )
+        self.gate_activation = checks.of_keras(gate_activation=gate_activation)
 
     def build_sublayers(self, channels):
         self.build_attention(channels)
@@ -121,9 +119,11 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         return self._multiply(inputs, gate) if self.merge == "multiply" else inputs + gate
 
     def _multiply(self, inputs, gate):
-        is_a_number_a_channel = tuple(gate.shape) == (inputs.shape[0], 1, 1, inputs.shape[-1])
-        is_last = self.data_format == "channels_last"
-        if is_last and is_a_number_a_channel:
+        batch, height, width, channels = inputs.shape
+        shapes = [(batch, 1, 1, channels)]
+        if None not in (height, width):
+            shapes.append((batch, height, width, 1))
+        if self.data_format == "channels_last" and tuple(gate.shape) in shapes:
             return scale_channels(inputs, gate)
         return inputs * gate
 

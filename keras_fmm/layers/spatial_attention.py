@@ -73,12 +73,8 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
         self.kernel_size = checks.positive_integer("kernel_size", kernel_size, checks.SIDES)
         self.use_max_pool = checks.flag("use_max_pool", use_max_pool)
         self.use_batch_norm = checks.flag("use_batch_norm", use_batch_norm)
-        self.kernel_initializer = checks.of_keras(
-            "kernel_initializer", keras.initializers.get, kernel_initializer
-        )
-        self.kernel_regularizer = checks.of_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-        )
+        self.kernel_initializer = checks.of_keras(kernel_initializer=kernel_initializer)
+        self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
 
     def build_attention(self, channels):
         # These two hold the weights; `compute_attention_map` calls the batch norm in training and
@@ -125,7 +121,10 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
             gate = norm(gate, training=training)
         gate = self.gate_activation(gate)
         if inputs.shape[0] is None:
-            gate = ops.reshape(gate, (-1, *ops.shape(inputs)[1:3], 1))
+            sizes = inputs.shape[1:3]
+            # Where they are known, operators to find them are left out.
+            sizes = ops.shape(inputs)[1:3] if None in sizes else sizes
+            gate = ops.reshape(gate, (-1, *sizes, 1))
         return gate
 
     def _convolve(self, inputs, kernel, bias=None):

@@ -76,20 +76,12 @@ class SqueezeExcite(FeatureGate):
             merge=merge, data_format=data_format, gate_activation=gate_activation, **kwargs
         )
         self.reduction = checks.positive_integer("reduction", reduction)
-        self.activation = checks.of_keras("activation", keras.activations.get, activation)
+        self.activation = checks.of_keras(activation=activation)
         self.use_bias = checks.flag("use_bias", use_bias)
-        self.kernel_initializer = checks.of_keras(
-            "kernel_initializer", keras.initializers.get, kernel_initializer
-        )
-        self.bias_initializer = checks.of_keras(
-            "bias_initializer", keras.initializers.get, bias_initializer
-        )
-        self.kernel_regularizer = checks.of_keras(
-            "kernel_regularizer", keras.regularizers.get, kernel_regularizer
-        )
-        self.bias_regularizer = checks.of_keras(
-            "bias_regularizer", keras.regularizers.get, bias_regularizer
-        )
+        self.kernel_initializer = checks.of_keras(kernel_initializer=kernel_initializer)
+        self.bias_initializer = checks.of_keras(bias_initializer=bias_initializer)
+        self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
+        self.bias_regularizer = checks.of_keras(bias_regularizer=bias_regularizer)
 
     def build_attention(self, channels):
         hidden = self._hidden_units(channels)
@@ -114,7 +106,7 @@ class SqueezeExcite(FeatureGate):
         )
 
     def excitation(self, inputs):
-        """Returns the gate before its activation, `(batch, channels)`.
+        """Returns the gate before its activation, `(batch, channels)` or `(batch, 1, 1, channels)`.
 
         Args:
             inputs: tensor `(batch, height, width, channels)`, whatever `data_format` says.
@@ -123,7 +115,7 @@ class SqueezeExcite(FeatureGate):
 
     def compute_attention_map(self, inputs, training=None):
         gate = self.gate_activation(self.excitation(inputs))
-        return ops.reshape(gate, (-1, 1, 1, gate.shape[-1]))
+        return gate if gate.ndim == 4 else ops.reshape(gate, (-1, 1, 1, gate.shape[-1]))
 
     def neutral_weights(self):
         return self.excite.weights

@@ -114,9 +114,7 @@ def classified(x, classes, classifier_activation, dropout=0.0):
 
 def predictions(x, classes, classifier_activation):
     """Returns what one dense layer says of the classes."""
-    activation = checks.of_keras(
-        "classifier_activation", keras.activations.get, classifier_activation
-    )
+    activation = checks.of_keras(classifier_activation=classifier_activation)
     return keras.layers.Dense(classes, activation=activation, name="predictions")(x)
 
 

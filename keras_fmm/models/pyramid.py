@@ -46,7 +46,7 @@ def feature_model(model, names=None):
             "`names` must name layers where a model has no stages. "
             f"Received: names=None for the model {model.name!r}. Give a list of layers' names."
         )
-    names = list(ends) if names is None else checks.names("names", names)
+    names = list(ends) if names is None else checks.listed("names", names, str)
     if not names:
         raise ValueError("`names` must name at least one layer. Received: names=[]")
     paths = [_path(model, name, ends) for name in names]

@@ -43,11 +43,10 @@ def adaptive_average_pool(inputs, output_size):
     inputs = float_tensor("inputs", inputs)
     checks.channels_of("adaptive_average_pool", inputs.shape, "channels_last")
     dtype = inputs.dtype
-    batch, height, width, channels = ops.shape(inputs)
-    if (rows, columns) == (1, 1):
-        x = spatial_mean(at_least_float32(inputs))
-        return ops.cast(ops.reshape(x, (batch, 1, 1, channels)), dtype)
     x = at_least_float32(inputs)
+    if (rows, columns) == (1, 1):
+        return ops.cast(spatial_mean(x, keepdims=True), dtype)
+    batch, height, width, channels = ops.shape(inputs)
     if inputs.shape[0] == 1 and None not in inputs.shape:
         # LiteRT's fast operators take it in int8 too, where they leave the product; its gradient
         # would be slower.

@@ -2,21 +2,23 @@
 
 from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.ops import tensorflow_gradients
 from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.sums import at_least_float32, float_tensor
 
 
-def spatial_mean(inputs):
+def spatial_mean(inputs, keepdims=False):
     """Returns the mean of each channel over space.
 
     TensorFlow's gradient of a mean divides the whole map; this one the mean's gradient.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
+        keepdims: bool, default False. Whether height and width stay, as 1.
 
     Returns:
-        Tensor `(batch, channels)`.
+        Tensor `(batch, channels)`, or `(batch, 1, 1, channels)`.
 
     Example:
 
@@ -25,10 +27,11 @@ def spatial_mean(inputs):
     >>> np.asarray(spatial_mean(image)).tolist()
     [[2.0, 3.0]]
     """
+    keepdims = checks.flag("keepdims", keepdims)
     inputs = float_tensor("inputs", inputs)
     if tensorflow_gradients.is_native_tensorflow():
-        return tensorflow_gradients.spatial_mean(inputs)
-    return ops.mean(inputs, axis=(1, 2))
+        return tensorflow_gradients.spatial_mean(inputs, keepdims)
+    return ops.mean(inputs, axis=(1, 2), keepdims=keepdims)
 
 
 def spatial_max(inputs):
@@ -166,11 +169,11 @@ def normalized(inputs, gamma, beta, epsilon):
 
 
 def scale_channels(inputs, gate):
-    """Returns `inputs * gate`, for a gate of one number for each sample and channel.
+    """Returns `inputs * gate`, for a gate of one number for each channel, or for each position.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
-        gate: tensor `(batch, 1, 1, channels)` of the same dtype.
+        gate: tensor `(batch, 1, 1, channels)` or `(batch, height, width, 1)` of the same dtype.
 
     Returns:
         Tensor of the shape of `inputs`.

@@ -31,22 +31,22 @@ def is_native_tensorflow():
     return keras.backend.backend() == "tensorflow" and not compiled_by_xla()
 
 
-def spatial_mean(inputs):
+def spatial_mean(inputs, keepdims=False):
     """Returns the mean over the two axes of space; its gradient divides before it is spread."""
-    (found,) = _differentiated("keras_fmm_spatial_mean", _mean, _of_mean, [inputs])
+
+    def forward(x):
+        return (keras.ops.mean(x, axis=(1, 2), keepdims=keepdims),)
+
+    (found,) = _differentiated("keras_fmm_spatial_mean", forward, _of_mean, [inputs])
     return found
-
-
-def _mean(x):
-    return (keras.ops.mean(x, axis=(1, 2)),)
 
 
 def _of_mean(inputs, outputs, upstream):
     import tensorflow as tf
 
     (x,), (of_mean,) = inputs, upstream
-    # A large map has more positions than float16 has numbers.
-    of_mean = tf.reshape(of_mean, (-1, 1, 1, x.shape[3]))
+    if of_mean.shape.rank == 2:
+        of_mean = tf.reshape(of_mean, (-1, 1, 1, x.shape[3]))
     return (tf.broadcast_to(_share(x, of_mean), tf.shape(x)),)
 
 
@@ -64,16 +64,16 @@ def spatial_mean_and_max(inputs):
 
     Height and width must be known.
     """
-    name = "keras_fmm_spatial_mean_and_max"
-    (found,) = _differentiated(name, _mean_and_max, _of_mean_and_max, [inputs])
+    name, largest = "keras_fmm_spatial_mean_and_max", _max_pool(inputs)
+    (found,) = _differentiated(name, _mean_and_max, _of_mean_and_max, [inputs, largest])
     return found
 
 
-def _mean_and_max(x):
+def _mean_and_max(x, largest):
     import tensorflow as tf
 
     mean = keras.ops.mean(x, axis=(1, 2), keepdims=True)
-    return (tf.reshape(tf.concat([mean, _max_pool(x)], 1), (-1, x.shape[3])),)
+    return (tf.reshape(tf.concat([mean, largest], 1), (-1, x.shape[3])),)
 
 
 def _max_pool(x):
@@ -85,10 +85,9 @@ def _max_pool(x):
 def _of_mean_and_max(inputs, outputs, upstream):
     import tensorflow as tf
 
-    (x,), (both,), (of_both,) = inputs, outputs, upstream
-    _, largest = tf.split(tf.reshape(both, (-1, 2, 1, x.shape[3])), 2, axis=1)
-    of_mean, of_max = tf.split(tf.reshape(of_both, (-1, 2, 1, x.shape[3])), 2, axis=1)
-    return (_to_the_largest(x, largest, of_max) + _share(x, of_mean),)
+    (x, largest), (of_both,) = inputs, upstream
+    of_mean, of_max = tf.unstack(tf.reshape(of_both, (-1, 2, 1, 1, x.shape[3])), axis=1)
+    return _to_the_largest(x, largest, of_max) + _share(x, of_mean), None
 
 
 def _to_the_largest(x, largest, of_max):
@@ -121,7 +120,10 @@ def _of_largest(inputs, outputs, upstream):
 
 
 def scale_channels(inputs, gate):
-    """Returns `inputs * gate`, with a gradient that sums over space by a matrix product."""
+    """Returns `inputs * gate`, with a gradient that sums over large maps by a matrix product.
+
+    The gate has a number for each channel or for each position.
+    """
     (found,) = _differentiated("keras_fmm_scale_channels", _scaled, _of_scaled, [inputs, gate])
     return found
 
@@ -136,8 +138,9 @@ def _of_scaled(inputs, outputs, upstream):
     (x, gate), (of_product,) = inputs, upstream
     positions = _positions(x)
     products = at_least_float32(of_product * x)
-    if isinstance(positions, int) and positions < _SMALL:
-        of_gate = tf.reduce_sum(products, (1, 2), keepdims=True)
+    of_channels = gate.shape[1:] == (1, 1, x.shape[3])
+    if not of_channels or (isinstance(positions, int) and positions < _SMALL):
+        of_gate = tf.reduce_sum(products, (1, 2) if of_channels else 3, keepdims=True)
         return of_product * gate, tf.cast(of_gate, gate.dtype)
     products = tf.reshape(products, (-1, positions, x.shape[3]))
     of_gate = tf.matmul(tf.ones((1, positions), products.dtype), products)
@@ -160,46 +163,48 @@ def channel_max_and_mean(inputs):
 
     Entries that tie share the maximum's gradient equally, as in TensorFlow's own.
     """
-    name = "keras_fmm_channel_max_and_mean"
-    return tuple(_differentiated(name, _largest_and_mean, _of_largest_and_mean, [inputs]))
+    import tensorflow as tf
+
+    name, largest = "keras_fmm_channel_max_and_mean", _largest_channel(inputs)
+
+    def forward(x, largest):
+        return tf.identity(largest), keras.ops.mean(x, axis=-1, keepdims=True)
+
+    return tuple(_differentiated(name, forward, _of_largest_and_mean, [inputs, largest]))
 
 
 def channel_pool(inputs):
     """Returns what `channel_max_and_mean` does, side by side in the last axis."""
 
-    def forward(x):
-        import tensorflow as tf
+    import tensorflow as tf
 
-        return (tf.concat(_largest_and_mean(x), -1),)
+    def forward(x, largest):
+        return (tf.concat([largest, keras.ops.mean(x, axis=-1, keepdims=True)], -1),)
 
     def gradient(inputs, outputs, upstream):
-        import tensorflow as tf
+        return _of_largest_and_mean(inputs, outputs, tf.split(upstream[0], 2, -1))
 
-        # A tensor, which both share.
-        axis = tf.constant(-1)
-        outputs, upstream = (tf.split(x, 2, axis) for x in (outputs[0], upstream[0]))
-        return _of_largest_and_mean(inputs, outputs, upstream)
-
-    (found,) = _differentiated("keras_fmm_channel_pool", forward, gradient, [inputs])
+    name, largest = "keras_fmm_channel_pool", _largest_channel(inputs)
+    (found,) = _differentiated(name, forward, gradient, [inputs, largest])
     return found
 
 
-def _largest_and_mean(x):
+def _largest_channel(x):
     import tensorflow as tf
 
     # Keras' own refuses a maximum of nothing, as of an empty batch.
-    return tf.reduce_max(x, -1, keepdims=True), keras.ops.mean(x, axis=-1, keepdims=True)
+    return tf.reduce_max(x, -1, keepdims=True)
 
 
 def _of_largest_and_mean(inputs, outputs, upstream):
     import tensorflow as tf
 
-    (x,), (largest, _), (of_largest, of_mean) = inputs, outputs, upstream
+    (x, largest), (of_largest, of_mean) = inputs, upstream
     is_largest = tf.cast(tf.equal(x, largest), x.dtype)
     ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
     shares = at_least_float32(of_largest) / ties
     shift = at_least_float32(of_mean) / x.shape[-1]
-    return (is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype),)
+    return is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype), None
 
 
 def batch_norm(inputs, gamma, beta, epsilon):
@@ -214,34 +219,34 @@ def batch_norm(inputs, gamma, beta, epsilon):
         epsilon: float, above 0. Is added to the variances.
     """
 
-    def forward(x, gamma, beta):
-        import tensorflow as tf
+    import tensorflow as tf
 
-        axes = _all_but_the_last(x)
-        mean = tf.reduce_mean(x, axes)
-        variance = tf.reduce_mean(tf.math.squared_difference(x, mean), axes)
-        return (x - mean) * (gamma * tf.math.rsqrt(variance + epsilon)) + beta, mean, variance
+    axes = _all_but_the_last(inputs)
+    mean = tf.reduce_mean(inputs, axes)
+    centred = inputs - mean
+    variance = tf.reduce_mean(tf.square(centred), axes)
+    inverse = tf.math.rsqrt(variance + epsilon)
+    tensors = [inputs, gamma, beta, centred, inverse, gamma * inverse]
+    (outputs,) = _differentiated("keras_fmm_batch_norm", _normed, _of_normed, tensors)
+    return outputs, mean, variance
 
-    def gradient(inputs, outputs, upstream):
-        import tensorflow as tf
 
-        (x, gamma, _), (_, mean, variance) = inputs, outputs
-        of_outputs, of_mean, of_variance = upstream
-        axes = _all_but_the_last(x)
-        count = _as_divisor(_size(x) // x.shape[-1], x)
-        inverse = tf.math.rsqrt(variance + epsilon)
-        centred = x - mean
-        of_beta = tf.reduce_sum(of_outputs, axes)
-        # Of an empty batch the variance is NaN and this sum 0.
-        of_gamma = tf.math.multiply_no_nan(inverse, tf.reduce_sum(of_outputs * centred, axes))
-        slope = of_gamma * inverse
-        of_x = (of_outputs - (centred * slope + of_beta) / count) * (gamma * inverse)
-        # First derivatives of a layer have none of these: its moving statistics are no outputs.
-        if not (_is_zero(of_mean) and _is_zero(of_variance)):
-            of_x = of_x + (centred * (2 * of_variance) + of_mean) / count
-        return of_x, of_gamma, of_beta
+def _normed(x, gamma, beta, centred, inverse, scale):
+    return (centred * scale + beta,)
 
-    return _differentiated("keras_fmm_batch_norm", forward, gradient, [inputs, gamma, beta])
+
+def _of_normed(inputs, outputs, upstream):
+    import tensorflow as tf
+
+    (x, _, _, centred, inverse, scale), (of_outputs,) = inputs, upstream
+    axes = _all_but_the_last(x)
+    of_beta = tf.reduce_sum(of_outputs, axes)
+    # Of an empty batch the variance is NaN and this sum 0.
+    of_gamma = tf.math.multiply_no_nan(inverse, tf.reduce_sum(of_outputs * centred, axes))
+    count = _as_divisor(_size(x) // x.shape[-1], x)
+    of_x = (of_outputs - (centred * (of_gamma * inverse) + of_beta) / count) * scale
+    # All that the outputs owe to what is computed from `x` is in its gradient.
+    return of_x, of_gamma, of_beta, None, None, None
 
 
 def _all_but_the_last(x):
@@ -263,14 +268,6 @@ def _as_divisor(count, x):
     import tensorflow as tf
 
     return count if isinstance(count, int) else tf.cast(count, x.dtype)
-
-
-def _is_zero(x):
-    """Returns whether a tensor is known to be zeros when traced."""
-    import tensorflow as tf
-
-    value = tf.get_static_value(x)
-    return value is not None and not value.any()
 
 
 def map_samples(function, samples, shared, output_shape):
@@ -318,7 +315,9 @@ def _differentiated(name, forward, gradient, inputs):
         forward: function of the inputs to a tuple of tensors.
         gradient: function of inputs, outputs and the outputs' gradients, each a sequence, to the
             inputs' gradients; it holds no tensors.
-        inputs: list of tensors, none of them a variable.
+        inputs: list of tensors, none of them a variable. One computed from the others, so that the
+            gradient need not compute it again, has the gradient None: what the outputs owe to it
+            is in those of the others.
     """
     import tensorflow as tf
 

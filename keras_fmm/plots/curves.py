@@ -30,7 +30,7 @@ def training_curves(histories, metrics=("loss", "accuracy")):
     1
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
-    metrics = checks.names("metrics", metrics)
+    metrics = checks.listed("metrics", metrics, str)
     if not metrics:
         raise ValueError("`metrics` must name at least one. Received: metrics=[]")
     for name, history in checks.mapping("histories", histories).items():

@@ -35,7 +35,7 @@ def heat_map_overlay(images, maps, titles=None):
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     images, maps = _checked(checks.real_array("images", images), checks.real_array("maps", maps))
-    titles = [""] * len(images) if titles is None else checks.names("titles", titles)
+    titles = [""] * len(images) if titles is None else checks.listed("titles", titles, str)
     if len(titles) != len(images):
         raise ValueError(
             "`titles` must have one for each image. "
@@ -53,6 +53,39 @@ def heat_map_overlay(images, maps, titles=None):
         figure.colorbar(shown, ax=overlaid)
         plain.set_title(title, fontsize="medium")
     return figure
+
+
+def tf_explain_overlay(images, maps):
+    """Renders each image under its heat map as tf-explain shows its Grad-CAM.
+
+    tf-explain imports TensorFlow. `heat_map_overlay` needs neither.
+
+    Args:
+        images: array `(n, height, width, channels)`, as `heat_map_overlay` takes it.
+        maps: array `(n, h, w)` or `(n, h, w, 1)`, as `heat_map_overlay` takes it.
+
+    Returns:
+        uint8 NumPy array `(n, height, width, 3)`.
+
+    Raises:
+        ImportError: tf-explain is absent; it is in the extra `explain`.
+        TypeError: the images or maps hold no real numbers.
+        ValueError: the images or maps are of another shape, or not as many as the images.
+
+    Example:
+
+    >>> import numpy as np
+    >>> tf_explain_overlay(np.ones((2, 8, 8, 1)), np.eye(2).reshape(2, 1, 2)).shape
+    (2, 8, 8, 3)
+    """
+    display = checks.package("tf_explain.utils.display", "Rendering", "explain")
+    images, maps = _checked(checks.real_array("images", images), checks.real_array("maps", maps))
+    coloured = np.broadcast_to(images, (*images.shape[:3], 3))
+    # A map that is the same everywhere has no range to divide by.
+    with np.errstate(invalid="ignore"):
+        return np.stack(
+            [display.heatmap_display(*pair) for pair in zip(maps, coloured, strict=True)]
+        )
 
 
 def _checked(images, maps):

@@ -42,8 +42,8 @@ def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", 
         name: checks.real_array(f"values[{name!r}]", array)
         for name, array in checks.mapping("values", values).items()
     }
-    labels = labels if labels is None else checks.names("labels", labels)
-    samples = checks.names("samples", samples)
+    labels = labels if labels is None else checks.listed("labels", labels, str)
+    samples = checks.listed("samples", samples, str)
     _check(values, labels, samples)
     figure = figures.Figure(figsize=(1 + 4 * len(values), 3.5), dpi=120, layout="constrained")
     panels = figure.subplots(1, len(values), squeeze=False, sharey=same_scale)[0]

@@ -1,5 +1,6 @@
-"""Strategy, run folders that resume exactly, and records of what was run; model.fit trains."""
+"""Devices and hosts, run folders that resume exactly, records of what ran; model.fit trains."""
 
+from keras_fmm.training import hosts
 from keras_fmm.training.environment import environment
 from keras_fmm.training.run import Run
 from keras_fmm.training.strategy import (
@@ -16,6 +17,7 @@ __all__ = [
     "batch_plan",
     "environment",
     "evaluation_batch_size",
+    "hosts",
     "replicas",
     "strategy",
 ]

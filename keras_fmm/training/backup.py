@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_fmm import files
+from keras_fmm.training import hosts
 
 
 def save(path, model, state):
@@ -34,7 +35,7 @@ def save(path, model, state):
         np.savez(temporary, content=json.dumps({"names": names, "state": state}), **arrays)
 
 
-def load(path, model, is_state):
+def load(path, model, is_state, check=lambda: None):
     """Puts back what `save` wrote into a model of the same architecture and optimizer.
 
     Variables are compared by order, name, shape and dtype; the numbers that Keras appends to
@@ -44,6 +45,8 @@ def load(path, model, is_state):
         path: str or `os.PathLike`, what `save` wrote.
         model: built and compiled `keras.Model`; its optimizer is built where it is not yet.
         is_state: function of the `state` in the file that says whether it can be one.
+        check: function that raises where other files of the run do not fit the model; called
+            when this one does, before anything is assigned.
 
     Returns:
         dict, the `state` given to `save`.
@@ -61,6 +64,22 @@ def load(path, model, is_state):
     ...     load(pathlib.Path(folder) / "backup.npz", model, lambda state: "epochs" in state)
     {'epochs': 3}
     """
+    names, variables = _variables(model)
+    arrays = [_array(variable) for variable in variables]
+
+    def read():
+        state, arrays[:] = _read(path, names, arrays, is_state)
+        check()
+        return state
+
+    state = hosts.from_first(read)
+    for variable, array in zip(variables, hosts.broadcast(arrays), strict=True):
+        variable.assign(array)
+    return state
+
+
+def _read(path, names, current, is_state):
+    """Returns the state and the arrays of a backup; raises where it is none of these variables."""
     try:
         if not zipfile.is_zipfile(path):
             raise ValueError("it is no .npz archive")
@@ -76,11 +95,7 @@ def load(path, model, is_state):
             f"{path} must be a backup of a run. Received: a file that cannot be read as one "
             f"({str(error) or type(error).__name__}). Delete the run's folder to start over."
         ) from error
-    names, variables = _variables(model)
-    arrays = _matched(path, names, variables, saved_names, arrays)
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
-    return state
+    return state, _matched(path, names, current, saved_names, arrays)
 
 
 def _are_names(names):
@@ -140,9 +155,8 @@ def _array(variable):
     return keras.ops.convert_to_numpy(variable.value)
 
 
-def _matched(path, names, variables, saved_names, saved):
+def _matched(path, names, current, saved_names, saved):
     """Returns the saved arrays with the variables' dtypes; raises if they are another model's."""
-    current = [_array(variable) for variable in variables]
     if len(saved) == len(current):
         saved = [_like(array, other) for array, other in zip(saved, current, strict=True)]
     here = [(name, a.shape, a.dtype.name) for name, a in zip(names, current, strict=True)]

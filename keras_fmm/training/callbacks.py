@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_fmm import files
+from keras_fmm.training import hosts
 
 
 class StopAtNaN(keras.callbacks.Callback):
@@ -124,7 +125,11 @@ class BestCheckpoint(keras.callbacks.ModelCheckpoint):
                 f"Received: monitor={self.monitor!r}, where the metrics are {sorted(logs or {})}. "
                 "Give `fit` validation_data (and validation_freq=1), or the run another monitor."
             )
-        with contextlib.suppress(_NotBetter), files.replacing(self._path) as temporary:
+        with (
+            contextlib.suppress(_NotBetter),
+            hosts.alone(),
+            files.replacing(self._path) as temporary,
+        ):
             # ModelCheckpoint formats its path: braces in a folder's name are meant literally.
             self.filepath = str(temporary).replace("{", "{{").replace("}", "}}")
             super().on_epoch_end(epoch, logs)

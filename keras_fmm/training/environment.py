@@ -23,9 +23,10 @@ def environment(strategy=None):
 
     Returns:
         Dict that JSON can hold. Its keys are "versions" (python, keras, backend, the backend's
-        package, numpy, keras_fmm), "device" (kind, names, number of CPU cores of this process,
-        replicas), "git" (commit and whether tracked files differ from it, of the working directory;
-        None where that is no git checkout).
+        package, numpy, keras_fmm), "device" (kind, "cpu" or "accelerator"; names; of an accelerator
+        also platform_version, what the backend tells of CUDA and the like; number of CPU cores of
+        this process; replicas), "git" (commit and whether tracked files differ from it, of the
+        working directory; None where that is no git checkout).
 
     Example:
 
@@ -51,23 +52,32 @@ def environment(strategy=None):
 
 
 def _device(backend):
-    names = []
+    names, platform_version = [], None
     if backend == "tensorflow":
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
         details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
         names = [detail.get("device_name", "unknown") for detail in details]
+        built = tf.sysconfig.get_build_info()
+        platform_version = f"CUDA {built.get('cuda_version')}, cuDNN {built.get('cudnn_version')}"
     elif backend == "jax":
         import jax
 
         names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+        platform_version = " ".join(jax.devices()[0].client.platform_version.split())
     elif backend == "torch":
         import torch
 
-        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        # That on which Keras makes its tensors: it takes one.
+        device = keras.ops.zeros(1).device
+        if device.type == "cuda":
+            names = [torch.cuda.get_device_name(device)]
+            platform_version = f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+        elif device.type != "cpu":
+            names = [device.type]
     if names:
-        return {"kind": "accelerator", "names": names}
+        return {"kind": "accelerator", "names": names, "platform_version": platform_version}
     return {"kind": "cpu", "names": [_cpu_name()]}
 
 

@@ -3,14 +3,16 @@
 import errno
 import json
 import os
+import tempfile
 import weakref
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 
 from keras_fmm import checks, files, locks
-from keras_fmm.training import backup, records
+from keras_fmm.training import backup, hosts, records
 from keras_fmm.training.callbacks import (
     AverageReplicas,
     BestCheckpoint,
@@ -36,9 +38,12 @@ class Run:
     A run has its folder until it is finished, has failed or is dropped, or its process ends,
     however that ends: `.run.lock` says who has it, and keeps other processes and threads out. In
     the same thread, as where a cell of a notebook runs again, a later `Run` on the folder takes it
-    over, and the earlier one then raises where it would write. Processes that train one model
-    together (several hosts) need a folder each. On a network drive without locks, or whose locks
-    hold on one host only, other hosts are not kept out.
+    over, and the earlier one then raises where it would write. On a network drive without locks, or
+    whose locks hold on one host only, other hosts are not kept out.
+
+    Where several hosts train together (`training.hosts`) each makes the run and calls the same
+    methods. The first has the folder, reads and writes; the others need not see it, and get from
+    the first what they need. They may be more or fewer when the run goes on.
 
     Args:
         workdir: str or `os.PathLike`. The folder: missing, empty or this run's.
@@ -57,7 +62,7 @@ class Run:
         record: dict. What `run.json` holds: name, status ("created", "running", "finished" or
             "failed"), reason (of a failure), config, monitor, environment (of the last training),
             start and end (UTC, ISO 8601), seconds_per_epoch, history (a list an epoch for each
-            metric), metrics.
+            metric), metrics. On other hosts than the first as of the last call of a method.
 
     Raises:
         TypeError: `workdir` is no path; `config` is no dict or JSON cannot hold it; `monitor` is no
@@ -67,6 +72,7 @@ class Run:
             damaged, or not a run's and not empty.
         BlockingIOError: another process or thread has the folder; the message says which.
         OSError: the folder cannot be made, read or written, or is full.
+        RuntimeError: on another host than the first, which raised one of these. So do the methods.
 
     Example:
 
@@ -103,6 +109,11 @@ class Run:
         self.workdir = checks.path("workdir", workdir)
         self._state = None  # what the backup holds beside the variables; None until `restore`
         self._config = config  # recorded once something was done under it
+        self._lock = None  # other hosts than the first have none
+        self.record = hosts.from_first(lambda: self._opened(config, monitor, resumable))
+
+    def _opened(self, config, monitor, resumable):
+        """Takes the folder and returns its record, or a new one."""
         records.check_folder(self.workdir)
         lock = self._taken()
         try:
@@ -115,14 +126,14 @@ class Run:
             there = {**record["config"], "monitor": record["monitor"]}
             here = {**config, "monitor": monitor}
             records.refuse_differences(self.workdir, there, here, resumable)
-            self.record = record
             # Now, not after an epoch, is when to learn that the folder cannot be written.
-            records.write(self.workdir, self.record)
+            records.write(self.workdir, record)
         except BaseException:
             if lock.owner is None:
                 lock.release()
             raise
         self._own(lock)
+        return record
 
     def _taken(self):
         """Returns the lock of the folder, which is made."""
@@ -181,19 +192,24 @@ class Run:
                 f"built={model.built}, compiled={model.compiled}. Give it an Input or call "
                 "`model.build(input_shape)`, then `model.compile(...)`."
             )
-        self._hold()
+        self._environment = environment(getattr(model, "distribute_strategy", None))
         path = self.workdir / records.BACKUP
-        if self.record["history"] or path.exists():
-            self._check_files()
-            self._state = backup.load(path, model, _is_state)
+        if hosts.from_first(lambda: self._has_backup(path)):
+            self._state = backup.load(path, model, _is_state, lambda: self._check_best(model))
         else:
             # TensorFlow traces the first step twice, and keeps the first for ever, where it makes
             # the optimizer's variables.
             backup.build_optimizer(model)
             self._state = {"history": [], "seconds": [], "best": None}
-        self._environment = environment(getattr(model, "distribute_strategy", None))
-        self._show()
+        self.record = hosts.from_first(self._show)
         return len(self._state["history"])
+
+    def _has_backup(self, path):
+        self._hold()
+        if not (self.record["history"] or path.exists()):
+            return False
+        self._check_files()
+        return True
 
     def _check_files(self):
         for name in (records.BACKUP, records.BEST):
@@ -209,6 +225,23 @@ class Run:
                 "A run that goes on needs its best model. "
                 f"Received: {best}, which is damaged. Put a copy of it there, choose another "
                 "workdir, or delete that one to start over."
+            )
+
+    def _check_best(self, model):
+        best = self.workdir / records.BEST
+        with zipfile.ZipFile(best) as archive, archive.open("model.weights.h5") as file:
+            there = _shapes(file)
+        with tempfile.TemporaryDirectory() as folder:
+            # The same writer gives the same names, whatever else was made in the process.
+            model.save_weights(f"{folder}/model.weights.h5")
+            here = _shapes(f"{folder}/model.weights.h5")
+        if there != here:
+            name = next(x for x in [*there, *here] if there.get(x) != here.get(x))
+            raise ValueError(
+                f"A run that goes on needs its best model. Received: {best}, which is another "
+                f"model: {name} has the shape {there.get(name)} in it and {here.get(name)} in "
+                "this one. Put the run's own there, choose another workdir, or delete that one to "
+                "start over; nothing was changed."
             )
 
     def callbacks(self, tensorboard=False):
@@ -238,6 +271,9 @@ class Run:
                 "`restore` must be called before `callbacks`. Received: a run not restored yet. "
                 "Write `initial_epoch = run.restore(model)` first, for a new run too."
             )
+        stop = StopAtNaN(self.record["monitor"], self._fail)
+        if not hosts.is_first():
+            return [stop]
         best = BestCheckpoint(
             self.workdir / records.BEST, self.record["monitor"], self.mode, self._state["best"]
         )
@@ -249,7 +285,6 @@ class Run:
                 message = f"{logs} must be a folder. Received: a file or a link to nothing. "
                 raise NotADirectoryError(errno.ENOTDIR, f"{message}Move it away")
             board = [keras.callbacks.TensorBoard(logs)]
-        stop = StopAtNaN(self.record["monitor"], self._fail)
         hold = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._hold())
         return [
             hold,
@@ -274,6 +309,9 @@ class Run:
             OSError: the folder cannot be written or is full.
         """
         metrics = _as_json("metrics", {} if metrics is None else metrics)
+        self.record = hosts.from_first(lambda: self._finished(metrics))
+
+    def _finished(self, metrics):
         self._hold()
         end = self.record["end"] or records.now()
         self.record.update(
@@ -281,6 +319,7 @@ class Run:
         )
         records.write(self.workdir, self.record)
         self._lock.release()
+        return self.record
 
     def _new_record(self, config, monitor):
         return {
@@ -342,17 +381,20 @@ class Run:
         self.record["history"] = {name: [row.get(name) for row in rows] for name in names}
         self.record["seconds_per_epoch"] = self._state["seconds"]
         records.write(self.workdir, self.record)
+        return self.record
 
     def _fail(self, reason):
-        self._hold()
+        """Records a failure, which all hosts see alike, and returns the error to raise."""
         done = len(self._state["history"])
         kept = "No epoch was finished, so nothing is kept"
         if done:
             kept = f"{records.BACKUP} keeps epoch {done}, the last good one, and {records.BEST} "
             kept += f"the best one, in {self.workdir}"
-        self.record.update(status="failed", reason=reason, end=records.now())
-        records.write(self.workdir, self.record)
-        self._lock.release()
+        if hosts.is_first():
+            self._hold()
+            self.record.update(status="failed", reason=reason, end=records.now())
+            records.write(self.workdir, self.record)
+            self._lock.release()
         return RuntimeError(
             f"The training must stay finite. Received: {reason}. {kept}. "
             "Look for NaN in the data, lower the learning rate or clip the gradients; "
@@ -399,6 +441,14 @@ def _is_state(state):
         # Runs of 0.2.0 have none.
         and isinstance(state.get("generators", []), list)
     )
+
+
+def _shapes(file):
+    """Returns by its place the shape of each array in a file of weights, but the optimizer's."""
+    found = {}
+    with h5py.File(file) as weights:
+        weights.visititems(lambda name, entry: found.update({name: getattr(entry, "shape", None)}))
+    return {name: shape for name, shape in found.items() if name.split("/")[0] != "optimizer"}
 
 
 def _is_whole(path):

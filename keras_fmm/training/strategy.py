@@ -3,32 +3,44 @@
 import dataclasses
 import functools
 import itertools
-import math
 
 import keras
 
 from keras_fmm import checks
+from keras_fmm.training import hosts
 
 _KINDS = ("auto", "mirrored", "default")
 _REFERENCE_BATCH = 256  # Goyal et al. 2017 state their learning rate for this batch
 
 
-def strategy(kind="auto"):
-    """Returns the `tf.distribute.Strategy` to build and compile a model under.
+def strategy(kind="auto", model_devices=1):
+    """Returns which devices train: what a model is built, compiled and trained under.
+
+    On TensorFlow a `tf.distribute.Strategy`, on JAX a `keras.distribution.Distribution`, over the
+    devices of all hosts (`training.hosts`); both have a `scope()`. On JAX the scope must be open
+    while `fit` and `evaluate` run too, and batch norm sees the whole batch, as on one device.
 
     Args:
-        kind: str, default "auto". "auto": `MirroredStrategy` over the GPUs where there are two or
-            more, else the default strategy, so that the same code runs on one device. "mirrored":
-            `MirroredStrategy` over the GPUs or, without any, over all logical CPUs. "default":
-            TensorFlow's own, one replica.
+        kind: str, default "auto". "auto": the GPUs (on JAX: or TPUs, or CPU devices) where there
+            are two or more, else the one device that there is, so that the same code runs there.
+            "mirrored": all of them, in TensorFlow all logical CPUs where there is no GPU.
+            "default": one device; in TensorFlow its own strategy.
+        model_devices: int, at least 1, default 1. Each convolution's kernel is cut by its filters
+            among so many devices of one host, and the other devices divide the batch, for networks
+            too wide for one device. Their number must be a multiple of it. On JAX alone.
 
     Returns:
-        `tf.distribute.Strategy`, the same one at each call; it starts TensorFlow's runtime, so set
-        logical devices before.
+        `tf.distribute.Strategy` or `keras.distribution.Distribution`, the same one at each call; it
+        starts the backend's runtime, so set logical devices before. On JAX it is not
+        "auto_shard_dataset": every host gives its share of each batch (`data`'s `batches` with
+        `share`).
 
     Raises:
-        ValueError: `kind` is not one of these.
-        RuntimeError: Keras runs on another backend than TensorFlow.
+        TypeError: `model_devices` is no integer.
+        ValueError: `kind` is not one of these, `model_devices` does not divide the devices, or they
+            are on several hosts.
+        RuntimeError: Keras runs on PyTorch; "default" or `model_devices` on several hosts, or
+            `model_devices` on TensorFlow.
 
     Example:
 
@@ -40,11 +52,20 @@ def strategy(kind="auto"):
     1
     """
     checks.one_of("kind", kind, _KINDS)
-    if keras.backend.backend() != "tensorflow":
+    model_devices = checks.positive_integer("model_devices", model_devices)
+    backend = keras.backend.backend()
+    if backend == "jax":
+        return _distribution(kind, model_devices)
+    if backend != "tensorflow":
         raise RuntimeError(
-            "The strategies of tf.distribute need Keras' TensorFlow backend. "
-            f"Received: kind={kind!r} on the {keras.backend.backend()} backend. On JAX use "
-            "`keras.distribution.set_distribution(keras.distribution.DataParallel())` instead."
+            "A strategy needs Keras' TensorFlow or JAX backend. "
+            f"Received: kind={kind!r} on the {backend} backend, where `fit` trains on one device."
+        )
+    if model_devices > 1:
+        raise RuntimeError(
+            "Kernels are cut among devices on Keras' JAX backend alone. "
+            f"Received: model_devices={model_devices} on the tensorflow backend. "
+            "Set KERAS_BACKEND=jax."
         )
     import tensorflow as tf
 
@@ -53,6 +74,31 @@ def strategy(kind="auto"):
     if kind == "mirrored" or (kind == "auto" and len(gpus) > 1):
         return _mirrored(tuple(device.name for device in devices), bool(gpus))
     return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _distribution(kind, model_devices):
+    devices = keras.distribution.list_devices()
+    if hosts.count() > 1 and (kind == "default" or model_devices > 1):
+        raise RuntimeError(
+            "Several hosts divide the batch among all their devices. Received: "
+            f"kind={kind!r}, model_devices={model_devices} on {hosts.count()} hosts. "
+            "Leave both out, or train on one host."
+        )
+    if kind == "default":
+        devices = devices[:1]
+    if model_devices == 1:
+        return keras.distribution.DataParallel(devices=devices, auto_shard_dataset=False)
+    checks.divides("model_devices", model_devices, len(devices), "the number of devices")
+    mesh = keras.distribution.DeviceMesh(
+        (len(devices) // model_devices, model_devices), ("batch", "model"), devices
+    )
+    layout = keras.distribution.LayoutMap(mesh)
+    # The backbones name them so; an attention has no wide kernel.
+    layout[r"conv\d*/kernel$"] = (None, None, None, "model")
+    return keras.distribution.ModelParallel(
+        layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False
+    )
 
 
 @functools.cache
@@ -70,9 +116,8 @@ def replicas(strategy=None):
     """Returns how many copies of the model train side by side, an int.
 
     Args:
-        strategy: `tf.distribute.Strategy`, default None. None is what is current: the strategy
-            whose scope is open or, on another backend than TensorFlow, `keras.distribution`'s
-            devices.
+        strategy: what `training.strategy` returns, default None. None is what is current: the
+            strategy or distribution whose scope is open, else one device.
 
     Example:
 
@@ -80,9 +125,19 @@ def replicas(strategy=None):
     >>> training.replicas()
     1
     """
-    if strategy is None and keras.backend.backend() != "tensorflow":
-        distribution = keras.distribution.distribution()
-        return 1 if distribution is None else math.prod(distribution.device_mesh.shape)
+    if keras.backend.backend() != "tensorflow":
+        if strategy is None:
+            strategy = keras.distribution.distribution()
+        if strategy is None:
+            return 1
+        if not isinstance(
+            strategy, (keras.distribution.DataParallel, keras.distribution.ModelParallel)
+        ):
+            raise TypeError(
+                "`strategy` must be a `keras.distribution` distribution or None. "
+                f"Received: strategy={strategy!r}. `training.strategy()` gives one."
+            )
+        return strategy.num_model_replicas
     import tensorflow as tf
 
     if strategy is None:

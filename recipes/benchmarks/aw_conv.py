@@ -16,10 +16,12 @@ The ways outside the package are measured in rounds of their own, fewer, since t
 `KERAS_BACKEND=jax` measures what XLA compiles there.
 Cost: ten minutes on 2 cores.
 Measured: recipes/results/benchmark_aw_conv.json and benchmark_aw_conv_narrow.json, with pictures,
-and docs/results/aw_conv.md, which has their flags; nothing was measured on a GPU yet.
+and docs/results/aw_conv.md, which has their flags; `recipes.benchmarks.accelerator` measures
+GPUs.
 """
 
 import dataclasses
+import inspect
 import math
 import re
 import statistics
@@ -35,8 +37,11 @@ from recipes.lab import comparison, figures
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 BACKEND = keras.backend.backend()
-MODES = ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1")
-MODES = MODES if BACKEND == "tensorflow" else ("train, XLA", "inference, XLA")
+MODES = {
+    "tensorflow": ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1"),
+    "jax": ("train, XLA", "inference, XLA"),
+    "torch": ("train", "inference"),
+}[BACKEND]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,8 +220,16 @@ def measure(makers, mode, shape, dtype, rounds, verbose="auto"):
     return timing.median_ratios(timing.seconds(steps, rounds, verbose), "Conv2D")
 
 
-def step(layer, mode, shape):
-    """Returns a function without arguments that runs a step of this mode to its end."""
+def step(layer, mode, shape, calls=1):
+    """Returns a function without arguments that runs a step of this mode to its end.
+
+    Args:
+        layer: `keras.layers.Layer`, of one input.
+        mode: str of `MODES`, but of LiteRT's; PyTorch compiles nothing.
+        shape: tuple of int, the inputs', with the batch.
+        calls: int, how often it runs before it waits for an accelerator; the more, the less is seen
+            of what it takes to start a step there.
+    """
     layer.build(shape)
     rng = np.random.default_rng(0)
     inputs, cotangent = (
@@ -225,7 +238,8 @@ def step(layer, mode, shape):
     others = [weight.value for weight in layer.non_trainable_variables]
     is_training = "train" in mode
     # Conv2D takes no `training`.
-    arguments = {"training": is_training} if isinstance(layer, layers.AWConv2D) else {}
+    takes_training = "training" in inspect.signature(layer.call).parameters
+    arguments = {"training": is_training} if takes_training else {}
 
     def call(inputs, weights):
         return layer.stateless_call(weights, others, inputs, **arguments)
@@ -240,7 +254,10 @@ def step(layer, mode, shape):
 
         train = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
         run = jax.jit(train if is_training else call)
-        return lambda: jax.block_until_ready(run(inputs, weights))
+        return repeated(lambda: run(inputs, weights), calls)
+    if BACKEND == "torch":
+        run = torch_step(loss if is_training else call, inputs, weights, is_training)
+        return repeated(run, calls)
 
     import tensorflow as tf
 
@@ -256,8 +273,53 @@ def step(layer, mode, shape):
         tf.TensorSpec((batch, *shape[1:]), inputs.dtype),
         [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights],
     )
-    # On the CPU a call returns when it is done.
-    return lambda: run(inputs, weights)
+    return repeated(lambda: run(inputs, weights), calls)
+
+
+def repeated(run, calls):
+    """Returns a function that runs another so often and returns when all of it is done."""
+
+    def run_and_wait():
+        for _ in range(calls):
+            found = run()
+        wait(found)
+
+    return run_and_wait
+
+
+def wait(found):
+    """Returns when the accelerator has done what it was given, of which `found` is the last.
+
+    On a CPU, calls return when they are done, but JAX's.
+    """
+    if BACKEND == "jax":
+        import jax
+
+        jax.block_until_ready(found)
+    elif BACKEND == "torch":
+        import torch
+
+        if torch.accelerator.is_available():
+            torch.accelerator.synchronize()
+    else:
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            tf.test.experimental.sync_devices()
+
+
+def torch_step(function, inputs, weights, is_training):
+    """Returns a function that runs a function of inputs and weights and, to train, its gradient."""
+    import torch
+
+    leaves = [x.detach().requires_grad_(is_training) for x in (inputs, *weights)]
+
+    def run():
+        with torch.set_grad_enabled(is_training):
+            found = function(leaves[0], leaves[1:])
+        return torch.autograd.grad(found[0], leaves) if is_training else found
+
+    return run
 
 
 def lite_step(layer, shape):
@@ -323,7 +385,7 @@ ROWS = """
 - The last three are what else one could write, outside the package.
 
 On 2026-11-20 three runs agreed within 0.02 in the first row, except in inference: 1.18, 1.20 and
-1.22. That CPU has AVX-512. Nothing was measured on a GPU.
+1.22. That CPU has AVX-512. [On a GPU](accelerator.md) the ratios are others.
 """
 
 NARROW = """

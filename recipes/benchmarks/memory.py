@@ -2,18 +2,24 @@
 
 Question: by how much the memory of one process grows with each call of what makes, trains, exports
 and explains a model of every attention layer, a new model for each call; and by how much with what
-plain Keras and TensorFlow do of the kind. Wanted: at most 0.2 MB a call more than the plain one.
+plain Keras and the backend do of the kind. Wanted: at most 0.2 MB a call more than the plain one.
 Data: random images.
-Command (on Linux, with the machine to itself):
+Command (on Linux):
 
     python -m recipes.benchmarks.memory
 
-Each job runs a few times for what is made once a process. Then its calls are in blocks, after each
-of which Python collects its garbage and the allocator gives free memory back; the growth is the
-median over the blocks. "Kept" is what the allocator has lent out, "resident" what the process holds
-of the machine's memory, which tells of the same with more noise.
-Cost: not known; beside other work it was not done after 25 minutes on 2 cores, and has no results
-yet. `--jobs "grad_cam,TFLite int8"` measures a part.
+Each job runs twice for what is made once a process, then a few times, after each of which Python
+collects its garbage and the allocator gives free memory back; the growth is the median over these.
+"Kept" is what the allocator has lent out, which does not depend on what else the machine does;
+"resident" what the process holds of the machine's memory, which tells of the same with more noise.
+Each row is printed as it is measured. On another backend than TensorFlow the exports are left out:
+
+    KERAS_BACKEND=jax python -m recipes.benchmarks.memory \\
+        --output recipes/results/benchmark_memory_jax.json
+
+Cost: five minutes on 2 cores. `--jobs "grad_cam,TFLite int8"` measures a part.
+Measured: recipes/results/benchmark_memory.json, benchmark_memory_jax.json and
+docs/results/memory.md.
 """
 
 import ctypes
@@ -29,11 +35,16 @@ import tempfile
 import keras
 import numpy as np
 
-from keras_fmm import analysis, export, layers, models, plots, progress, training
+from keras_fmm import analysis, export, layers, models, plots, training
 from recipes.benchmarks import timing
-from recipes.lab.settings import output_path, setting, shown, start, verbosity
+from recipes.lab.settings import output_path, setting, start
 
 MOST = 0.2
+# What is left out if nothing is asked for: they go the way of another job.
+REPEATS = {"TFLite float16", "TFLite dynamic"}
+# Keras lets TensorFlow keep the graph of each model's training step, whose size goes with its
+# operators: with so many gates of Keras' own layers the plain network has as many as the other.
+PLAIN_GATES = {"fit": 14}
 SHAPE = (16, 16, 3)
 CLASSES = 4
 IMAGES = np.random.default_rng(0).random((8, *SHAPE)).astype("float32")
@@ -45,56 +56,48 @@ QUIET = {"verbose": 0}
 class Settings:
     """What is measured and how often."""
 
-    jobs: str | None = setting(None, "which, with commas between; without it all")
-    blocks: int = setting(5, "how many blocks of calls", minimum=1)
-    calls: int = setting(4, "calls in a block", minimum=1)
+    jobs: str | None = setting(None, "which, with commas between; without it all but repeats")
+    calls: int = setting(3, "how many calls of a job are measured", minimum=1)
     output: str = setting("recipes/results/benchmark_memory.json", "where the results go")
-    verbose: str = verbosity()
-    smoke: bool = setting(False, "two jobs, one block of one call")
+    smoke: bool = setting(False, "two jobs, one call")
 
 
 def main(settings):
     """Measures, prints and saves; returns the results, a dict."""
     chosen = settings.jobs.split(",") if settings.jobs else []
     if settings.smoke:
-        settings = dataclasses.replace(settings, blocks=1, calls=1)
+        settings = dataclasses.replace(settings, calls=1)
         chosen = chosen or ["a model", "attention_maps"]
+    found = {"plain": {}, "ours": {}}
     with tempfile.TemporaryDirectory() as folder:
         ours, plain = jobs(pathlib.Path(folder)), plain_jobs(pathlib.Path(folder))
         if unknown := [name for name in chosen if name not in ours]:
             raise ValueError(
                 f"`jobs` must be among {', '.join(ours)}. Received: {', '.join(unknown)}."
             )
-        chosen = chosen or list(ours)
-        compared = dict.fromkeys(ours[name][1] for name in chosen)
-        bar = progress.Progress(len(chosen) + len(compared), shown(settings), unit_name="job")
-        found = {"plain": {}, "ours": {}}
-        for name in compared:
-            found["plain"][name] = growth(plain[name], lambda: network(False), settings)
-            bar.add(1)
-        for name in chosen:
-            job, counterpart = ours[name]
-            found["ours"][name] = {
-                **growth(job, network, settings),
-                "plain": found["plain"][counterpart]["kept"],
-            }
-            bar.add(1)
-    results = timing.write(output_path(settings), settings, found)
-    print(markdown(found))
-    return results
+        print(HEAD, flush=True)
+        for name in chosen or [name for name in ours if name not in REPEATS]:
+            job, other = ours[name]
+            if other not in found["plain"]:
+                make = functools.partial(plain_network, gates=PLAIN_GATES.get(other, 0))
+                found["plain"][other] = growth(plain[other], make, settings.calls)
+            grown = growth(job, network, settings.calls)
+            found["ours"][name] = {**grown, "plain": found["plain"][other]["kept"]}
+            print(row(name, found["ours"][name]), flush=True)
+    print(verdict(found["ours"]))
+    return timing.write(output_path(settings), settings, found)
 
 
-def growth(job, make, settings):
+def growth(job, make, calls):
     """Returns by how many MB the process grows with each call of a job on a new model, a dict."""
-    for _ in range(3):
+    for _ in range(2):
         job(make())
     readings = [memory()]
-    for _ in range(settings.blocks):
-        for _ in range(settings.calls):
-            job(make())
+    for _ in range(calls):
+        job(make())
         readings.append(memory())
     steps = [
-        [(b - a) / settings.calls for a, b in zip(before, after, strict=True)]
+        [b - a for a, b in zip(before, after, strict=True)]
         for before, after in itertools.pairwise(readings)
     ]
     kept, resident = (round(statistics.median(column), 3) for column in zip(*steps, strict=True))
@@ -129,38 +132,81 @@ def memory():
     return (lent.uordblks + lent.hblkhd) / 2**20, pages * resource.getpagesize() / 2**20
 
 
+HEAD = "| MB a call | kept | resident | kept by the plain one |\n|---|---|---|---|"
+
+
+def row(name, values):
+    """Returns a job's row of the table."""
+    return f"| {name} | {values['kept']} | {values['resident']} | {values['plain']} |"
+
+
+def verdict(found):
+    """Returns which jobs keep too much, a line."""
+    missed = [name for name, values in found.items() if values["kept"] - values["plain"] > MOST]
+    return f"More than {MOST} MB beyond the plain one: {', '.join(missed) or 'none'}."
+
+
 def markdown(found):
-    """Returns the table: a row a job, in MB a call."""
-    lines = ["| MB a call | kept | resident | kept by the plain one |", "|---|---|---|---|"]
-    for name, row in found["ours"].items():
-        lines.append(f"| {name} | {row['kept']} | {row['resident']} | {row['plain']} |")
-    missed = [n for n, row in found["ours"].items() if row["kept"] - row["plain"] > MOST]
-    return "\n".join(
-        [*lines, "", f"More than {MOST} MB beyond the plain one: {', '.join(missed) or 'none'}."]
-    )
+    """Returns the page's table and what is said of it."""
+    return "\n".join([HEAD, *(row(*item) for item in found.items()), "", verdict(found)])
 
 
-def network(has_attention=True):
-    """Returns an untrained model of every attention layer, or the plain one of its shape.
+def network():
+    """Returns an untrained model of every attention layer.
 
     Its layers have names: TensorFlow keeps 35 kB for each name that a variable ever had, and those
     that Keras finds by itself are new in each model.
     """
-    inputs = keras.Input(SHAPE, name="images")
-    x = keras.layers.Conv2D(8, 3, name="first", activation="relu")(inputs)
-    if has_attention:
+
+    def middle(x):
         for name in layers.GATES:
             x = layers.get_gate(name, name=name)(x)
         convolution = layers.AWConv2D(8, 3, reduction=2, padding="same", name="second")
-        x = layers.MultiplicativeResidual(name="residual")([convolution(x), x])
-    else:
-        x = keras.layers.Conv2D(8, 3, padding="same", name="second")(x)
+        return layers.MultiplicativeResidual(name="residual")([convolution(x), x])
+
+    return _network(middle)
+
+
+def plain_network(gates=0):
+    """Returns an untrained model of Keras' own layers, with so many gates of these."""
+
+    def middle(x):
+        for i in range(gates):
+            y = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"pool_{i}")(x)
+            y = keras.layers.Dense(2, "relu", name=f"squeeze_{i}")(y)
+            y = keras.layers.Dense(8, "sigmoid", name=f"excite_{i}")(y)
+            x = keras.layers.Multiply(name=f"gate_{i}")([x, y])
+        return keras.layers.Conv2D(8, 3, padding="same", name="second")(x)
+
+    return _network(middle)
+
+
+def _network(middle):
+    inputs = keras.Input(SHAPE, name="images")
+    x = middle(keras.layers.Conv2D(8, 3, name="first", activation="relu")(inputs))
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(inputs, keras.layers.Dense(CLASSES, "softmax", name="scores")(x))
 
 
 def plain_jobs(folder):
-    """Returns functions of a model by name: what Keras and TensorFlow do by themselves."""
+    """Returns functions of a model by name: what Keras and the backend do by themselves."""
+
+    def keras_file(model):
+        model.save(folder / "plain.keras")
+        keras.saving.load_model(folder / "plain.keras")
+
+    found = {
+        "a model": lambda model: None,
+        "predict": lambda model: model.predict(IMAGES, **QUIET),
+        "fit": lambda model: fit(compiled(model)),
+        "keras file": keras_file,
+    }
+    if keras.backend.backend() == "tensorflow":
+        found |= _of_tensorflow(folder)
+    return found
+
+
+def _of_tensorflow(folder):
     import tensorflow as tf
 
     def gradient(model):
@@ -174,22 +220,14 @@ def plain_jobs(folder):
         # As a call would warn that this is traced again and again.
         return by_images.get_concrete_function(tf.constant(IMAGES))(tf.constant(IMAGES))
 
-    def keras_file(model):
-        model.save(folder / "plain.keras")
-        keras.saving.load_model(folder / "plain.keras")
-
     def saved_model(model):
         model.export(folder / "plain", **QUIET)
         tf.saved_model.load(folder / "plain")
 
     return {
-        "a model": lambda model: None,
-        "predict": lambda model: model.predict(IMAGES, **QUIET),
         "gradient": gradient,
-        "fit": lambda model: fit(compiled(model)),
-        "keras file": keras_file,
         "SavedModel": saved_model,
-        "TFLite": lambda model: model.export(folder / "p.tflite", format="litert", **QUIET),
+        "TFLite": lambda model: model.export(str(folder / "p.tflite"), format="litert", **QUIET),
     }
 
 
@@ -214,6 +252,8 @@ def fit(model, callbacks=(), first=0):
 
 def jobs(folder):
     """Returns by name a function of a model and the name of the plain job that it compares with.
+
+    On other backends than TensorFlow those are left out that need it.
 
     Args:
         folder: `pathlib.Path`, of what is written.
@@ -274,10 +314,10 @@ def jobs(folder):
     def of(function, **arguments):
         return lambda model: function(model, IMAGES, **arguments, **QUIET)
 
-    return {
+    found = {
         "a model": (lambda model: None, "a model"),
         "predict": (lambda model: model.predict(IMAGES, **QUIET), "predict"),
-        "a call, eagerly": (eagerly, "a model"),
+        "a call, eagerly": (eagerly, "gradient"),
         "fit": (lambda model: fit(compiled(model)), "fit"),
         "Run": (run, "fit"),
         "GradCAMCallback": (grad_cam_callback, "fit"),
@@ -308,6 +348,47 @@ def jobs(folder):
             for quantization in export.QUANTIZATIONS
         },
     }
+    if keras.backend.backend() != "tensorflow":
+        there = plain_jobs(folder)
+        del found["GradCAMCallback"]
+        found = {name: job for name, job in found.items() if job[1] in there}
+    return found
+
+
+INTRODUCTION = """# What a process keeps of each call
+
+By how many MB the memory of one process grows with each call on a new model of every attention
+layer, and with what plain Keras and the backend do of the kind on a plain model. Written by
+`make report` from `recipes/results/`.
+"""
+
+COLUMNS = """
+- "kept" is what the allocator has lent out, the median over the calls. What else runs on the
+  machine does not change it.
+- "resident" is what the process holds of the machine's memory, with more noise.
+- "kept by the plain one" is of the plain model and what is nearest to the job in Keras: a trained
+  model, a gradient, an export.
+"""
+
+JAX = """## On JAX
+
+Exports and what else needs TensorFlow are left out.
+"""
+
+
+def page(folder):
+    """Returns docs/results/memory.md, a str, or None where nothing was measured.
+
+    Args:
+        folder: `pathlib.Path`, of results.
+    """
+    parts = []
+    for name, text in (("", INTRODUCTION), ("_jax", JAX)):
+        results = timing.read(folder, f"benchmark_memory{name}")
+        if results is not None:
+            source = timing.source("memory", Settings, results, "")
+            parts += [text, source, "", markdown(results["ours"]), *([] if name else [COLUMNS])]
+    return "\n".join(parts) or None
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ Command (with the machine to itself):
 Rounds and random order as in aw_conv. Given are the median over the rounds of the ratio,
 and the ratio of the shortest times: gates wait for memory, which others on the machine take too.
 Cost: seven minutes on 2 cores.
-Measured: recipes/results/benchmark_models.json and docs/results/models.md; nothing was measured on
-a GPU yet.
+Measured: recipes/results/benchmark_models.json and docs/results/models.md;
+`recipes.benchmarks.accelerator` measures GPUs.
 """
 
 import dataclasses
@@ -113,7 +113,8 @@ def batch(settings):
 
 def steps(networks, mode, settings):
     """Returns functions that run one step of this mode to its end, by the model's name."""
-    images, labels = batch(settings)
+    # On the device, where there is one: copying images there is no model's work.
+    images, labels = map(keras.ops.convert_to_tensor, batch(settings))
 
     def step(model):
         if mode == "train":
@@ -176,7 +177,7 @@ COLUMNS = """
 
 On 2026-11-20 the medians of four runs were: squeeze-and-excitation 1.05 to 1.12, CBAM 1.20 to 1.31,
 keras.applications 1.08 to 1.12. The first of the runs was before the last improvement of the gates'
-gradients. Nothing was measured on a GPU.
+gradients. [On a GPU](accelerator.md) the ratios are others.
 """
 
 

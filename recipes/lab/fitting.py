@@ -42,7 +42,8 @@ def compiled(model, data, learning_rate, momentum, weight_decay=None, run_eagerl
     model.compile(
         keras.optimizers.SGD(learning_rate, momentum, weight_decay=weight_decay),
         data.loss,
-        metrics=[data.accuracy("accuracy")],
+        # Weighted, for data whose last batch is filled up with examples that do not count.
+        weighted_metrics=[data.accuracy("accuracy")],
         run_eagerly=run_eagerly,
     )
     # With all its variables made, the metric's too, a training step is traced once, not twice.

@@ -12,7 +12,7 @@ import sys
 import types
 import typing
 
-from keras_fmm import checks
+from keras_fmm import checks, training
 
 
 def setting(default, text, choices=None, minimum=None):
@@ -94,7 +94,8 @@ def start(main, settings, description, arguments=None):
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         if traceback:
             raise
-        sys.exit(f"error: {checks.printable(str(error))}\n(--traceback shows where it came from)")
+        text = f"error: {checks.printable(str(error))}\n(--traceback shows where it came from)"
+        training.hosts.stop(text, error)
     except KeyboardInterrupt:
         sys.exit("stopped")
 

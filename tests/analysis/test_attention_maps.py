@@ -59,7 +59,7 @@ def test_each_call_of_a_layer_has_an_entry():
     gate = layers.SqueezeExcite(reduction=1, name="gate")
     model = keras.Model(inputs, gate(gate(inputs)))
     maps = analysis.attention_maps(model, IMAGES)
-    first = gate.attention_map(IMAGES)
+    first = np.asarray(gate.attention_map(IMAGES))
     np.testing.assert_allclose(maps["gate"], first, rtol=1e-5)
     np.testing.assert_allclose(maps["gate:2"], gate.attention_map(IMAGES * first), rtol=1e-5)
     assert len(maps) == 2

@@ -2,6 +2,7 @@
 
 import gc
 import inspect
+import itertools
 import warnings
 
 import keras
@@ -58,6 +59,31 @@ def test_a_call_leaves_nothing(name, tmp_path):
         warnings.simplefilter("ignore")
         job(recipe.network())
     assert alive() == before
+
+
+@pytest.mark.slow
+def test_a_process_that_goes_on_keeps_no_more_than_with_a_plain_model(tmp_path):
+    """Models are made, trained, saved, exported, explained and dropped, in one process."""
+    found = recipe.jobs(tmp_path)
+    day = [found[name][0] for name in ("Run", "keras file", "SavedModel", "grad_cam", "full_grad")]
+
+    def kept(make):
+        counts = []
+        for _ in range(4):
+            model = make()
+            for job in day:
+                job(model)
+            del model
+            counts.append(alive())
+        # The first has what is made once a process.
+        return [
+            {name: after[name] - before[name] for name in after}
+            for before, after in itertools.pairwise(counts[1:])
+        ]
+
+    by_plain = kept(recipe.plain_network)
+    assert all(counts["models"] == 0 for counts in by_plain)
+    assert kept(recipe.network) == by_plain
 
 
 def test_every_measurement_of_a_model_is_among_them():

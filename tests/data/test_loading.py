@@ -118,12 +118,13 @@ def test_refused_types():
 
 def test_absent_packages_name_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"'digits' needs sklearn.*install -e .\[data\]"):
+    with pytest.raises(ImportError, match=r"'digits' needs sklearn.*'keras-fmm\[data\]'"):
         data.load("digits")
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with pytest.raises(
-        ImportError, match=r"'mnist' needs tensorflow_datasets.*install -e .\[data\]"
-    ):
+    with pytest.raises(ImportError, match=r"'mnist' needs tensorflow_datasets.*fmm\[data\]'"):
+        data.load("mnist")
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(ImportError, match=r"'mnist' needs tensorflow\. .*fmm\[tensorflow\]'"):
         data.load("mnist")
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import data
+from keras_fmm.data.arrays import ArraySource
 
 
 @pytest.mark.parametrize("name", ["digits", "fmm_tiny"])
@@ -159,3 +160,14 @@ def test_contents_that_no_dataset_has(other, tmp_path):
 def test_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError):
         data.load_arrays(tmp_path / "none.npz")
+
+
+@pytest.mark.slow
+def test_images_that_are_all_the_same_are_loaded(tmp_path):
+    """More than 64 MB that would pack to less than a 200th, as only made-up files do."""
+    images = np.zeros((70, 1000, 1000, 1), "uint8")
+    source = ArraySource(images, np.zeros(70, "int32"))
+    parts = {"train": (source, np.arange(70))}
+    parts |= {split: (source, np.arange(0)) for split in ("validation", "test")}
+    data.save_arrays(data.ImageDataset("dark", (1000, 1000, 1), ["night"], parts), tmp_path / "d")
+    assert data.load_arrays(tmp_path / "d").sizes == {"train": 70, "validation": 0, "test": 0}

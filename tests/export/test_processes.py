@@ -77,7 +77,7 @@ sys.modules["ai_edge_litert"] = None
 try:
     export.run_tflite(sys.argv[2], [[0.0]])
 except ImportError as error:
-    assert "pip install -e .[mobile]" in str(error), error
+    assert "pip install 'keras-fmm[mobile]'" in str(error), error
 else:
     raise SystemExit("ran")
 del sys.modules["ai_edge_litert"]

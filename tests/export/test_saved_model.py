@@ -68,6 +68,8 @@ def test_class_names_need_a_score_for_each_class_of_an_image(tmp_path):
     for model in (
         keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Subtract()(inputs))),
         keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 1)]),
+        # As many scores as the images have pixels.
+        keras.Sequential([keras.Input((None, 8, 3)), keras.layers.Flatten()]),
     ):
         with pytest.raises(ValueError, match="one input and of outputs \\(batch, classes\\)"):
             export.to_saved_model(model, tmp_path / "toy", NAMES)

@@ -227,7 +227,7 @@ def test_a_file_of_another_origin_is_fed_by_name(written, tmp_path):
     assert export.compare(written[0], [X, Y], tflite=foreign)["tflite", "area"].max_difference == 0
     # Keras' own exporter numbers them where they are given no names.
     signature = [[keras.InputSpec(shape=(None, 3), dtype="float32")] * 2]
-    written[0].export(foreign, format="litert", input_signature=signature, verbose=False)
+    written[0].export(str(foreign), format="litert", input_signature=signature, verbose=False)
     assert_same(export.run_tflite(foreign, [X, Y]), [X - Y, X * Y])
 
 

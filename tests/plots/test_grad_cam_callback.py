@@ -1,9 +1,13 @@
+import io
+
 import keras
+import matplotlib.image
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_fmm import layers, plots
+
+event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(4, 8, 8, 3)).astype("float32")
@@ -25,49 +29,54 @@ def compiled(**arguments):
 
 
 def written(folder):
-    """Returns the steps and pictures in the one file of events."""
-    (path,) = (folder / "grad_cam").iterdir()
-    found = {}
-    for record in tf.data.TFRecordDataset(str(path)):
-        event = tf.compat.v1.Event.FromString(record.numpy())
-        for value in event.summary.value:
-            found[value.tag, event.step] = tf.io.decode_png(value.tensor.string_val[2]).numpy()
-    return found
+    """Returns the steps and pictures in the one file of events, as TensorBoard reads them."""
+    assert len(list((folder / "grad_cam").iterdir())) == 1
+    events = event_accumulator.EventAccumulator(str(folder / "grad_cam"))
+    events.Reload()
+    return {
+        event.step: matplotlib.image.imread(io.BytesIO(event.encoded_image_string))
+        for event in events.Images("grad_cam")
+    }
 
 
-def fit(model, folder, epochs=1, **arguments):
+def fit(model, folder, epochs=1, callbacks=(), **arguments):
     callback = plots.GradCAMCallback(folder, IMAGES[:2], **arguments)
-    board = keras.callbacks.TensorBoard(folder, write_graph=False)
-    model.fit(IMAGES, LABELS, 2, epochs=epochs, verbose=0, callbacks=[board, callback])
+    model.fit(IMAGES, LABELS, 2, epochs=epochs, verbose=0, callbacks=[*callbacks, callback])
 
 
 def test_writes_a_picture_an_epoch_beside_what_keras_writes(tmp_path):
     model = compiled(run_eagerly=True)
-    fit(model, tmp_path, epochs=2, class_index=LABELS[:2])
+    # Keras' own callback needs TensorFlow.
+    is_there = keras.backend.backend() == "tensorflow"
+    board = [keras.callbacks.TensorBoard(tmp_path, write_graph=False)] * is_there
+    fit(model, tmp_path, epochs=2, callbacks=board, class_index=LABELS[:2])
     found = written(tmp_path)
-    assert list(found) == [("grad_cam", 0), ("grad_cam", 1)]
+    assert list(found) == [0, 1]
     for picture in found.values():
         assert picture.shape[0] > 400
-        assert picture.shape[-1] == 3
-        assert picture.std() > 10
-    assert {path.name for path in tmp_path.iterdir()} == {"grad_cam", "train"}
+        assert picture.shape[-1] == 4
+        assert picture.std() > 0.04
+    assert {path.name for path in tmp_path.iterdir()} == {"grad_cam", *["train"] * is_there}
     # The model is what it was: it saves, and its layers have one output each.
     model.save(tmp_path / "model.keras")
     assert all(layer.output is not None for layer in model.layers)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow")
 def test_two_replicas(tmp_path):
+    import tensorflow as tf
+
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
         model = compiled()
         fit(model, tmp_path, layer="gate")
-    assert list(written(tmp_path)) == [("grad_cam", 0)]
+    assert list(written(tmp_path)) == [0]
 
 
 def test_mixed_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     fit(compiled(run_eagerly=True), tmp_path)
-    assert list(written(tmp_path)) == [("grad_cam", 0)]
+    assert list(written(tmp_path)) == [0]
 
 
 def test_what_cannot_be_drawn_stops_fit_before_a_step(tmp_path):

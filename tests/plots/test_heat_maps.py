@@ -70,3 +70,16 @@ def test_refuses_what_does_not_fit(arguments, message):
 def test_titles_have_an_order_and_are_no_letters(titles):
     with pytest.raises(TypeError, match="`titles` must be a list or tuple"):
         plots.heat_map_overlay(IMAGES, MAPS, titles)
+
+
+def test_rendered_by_tf_explain():
+    display = pytest.importorskip("tf_explain.utils.display")
+    found = plots.tf_explain_overlay(IMAGES, MAPS)
+    assert (found.dtype, found.shape) == (np.uint8, IMAGES.shape)
+    for picture, image, heat in zip(found, IMAGES, MAPS, strict=True):
+        expected = display.heatmap_display(heat, image.astype("uint8"))
+        # tf-explain cuts off what is behind the point.
+        np.testing.assert_allclose(picture.astype(int), expected, atol=2)
+    # A map without a range is that of its least value everywhere.
+    level = plots.tf_explain_overlay(IMAGES[..., :1], np.zeros((2, 3, 2)))
+    assert level.shape == IMAGES.shape

@@ -202,6 +202,14 @@ def test_a_damaged_best_model(whole, tmp_path, damage):
     refused(tmp_path / "run", "best.keras, which is damaged" + CURE)
 
 
+def test_a_best_model_of_another_architecture(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    small.make_model(units=5).save(tmp_path / "run" / "best.keras")
+    refused(tmp_path / "run", r"best.keras, which is another model: .* \(.*5.*4" + CURE)
+    small.make_model("sgd").save(tmp_path / "run" / "best.keras")
+    training.Run(tmp_path / "run", small.SEED, "loss").restore(same_model())
+
+
 def test_a_best_model_that_is_missing_where_the_record_was_not_written_yet(whole, tmp_path):
     # As a kill between the backup and the record leaves it.
     shutil.copytree(whole, tmp_path / "run")

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.full_gradients.recording import function_of_score
+from keras_fmm.analysis.full_gradients.recording import BiasCall, is_of_floats, terms_of_score
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 # Layers whose channels are each made from the same channel of their input.
@@ -108,25 +108,21 @@ def channel_importance(model, images, layer, class_index=None, batch_size=128, v
 
 def _importance_function(model, logits, shape, path, named):
     """Returns a function of images and classes to the fields of a `ChannelImportance`."""
+    # As documented: of a layer that does not say, the channels are last.
+    axis = 1 if getattr(named.operation, "data_format", None) == "channels_first" else -1
 
-    def importance(images, score, notes, gradients):
+    def wanted(images, notes):
         call = _call_of(notes.calls, path, named)
-        biases = _biases_behind(notes.calls, call.inputs)
-        by_features, *by_biases = gradients([call.inputs] + [bias.values for bias in biases])
-        # As documented: of a layer that does not say, the channels are last.
-        axis = 1 if getattr(call.operation, "data_format", None) == "channels_first" else -1
-        features = _over_positions(call.inputs * by_features, axis)
-        whole = features
-        for bias, gradient in zip(biases, by_biases, strict=True):
-            whole += _over_positions(bias.bias * gradient, axis)
-        return {"without_bias": features, "with_bias": whole}
+        return [BiasCall(path, call.inputs, call.inputs), *_biases_behind(notes.calls, call.inputs)]
 
-    return function_of_score(model, logits, shape, importance)
+    def importance(scores, terms):
+        features, *biases = (_over_positions(term, axis) for _, term in terms)
+        return {"without_bias": features, "with_bias": sum(biases, features)}
+
+    return terms_of_score(model, logits, shape, wanted, importance)
 
 
 def _call_of(calls, path, named):
-    import tensorflow as tf
-
     found = [call for call in calls if call.operation is named.operation]
     if len(found) <= named.number:
         raise ValueError(
@@ -134,7 +130,7 @@ def _call_of(calls, path, named):
             f"Received: layer={path!r}, of a layer that is called {len(found)} times there."
         )
     taken = found[named.number].inputs
-    if not tf.is_tensor(taken) or len(taken.shape) < 2 or not taken.dtype.is_floating:
+    if not is_of_floats(taken) or len(taken.shape) < 2:
         raise ValueError(
             "`layer` must take one tensor, (batch, ..., channels), of floats. "
             f"Received: layer={path!r}, which takes {taken}."
@@ -161,9 +157,6 @@ def _place(tensors, tensor):
 
 
 def _over_positions(products, axis):
-    import tensorflow as tf
-
     channels = axis % len(products.shape)
-    return tf.reduce_sum(
-        tf.abs(products), [i for i in range(1, len(products.shape)) if i != channels]
-    )
+    others = [i for i in range(1, len(products.shape)) if i != channels]
+    return keras.ops.sum(keras.ops.abs(products), others)

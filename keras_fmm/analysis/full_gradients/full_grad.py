@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
 from keras_fmm import checks, graph
 from keras_fmm.analysis.class_scores import class_logits
-from keras_fmm.analysis.full_gradients.recording import function_of_score
+from keras_fmm.analysis.full_gradients.recording import BiasCall, terms_of_score
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
@@ -88,7 +89,7 @@ def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, 
         TypeError: `images` or `class_index` holds no numbers of the right kind, or `hold_gates` is
             no bool.
         ValueError: the model is subclassed, takes integers or its logits cannot be told, the images
-            do not fit or hold a NaN, a class is out of range; or Keras does not run on TensorFlow.
+            do not fit or hold a NaN, a class is out of range; or Keras' backend has no gradients.
 
     Example:
 
@@ -134,7 +135,9 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
         total, count = None, 0
         for copy in copies(batch, places) if copies else [batch]:
             found = terms(copy, classes)
-            total = found if total is None else _added(total, found)
+            total = (
+                found if total is None else keras.tree.map_structure(keras.ops.add, total, found)
+            )
             count += 1
         return _summary(total, count)
 
@@ -150,33 +153,25 @@ def averaged(model, images, class_index, hold_gates, batch_size, verbose, copies
 def _terms_function(model, logits, shape, hold_gates):
     """Returns a function of images and classes to the score, and its terms at each position."""
 
-    import tensorflow as tf
+    def wanted(images, notes):
+        return [BiasCall("", images, images), *notes.biases]
 
-    def terms(images, score, notes, gradients):
-        by_images, *by_biases = gradients([images] + [bias.values for bias in notes.biases])
+    def terms(scores, found):
+        (_, by_images), *by_biases = found
         biases = {}
-        for bias, gradient in zip(notes.biases, by_biases, strict=True):
-            term = bias.bias * gradient
+        for path, term in by_biases:
             if len(term.shape) == 2:
                 # A layer may be called on several places of each image, one behind the other.
-                term = tf.reshape(term, (tf.shape(images)[0], -1))
-            biases.setdefault(bias.path, []).append(term)
-        return {"score": score, "input": images * by_images, "biases": biases}
+                term = keras.ops.reshape(term, (keras.ops.shape(by_images)[0], -1))
+            biases.setdefault(path, []).append(term)
+        return {"score": scores, "input": by_images, "biases": biases}
 
-    return function_of_score(model, logits, shape, terms, hold_gates)
-
-
-def _added(total, other):
-    import tensorflow as tf
-
-    return tf.nest.map_structure(tf.add, total, other)
+    return terms_of_score(model, logits, shape, wanted, terms, hold_gates)
 
 
 def _summary(total, count):
     """Returns the means' sums over positions, and the saliency map of the means."""
-    import tensorflow as tf
-
-    means = tf.nest.map_structure(lambda term: term / count, total)
+    means = keras.tree.map_structure(lambda term: term / count, total)
     sums = {
         "score": means["score"],
         "input_term": _sum(means["input"]),
@@ -194,17 +189,14 @@ def _summary(total, count):
 
 
 def _sum(term):
-    import tensorflow as tf
-
-    return tf.reduce_sum(term, axis=tuple(range(1, len(term.shape))))
+    return keras.ops.sum(term, axis=tuple(range(1, len(term.shape))))
 
 
 def _psi(term, size):
-    import tensorflow as tf
-
-    term = tf.abs(term)
-    least = tf.reduce_min(term, (1, 2, 3), keepdims=True)
-    most = tf.reduce_max(term, (1, 2, 3), keepdims=True)
-    rescaled = tf.math.divide_no_nan(term - least, most - least)
+    term = keras.ops.abs(term)
+    least = keras.ops.min(term, (1, 2, 3), keepdims=True)
+    most = keras.ops.max(term, (1, 2, 3), keepdims=True)
+    rescaled = keras.ops.divide_no_nan(term - least, most - least)
     # Resizing is linear: the sum over channels may go before it.
-    return tf.image.resize(tf.reduce_sum(rescaled, -1, keepdims=True), size)[..., 0]
+    summed = keras.ops.sum(rescaled, -1, keepdims=True)
+    return keras.ops.image.resize(summed, size, data_format="channels_last")[..., 0]

@@ -7,6 +7,8 @@ import inspect
 import keras
 
 from keras_fmm import graph, protocols
+from keras_fmm.analysis import gradients
+from keras_fmm.analysis.class_scores import chosen, images_and_classes
 
 # Layers that are affine before their activation, if they have one: their bias is what they give
 # for an input of zeros. (Of one that normalises each sample with its own statistics it is beta.)
@@ -98,63 +100,63 @@ class Followed:
     biases: list
 
 
-def function_of_score(model, logits, shape, function, hold_gates=False):
-    """Returns a compiled function of images and classes to what another makes of their scores.
+def terms_of_score(model, logits, shape, wanted, combined, hold_gates=False):
+    """Returns a compiled function of images and classes to what is made of the scores' terms.
 
     Args:
         model: as in `followed`.
-        hold_gates: bool, default False. As in `followed`.
         logits: the model's logits, what is called.
         shape: tuple, of an image.
-        function: called while this is traced, on the images, their scores, the `Followed` of
-            computing them, and a function of tensors to the scores' gradients by them.
+        wanted: function of the images and the `Followed` of computing the scores to a list of
+            `BiasCall`, whose terms are wanted: each is the bias times the gradient of the scores
+            by the values.
+        combined: function of the scores and a list of the terms, each `(path, term)`.
+        hold_gates: bool, default False. As in `followed`.
     """
-    import tensorflow as tf
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec((None, *shape), tf.float32),
-            tf.TensorSpec((None,), tf.int32),
-        ],
-        autograph=False,
-    )
     def traced(images, classes):
-        with tf.GradientTape() as tape, followed(model, tape, hold_gates) as notes:
-            tape.watch(images)
-            scores = tf.gather(logits(images, training=False), classes, axis=1, batch_dims=1)
+        paths = []
 
-        def gradients(tensors):
-            zero = tf.UnconnectedGradients.ZERO
-            return tape.gradient(scores, tensors, unconnected_gradients=zero)
+        def scored(watch, images):
+            watch(images)
+            with followed(model, watch, hold_gates) as notes:
+                scores = chosen(logits(images, training=False), classes)
+            found = wanted(images, notes)
+            # Not of the computation, which may be traced apart: only tensors are returned.
+            paths[:] = [x.path for x in found]
+            return scores, [x.values for x in found], [x.bias for x in found]
 
-        return function(images, scores, notes, gradients)
+        scores, values, biases, pullback = gradients.vjp(scored, images)
+        terms = [
+            keras.ops.zeros_like(value) if gradient is None else bias * gradient
+            for value, bias, gradient in zip(
+                values, biases, pullback(keras.ops.ones_like(scores)), strict=True
+            )
+        ]
+        return combined(scores, list(zip(paths, terms, strict=True)))
 
-    # Traced now: TensorFlow warns where a function that is made often is traced by being called.
-    concrete = traced.get_concrete_function()
-    return lambda images, classes: concrete(tf.constant(images), tf.cast(classes, tf.int32))
+    return gradients.compiled(traced, logits, *images_and_classes(shape))
 
 
 @contextlib.contextmanager
-def followed(model, tape, hold_gates=False):
+def followed(model, watch, hold_gates=False):
     """Notes each call of the layers of `model`, at any depth, while the block runs.
 
-    To be used while a `tf.function` is traced: the tensors noted are those of the computation, so
-    the tape has their gradients. The layers are left as they were. What runs in a graph of its own,
+    To be used in the function that `gradients.vjp` is given: the tensors noted are those of the
+    computation, and are watched. The layers are left as they were. What runs in a scope of its own,
     such as a recurrent layer's loop, is not noted.
 
     Args:
         model: functional or Sequential `keras.Model`. Another model of the same layers, such as
             its logits', may be what is called.
-        tape: `tf.GradientTape`, recording.
+        watch: what `gradients.vjp` gives the function.
         hold_gates: bool, default False. Whether the attention maps of layers that have
             `compute_attention_map` are held constant; nothing inside them is noted.
 
     Yields:
         `Followed`, which fills up.
     """
-    import tensorflow as tf
-
-    follower = _Follower(tf, tape)
+    follower = _Follower(watch)
     with contextlib.ExitStack() as stack:
         followed_ones = set()
         for place in graph.places(model):
@@ -186,10 +188,9 @@ def _attributes(owner, values):
 class _Follower:
     """Makes the functions that stand for the layers' own, and keeps what they note."""
 
-    def __init__(self, tf, tape):
-        self.tf = tf
-        self.tape = tape
-        self.graph = tf.compat.v1.get_default_graph()
+    def __init__(self, watch):
+        self.watch = watch
+        self.scope = gradients.scope()
         self.followed = Followed([], [])
         self.paused = False
 
@@ -205,20 +206,25 @@ class _Follower:
         original = operation.call
         signature = inspect.signature(original)
         first = next(iter(signature.parameters), None)
+        # PyTorch goes round one without a scope of its own.
+        is_loop = isinstance(operation, keras.layers.RNN) and not operation.unroll
 
         def call(*args, **kwargs):
-            # A tensor of an inner graph, such as a loop's, has no meaning outside it.
-            if self.paused or self.tf.compat.v1.get_default_graph() is not self.graph:
+            # A tensor of an inner scope, such as a loop's, has no meaning outside it.
+            if self.paused or gradients.scope() != self.scope:
                 return original(*args, **kwargs)
             if not args and first in kwargs:
                 args = (kwargs.pop(first),)
-            if args and self._is_noted(args[0]) and args[0].dtype.is_floating:
-                # Gradients by features are there to be had where those by the input are not, as
-                # behind an input of integers: TensorFlow records what it is told to watch.
-                self.tape.watch(args[0])
+            # Gradients by features are there to be had where those by the input are not, as behind
+            # an input of integers: so what a layer takes is watched, and what anything gives. A
+            # bare operation may take a constant.
+            if args and isinstance(operation, keras.layers.Layer):
+                self.watch(args[0])
             calls, biases = self.followed.calls, self.followed.biases
             start = len(biases)
-            outputs = self._noting_biases(path, operation, original, args, kwargs)
+            with self.pause() if is_loop else contextlib.nullcontext():
+                outputs = self._noting_biases(path, operation, original, args, kwargs)
+            self.watch(outputs)
             own = [bias for bias in biases[start:] if bias.path == path]
             calls.append(LayerCall(path, operation, args[0] if args else None, outputs, own))
             return outputs
@@ -229,19 +235,19 @@ class _Follower:
 
     def _noting_biases(self, path, operation, original, args, kwargs):
         """Returns what the operation gives, and notes the constants that join in it."""
-        if isinstance(operation, _AFFINE) or _adds_a_constant(operation, args, self._is_noted):
+        if isinstance(operation, _AFFINE) or _adds_a_constant(operation, args):
             return self._affine(path, operation, original, args, kwargs)
-        if args and self._is_noted(args[0]) and _is_curved(operation):
+        if args and gradients.is_traced(args[0]) and _is_curved(operation):
             return self._curved(path, lambda x: original(x, *args[1:], **kwargs), args[0])
         return original(*args, **kwargs)
 
     def _affine(self, path, operation, original, args, kwargs):
-        activation = vars(operation).get("activation")
+        activation = getattr(operation, "activation", None)
         without = {} if activation is None else {"activation": keras.activations.linear}
         with _attributes(operation, without):
             outputs = original(*args, **kwargs)
             if _has_bias(operation):
-                zeros = [self.tf.zeros_like(x[:1]) if self._is_noted(x) else x for x in args]
+                zeros = [keras.ops.zeros_like(x[:1]) if gradients.is_traced(x) else x for x in args]
                 with self.pause():
                     bias = original(*zeros, **kwargs)
                 self.followed.biases.append(BiasCall(path, outputs, bias))
@@ -253,11 +259,8 @@ class _Follower:
 
     def _curved(self, path, function, inputs):
         """Notes the implicit bias of a function: `phi(x) - phi'(x) x`."""
-        with self.pause(), self.tf.autodiff.ForwardAccumulator(inputs, inputs) as accumulator:
-            outputs = function(inputs)
-        slope_times_input = accumulator.jvp(
-            outputs, unconnected_gradients=self.tf.UnconnectedGradients.ZERO
-        )
+        with self.pause():
+            outputs, slope_times_input = gradients.jvp(function, inputs)
         self.followed.biases.append(BiasCall(path, outputs, outputs - slope_times_input))
         return outputs
 
@@ -267,17 +270,21 @@ class _Follower:
         def compute_attention_map(*args, **kwargs):
             noting = not self.paused
             with self.pause():
-                attention = self.tf.stop_gradient(original(*args, **kwargs))
+                attention = keras.ops.stop_gradient(original(*args, **kwargs))
             if noting and getattr(gate, "merge", "multiply") == "add":
-                # Held, what is added is a constant: a bias. The tape ends before it.
-                self.tape.watch(attention)
+                # Held, what is added is a constant: a bias. No gradient goes further.
+                self.watch(attention)
                 self.followed.biases.append(BiasCall(path, attention, attention))
             return attention
 
         return compute_attention_map
 
-    def _is_noted(self, x):
-        return self.tf.is_tensor(x) and getattr(x, "graph", None) is self.graph
+
+def is_of_floats(x):
+    """Returns whether this is a tensor of floating-point numbers, and not of a sparse kind."""
+    return keras.ops.is_tensor(x) and keras.backend.is_float_dtype(
+        keras.backend.standardize_dtype(x.dtype)
+    )
 
 
 def _has_bias(operation):
@@ -285,11 +292,13 @@ def _has_bias(operation):
     return getattr(operation, "use_bias", True) and getattr(operation, "bias", True) is not None
 
 
-def _adds_a_constant(operation, args, is_tensor):
+def _adds_a_constant(operation, args):
     """Returns whether this is a bare operation such as `features + 3` or `features - mean`."""
     if isinstance(operation, keras.layers.Layer):
         return False
-    return type(operation).__name__ in ("Add", "Subtract") and sum(map(is_tensor, args)) == 1
+    return (
+        type(operation).__name__ in ("Add", "Subtract") and sum(map(gradients.is_traced, args)) == 1
+    )
 
 
 def _is_curved(operation):

@@ -1,13 +1,16 @@
 """How steeply a model's outputs change with its input: the norm of the Jacobian."""
 
+import keras
+
 from keras_fmm import checks
-from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis import gradients
+from keras_fmm.analysis.class_scores import class_logits, images_and_classes
 from keras_fmm.analysis.estimate import Estimate
 from keras_fmm.analysis.images import over_batches, prepared
 
 # A pass for each class stands in the graph by itself up to so many, which leaves TensorFlow free to
-# overlap them; a graph of more takes long to build, and they go round a loop.
-_UNROLLED_CLASSES = 32
+# overlap them; a graph of more takes long to build, and they go round a loop. XLA compiles each.
+_UNROLLED_CLASSES = 32 if keras.backend.backend() == "tensorflow" else 0
 
 
 def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verbose="auto"):
@@ -38,7 +41,7 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
     Raises:
         TypeError: `images` holds no numbers, or `batch_size` is no integer.
         ValueError: the model takes integers or its logits cannot be told, an argument does not
-            fit, or Keras does not run on TensorFlow.
+            fit, or Keras' backend has no gradients.
 
     Example:
 
@@ -79,7 +82,7 @@ def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose="a
     Raises:
         TypeError: `images` holds no numbers, or `batch_size` is no integer.
         ValueError: the model takes integers or its logits cannot be told, an argument does not
-            fit, or Keras does not run on TensorFlow.
+            fit, or Keras' backend has no gradients.
 
     Example:
 
@@ -102,30 +105,38 @@ def _norms(model, images, of, batch_size, verbose):
 
 def _norms_of_batch(model, of):
     """Returns a compiled function from a batch to its norms: one backward pass for each class."""
-    import tensorflow as tf
-
     count = model.outputs[0].shape[-1]
-    classes = range(count) if count <= _UNROLLED_CLASSES else tf.range(count)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.inputs[0].shape[1:]))])
     def norms(images):
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(images)
-            logits = model(images, training=False)
-        probabilities = tf.nn.softmax(logits)
-        squares = tf.zeros(tf.shape(images)[:1])
-        for index in classes:
-            is_class = tf.one_hot([index], count)
-            row = is_class + tf.zeros_like(logits)
+        def scored(watch, images):
+            watch(images)
+            return model(images, training=False), [images], []
+
+        logits, _, _, pullback = gradients.vjp(scored, images)
+        probabilities = keras.ops.softmax(logits)
+
+        def add(index, squares):
+            is_class = keras.ops.one_hot([index], count)
+            row = is_class + keras.ops.zeros_like(logits)
             if of == "probabilities":
                 # dp[i] / dlogits[j] is p[i] (1 - p[i]) where i is j, -p[i] p[j] elsewhere; 1 - p[i]
                 # as the sum of the others, or nothing would be left of it where p[i] is almost 1.
-                own = tf.reduce_sum(is_class * probabilities, axis=1, keepdims=True)
+                own = keras.ops.sum(is_class * probabilities, axis=1, keepdims=True)
                 others = (1 - is_class) * probabilities
-                row = own * (is_class * tf.reduce_sum(others, axis=1, keepdims=True) - others)
+                row = own * (is_class * keras.ops.sum(others, axis=1, keepdims=True) - others)
             # One image's scores depend on that image alone, so that a batch goes back at once.
-            gradients = tape.gradient(logits, images, output_gradients=row)
-            squares += tf.reduce_sum(tf.reshape(gradients, (tf.shape(images)[0], -1)) ** 2, axis=1)
-        return tf.sqrt(squares)
+            (found,) = pullback(row)
+            if found is None:
+                return squares
+            return squares + keras.ops.sum(found**2, axis=tuple(range(1, len(images.shape))))
 
-    return norms.get_concrete_function()
+        squares = keras.ops.zeros_like(logits[:, 0])
+        if count > _UNROLLED_CLASSES:
+            squares = keras.ops.fori_loop(0, count, add, squares)
+        else:
+            for index in range(count):
+                squares = add(index, squares)
+        return keras.ops.sqrt(squares)
+
+    images, _ = images_and_classes(model.inputs[0].shape[1:])
+    return gradients.compiled(norms, model, images)

@@ -1,14 +1,13 @@
-"""Grad-CAM on tf-explain's gradients, for any layer of a functional model, nested or not."""
+"""Grad-CAM, for any layer of a functional model, nested or not."""
 
 import math
-import types
 
 import keras
 
 from keras_fmm import checks, graph
-from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm.analysis import gradients
+from keras_fmm.analysis.class_scores import chosen, class_logits, images_and_classes
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
-from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
 
 
 def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose="auto"):
@@ -37,12 +36,11 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
         normalised: the sum over its positions, before the ReLU, is in units of the logit.
 
     Raises:
-        ImportError: tf-explain is absent; it is in the extra `explain`.
         TypeError: the images or the classes hold no numbers, `layer` is no str.
         ValueError: there is no such layer or class, or several such layers; the layer gives no
             feature map or the logits do not depend on it; the model is subclassed, not built or
-            gives no scores; the images do not fit it, or are not finite; or Keras does not run on
-            TensorFlow.
+            gives no scores; the images do not fit it, or are not finite; or Keras' backend has no
+            gradients.
 
     Example:
 
@@ -63,7 +61,7 @@ def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose
     flat = graph.flat_graph(logits)
     call = _last(flat.calls, model) if layer is None else _named(flat.calls, model, layer)
     classes = checked_classes(logits, images, class_index)
-    heat_maps = _traced(flat, call, images.shape)
+    heat_maps = _heat_maps(flat, call, logits, images.shape)
     return over_batches(heat_maps, [images, classes], batch_size, verbose)
 
 
@@ -110,35 +108,27 @@ def _is_feature_map(output):
     return isinstance(output, keras.KerasTensor) and len(output.shape) == 4
 
 
-def _traced(flat, call, shape):
-    """Returns a function of images and classes, traced once, that gives heat maps."""
-    grad_cam_of = explainer("grad_cam", "GradCAM")
-    import tensorflow as tf
+def _heat_maps(flat, call, logits, shape):
+    """Returns a compiled function of images and classes to heat maps."""
+    axes, channels = ((2, 3), 1) if call.data_format == "channels_first" else ((1, 2), 3)
+    model = keras.Model(flat.inputs, [flat.outputs[0], call.output])
+    maker = call.output._keras_history.operation
 
-    chosen = ChosenLogit()
-    # All that tf-explain asks of a model. It could not find the layer of a nested one by name.
-    shown = types.SimpleNamespace(
-        inputs=flat.inputs[0], output=chosen(flat.outputs[0]), get_layer=lambda name: call
-    )
-
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, *shape[1:])), tf.TensorSpec((None,), tf.int32)],
-        autograph=False,
-    )
     def heat_maps(images, classes):
-        chosen.classes = classes
-        parts = grad_cam_of.get_gradients_and_filters(
-            shown, images, call.path, class_index=0, use_guided_grads=False
-        )
-        if parts[1] is None:
+        def scored(watch, images):
+            watch(images)
+            maker.watch = watch
+            found, features = model(images, training=False)
+            return chosen(found, classes), [features], []
+
+        scores, (features,), _, pullback = gradients.vjp(scored, images)
+        (gradient,) = pullback(keras.ops.ones_like(scores))
+        if gradient is None:
             raise ValueError(
                 "The logits must depend on what `layer` gives, by way of its gradient. "
                 f"Received: layer={call.path!r}, after which there is none. Take a later one."
             )
-        if call.data_format == "channels_first":
-            parts = [tf.transpose(part, (0, 2, 3, 1)) for part in parts]
-        return tf.nn.relu(tf.vectorized_map(lambda x: grad_cam_of.ponderate_output(*x), parts))
+        weights = keras.ops.mean(gradient, axis=axes, keepdims=True)
+        return keras.ops.relu(keras.ops.sum(weights * features, axis=channels))
 
-    # Traced now: TensorFlow warns where a function that is made often is traced by being called.
-    traced = heat_maps.get_concrete_function()
-    return lambda images, classes: traced(tf.constant(images), tf.cast(classes, tf.int32))
+    return gradients.compiled(heat_maps, logits, *images_and_classes(shape[1:]))

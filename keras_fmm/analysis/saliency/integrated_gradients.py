@@ -1,11 +1,10 @@
-"""Integrated gradients on tf-explain's."""
+"""Integrated gradients: what each number of an image adds to a logit."""
 
 import numpy as np
 
 from keras_fmm import checks
 from keras_fmm.analysis.images import prepared
 from keras_fmm.analysis.saliency.mean_gradients import mean_gradients
-from keras_fmm.analysis.saliency.on_tf_explain import explainer
 
 
 def integrated_gradients(
@@ -37,11 +36,11 @@ def integrated_gradients(
         Float32 NumPy array of the images' shape; of both signs.
 
     Raises:
-        ImportError: tf-explain is absent; it is in the extra `explain`.
         TypeError: the images, the classes or the baseline hold no numbers.
         ValueError: there is no such class; the baseline fits no image; the model is subclassed,
             not built, gives no scores or takes integers; the images do not fit it, or are not
-            finite; or Keras does not run on TensorFlow.
+            finite; or Keras' backend has no
+            gradients.
 
     Example:
 
@@ -55,7 +54,6 @@ def integrated_gradients(
 
     Reference:
         Sundararajan, Taly, Yan, "Axiomatic Attribution for Deep Networks", equations 1 and 3.
-        Differs from tf-explain, which leaves out the factor `image - baseline`.
     """
     n_steps = checks.integer(
         "n_steps", n_steps, "an integer from 2 to 10,000", minimum=2, below=checks.REPEATS
@@ -75,9 +73,8 @@ def integrated_gradients(
         )
 
     def path(images):
-        explain = explainer("integrated_gradients", "IntegratedGradients")
-        steps = explain.generate_linear_path(baseline, images, n_steps)
-        return np.stack(steps, axis=1, dtype="float32")
+        steps = np.linspace(0, 1, n_steps, dtype="float32").reshape(-1, *(1,) * (images.ndim - 1))
+        return baseline + steps * (images - baseline)[:, None]
 
     gradients = mean_gradients(model, images, class_index, path, n_steps, batch_size, verbose)
     return gradients * (images - baseline)

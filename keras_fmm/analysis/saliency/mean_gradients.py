@@ -3,14 +3,14 @@
 import keras
 import numpy as np
 
-from keras_fmm import checks, graph
-from keras_fmm.analysis.class_scores import class_logits
+from keras_fmm import checks
+from keras_fmm.analysis import gradients
+from keras_fmm.analysis.class_scores import chosen, class_logits, images_and_classes
 from keras_fmm.analysis.images import checked_classes, over_batches
-from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
 
 
 def mean_gradients(model, images, class_index, copy, count, batch_size, verbose):
-    """Returns for each image the mean gradient over its copies, by tf-explain.
+    """Returns for each image the mean gradient over its copies.
 
     Args:
         model: as `prepared` returns it.
@@ -27,33 +27,26 @@ def mean_gradients(model, images, class_index, copy, count, batch_size, verbose)
     batch_size = checks.positive_integer("batch_size", batch_size)
     logits = class_logits(model, images, takes_floats=True, needs_gradients=True)
     classes = checked_classes(logits, images, class_index)
-    gradients = _traced(logits, images.shape, count)
+    mean = _compiled(logits, images.shape, count)
 
     def of_batch(images, classes):
         copies = copy(images).reshape(-1, *images.shape[1:])
-        return gradients(copies, np.repeat(classes, count))
+        return mean(copies, np.repeat(classes, count))
 
     return over_batches(of_batch, [images, classes], max(1, batch_size // count), verbose)
 
 
-def _traced(logits, shape, count):
-    """Returns a function of copies and their classes, traced once, to the mean of each image's."""
-    explain = explainer("integrated_gradients", "IntegratedGradients")
-    import tensorflow as tf
+def _compiled(logits, shape, count):
+    """Returns a function of copies and their classes to the mean gradient of each image's."""
 
-    # A graph of its own: the user's last layer would keep what is called on its output.
-    flat = graph.flat_graph(logits)
-    chosen = ChosenLogit()
-    model = keras.Model(flat.inputs[0], chosen(flat.outputs[0]))
+    def mean(copies, classes):
+        def scored(watch, copies):
+            watch(copies)
+            return chosen(logits(copies, training=False), classes), [copies], []
 
-    @tf.function(
-        input_signature=[tf.TensorSpec((None, *shape[1:])), tf.TensorSpec((None,), tf.int32)],
-        autograph=False,
-    )
-    def gradients(copies, classes):
-        chosen.classes = classes
-        # Without tf-explain's own tf.function, which would trace, and keep, every model given.
-        return explain.get_integrated_gradients.python_function(copies, model, 0, count)
+        scores, _, _, pullback = gradients.vjp(scored, copies)
+        (found,) = pullback(keras.ops.ones_like(scores))
+        found = keras.ops.zeros_like(copies) if found is None else found
+        return keras.ops.mean(keras.ops.reshape(found, (-1, count, *shape[1:])), axis=1)
 
-    traced = gradients.get_concrete_function()
-    return lambda copies, classes: traced(tf.constant(copies), tf.cast(classes, tf.int32))
+    return gradients.compiled(mean, logits, *images_and_classes(shape[1:]))

@@ -1,4 +1,4 @@
-"""SmoothGrad on tf-explain's averaged gradients."""
+"""SmoothGrad: gradients averaged over noisy copies of an image."""
 
 import numpy as np
 
@@ -41,11 +41,11 @@ def smooth_grad(
         Float32 NumPy array of the images' shape; of both signs, and not normalised.
 
     Raises:
-        ImportError: tf-explain is absent; it is in the extra `explain`.
         TypeError: the images or the classes hold no numbers.
         ValueError: there is no such class; the noise is negative; the model is subclassed, not
             built, gives no scores or takes integers; the images do not fit it, or are not finite;
-            or Keras does not run on TensorFlow.
+            or Keras' backend has no
+            gradients.
 
     Example:
 
@@ -56,8 +56,7 @@ def smooth_grad(
     (2, 8, 8, 3)
 
     Reference:
-        Smilkov et al., "SmoothGrad: removing noise by adding noise", section 3. Differs from
-        tf-explain, which takes the gradient of the cross-entropy, its sign the other way.
+        Smilkov et al., "SmoothGrad: removing noise by adding noise", section 3.
     """
     model, images = prepared(model, images)
     num_samples = checks.positive_integer("num_samples", num_samples, checks.REPEATS)

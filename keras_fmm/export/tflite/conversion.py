@@ -30,14 +30,16 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
             stack.enter_context(integer_forms(model, 16 if quantization == "int16x8" else 8))
         try:
             model.export(
-                path,
+                str(path),  # Keras before 3.15 takes no `Path`.
                 format="litert",
                 input_signature=[arguments.input_specs(model, batch_size)],
                 verbose=False,
                 **_told(quantization, io_dtype, images, batch_size, progress),
             )
         except Exception as error:
-            if refusal := _quantized(model) or _lacking(model, error):
+            # TensorFlow raises RuntimeError, its private ConverterError and others of these.
+            refusal = _quantized(model) or _lacking(model, error) or _without_integers(model, error)
+            if refusal:
                 raise refusal from error
             raise
 
@@ -118,4 +120,19 @@ def _lacking(model, error):
         "A TFLite file may hold builtin operators only. "
         f"Received: model={model!r}, which needs {'; '.join(operators)}. "
         "Write that layer with other operations, or leave it out of the exported model."
+    )
+
+
+def _without_integers(model, error):
+    """Returns the error that names the operator that has no form for int16x8, or None."""
+    found = re.search(r"16x8-bit not yet supported for op: '(\w+)'", str(error))
+    if not found:
+        return None
+    of_input = ""
+    if found[1] == "CAST" and not all("float" in x.dtype for x in getattr(model, "inputs", ())):
+        of_input = "give the model an input of floats, "
+    return ValueError(
+        '`quantization="int16x8"` takes the operators that TensorFlow\'s converter has in int16. '
+        f"Received: model={model!r}, which needs {found[1]}. Choose another quantization, such as "
+        f'"int8", {of_input}or write that layer with other operations.'
     )

@@ -201,8 +201,8 @@ def _learns_between(structure, first, last):
 
 
 def _embeds(operation):
-    """Says whether this projects each position by itself, or makes one of several."""
-    if isinstance(operation, keras.layers.Dense):
+    """Says whether this takes each position by itself, or makes one of several."""
+    if isinstance(operation, (keras.layers.Dense, keras.layers.PReLU)):
         return True
     is_pointwise = tuple(getattr(operation, "kernel_size", ())) == (1, 1)
     return is_convolution(operation) and (is_pointwise or _downsamples(operation))

@@ -76,7 +76,8 @@ def factored_conv(
         of_groups = zip(*split, strict=True)
     outputs = total([convolve(*args, strides, padding, dilation_rate) for args in of_groups])
     if bias is not None:
-        outputs = outputs + ops.cast(bias, outputs.dtype)
+        # Not "+", whose gradient has more operators on TensorFlow.
+        outputs = ops.add(outputs, ops.cast(bias, outputs.dtype))
     return ops.cast(outputs, kernel.dtype)
 
 

@@ -1,9 +1,11 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from keras_fmm import analysis, layers, models
+from tests.support.gradients import of_function
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(5, 8, 8, 2)).astype("float32")
@@ -52,11 +54,8 @@ def by_hand(front, back, images, classes):
     activation, logits.activation = logits.activation, keras.activations.linear
     maps = np.zeros(features.shape[:3])
     for n, c in enumerate(classes):
-        one = tf.constant(features[n : n + 1])
-        with tf.GradientTape() as tape:
-            tape.watch(one)
-            score = back(one)[0, int(c)]
-        gradient = tape.gradient(score, one).numpy()[0]
+        score = functools.partial(lambda x, c: back(x)[0, int(c)], c=c)
+        gradient = of_function(score, [features[n : n + 1]])[0][0]
         _, height, width, channels = features.shape
         for channel in range(channels):
             weight = 0.0

@@ -91,6 +91,19 @@ def test_operators_that_tflite_lacks_are_named_and_nothing_is_written(tmp_path, 
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(("dtype", "cure"), [("uint8", "give the model"), ("float32", "or write")])
+def test_operators_without_int16_are_named(tmp_path, dtype, cure):
+    head = None if dtype == "uint8" else lambda x: ops.cast(ops.cast(x, "int32"), "float32")
+    inputs = keras.Input((4, 4, 3), dtype=dtype)
+    x = keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(inputs))
+    model = keras.Model(inputs, x if head is None else keras.layers.Lambda(head)(x))
+    images = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 3)).astype(dtype)
+    arguments = {"quantization": "int16x8", "representative_data": images, "verbose": 0}
+    with pytest.raises(ValueError, match=rf"which needs CAST\. .*\"int8\", {cure}"):
+        export.to_tflite(model, tmp_path / "toy.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_what_keras_has_quantized_is_written_or_refused_by_name(tmp_path, mode):
@@ -146,7 +159,7 @@ def test_a_model_of_a_distribution_strategy_is_written(tmp_path):
 
 def test_a_file_of_unknown_operators_is_refused(tmp_path):
     model, path = toys.cnn(head=Erfinv()), tmp_path / "toy.tflite"
-    model.export(path, format="litert", verbose=False, allow_custom_ops=True)
+    model.export(str(path), format="litert", verbose=False, allow_custom_ops=True)
     with pytest.raises(ValueError, match="Erfinv"):
         export.run_tflite(path, toys.images())
 

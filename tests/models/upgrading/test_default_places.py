@@ -224,6 +224,7 @@ def test_a_transformers_patches_are_its_stem():
     assert gates(*transformer(kl.Dense(4))) == set()
     assert gates(*transformer(kl.Flatten())) == set()
     assert gates(*transformer(kl.Flatten(), kl.Dropout(0.1), kl.Activation("relu"))) == set()
+    assert gates(*transformer(kl.PReLU())) == set()
     projection = [kl.BatchNormalization(), kl.ReLU(), conv("projection", size=1)]
     assert gates(*transformer(*projection)) == set()
     assert gates(*transformer(*projection, kl.Flatten())) == set()

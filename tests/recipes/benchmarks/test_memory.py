@@ -7,6 +7,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("measures TensorFlow's functions", allow_module_level=True)
 
 from recipes.benchmarks import memory as recipe
+from recipes.benchmarks import timing
 
 
 @pytest.mark.slow
@@ -21,10 +22,19 @@ def test_measures_what_is_asked_for(tmp_path, capsys):
 
 def test_tells_what_grows():
     kept = []
-    settings = recipe.Settings(blocks=2, calls=2)
-    grown = recipe.growth(kept.append, lambda: bytes(3 * 2**20), settings)
+    grown = recipe.growth(kept.append, lambda: bytes(3 * 2**20), 3)
     assert 2.9 < grown["kept"] < 3.3
-    assert abs(recipe.growth(len, lambda: bytes(3 * 2**20), settings)["kept"]) < 0.1
+    assert abs(recipe.growth(len, lambda: bytes(3 * 2**20), 3)["kept"]) < 0.1
+
+
+def test_a_page_names_what_keeps_too_much(tmp_path):
+    assert recipe.page(tmp_path) is None
+    row = {"kept": 0.5, "resident": 0.6, "plain": 0.2}
+    found = {"ours": {"fit": row, "predict": {**row, "kept": 0.4}}}
+    timing.write(tmp_path / "benchmark_memory.json", recipe.Settings(), found)
+    text = recipe.page(tmp_path)
+    assert "| fit | 0.5 | 0.6 | 0.2 |" in text
+    assert "beyond the plain one: fit.\n" in text
 
 
 def test_refuses_an_unknown_job():

@@ -1,6 +1,8 @@
 import hashlib
 import json
 
+import keras
+import numpy as np
 import pytest
 
 from recipes.lab import artefacts
@@ -129,3 +131,25 @@ def test_refused_entries_leave_the_manifest_alone(folder):
 def test_no_manifest(tmp_path):
     with pytest.raises(FileNotFoundError):
         artefacts.check_manifest(tmp_path)
+
+
+DAMAGES = {
+    "empty": lambda content: b"",
+    "text": lambda content: b"weights",
+    "cut": lambda content: content[: len(content) // 2],
+    "a hole": lambda content: content[:99] + bytes(len(content) // 2) + content[-99:],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_model_is_named(tmp_path, damage):
+    path = tmp_path / "best.keras"
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.save(path)
+    x = np.ones((1, 3), "float32")
+    np.testing.assert_array_equal(artefacts.load_model("model", path)(x), model(x))
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(OSError, match=r"`model` must be a whole .keras file. Received: .*best.k"):
+        artefacts.load_model("model", path)
+    with pytest.raises(FileNotFoundError, match=r"`model` must be a .keras file. There is no"):
+        artefacts.load_model("model", tmp_path / "other.keras")

@@ -1,0 +1,296 @@
+"""Several hosts that train one model together, on JAX: how they start, share work and stop."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import traceback
+
+import keras
+import numpy as np
+
+from keras_fmm import checks
+
+LOST = 75  # the exit status where another host was lost: EX_TEMPFAIL, "try again"
+_LOST_ERRORS = re.compile(r"gloo|nccl|coordination|by peer|heartbeat|unavailable:", re.IGNORECASE)
+_FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
+
+
+def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=300):
+    """Makes this process one of the hosts that train together; all call it with the same `count`.
+
+    It must come before anything is computed on JAX. `training.strategy()` then spans the devices of
+    all hosts, and a `training.Run` writes on the first host alone.
+
+    The work goes on in a child of this process, and this one waits for it: JAX aborts a process
+    that has lost another, without Python's having a say. It says then that a host was lost, and
+    ends with status 75 (`hosts.LOST`), within `timeout` seconds. A child whose parent was killed
+    ends with it. An uncaught error on one host ends that host at once, and the others as if it had
+    been lost.
+
+    Args:
+        count: int, at least 1, default None. How many hosts; 1 does nothing. Without `count`,
+            `index` and `coordinator` JAX asks the scheduler (Slurm, Open MPI, Cloud TPU;
+            Kubernetes with `jax[k8s]`).
+        index: int below `count`, default None. Which host this is; the first one, 0, writes.
+        coordinator: str, default None. Address and port of the first host, "10.0.0.1:1234". None
+            takes the environment variable JAX_COORDINATOR_ADDRESS.
+        timeout: int, at least 5, default 60. Seconds without a sign of life after which a host is
+            lost.
+        start_timeout: int, at least 1, default 300. Seconds to wait for all hosts at the start.
+
+    Raises:
+        RuntimeError: Keras runs on another backend than JAX, JAX has computed already, no
+            scheduler is found, or the hosts do not find each other.
+        TypeError: `count`, `index`, `timeout` or `start_timeout` is no integer, or `coordinator`
+            no str.
+        ValueError: one is out of range, or only some of `count`, `index`, `coordinator` are given.
+
+    Example:
+
+    >>> from keras_fmm.training import hosts
+    >>> hosts.start(count=1)
+    >>> hosts.count(), hosts.index(), hosts.is_first()
+    (1, 0, True)
+    """
+    timeout = checks.positive_integer("timeout", timeout)
+    if timeout < 5:
+        raise ValueError(f"`timeout` must be at least 5 seconds. Received: timeout={timeout}")
+    start_timeout = checks.positive_integer("start_timeout", start_timeout)
+    if count is not None and checks.positive_integer("count", count) == 1:
+        return
+    backend = keras.backend.backend()
+    if backend != "jax":
+        raise RuntimeError(
+            "Several hosts need Keras' JAX backend. "
+            f"Received: count={count} on the {backend} backend. {_INSTEAD[backend]}"
+        )
+    coordinator = coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS")
+    _check_place(count, index, coordinator)
+    import jax
+
+    if jax.distributed.is_initialized():
+        raise RuntimeError(
+            "The hosts start once in a process. Received: JAX' distributed runtime, which runs "
+            "already. Call `hosts.start` alone, at the program's beginning."
+        )
+    if hasattr(os, "fork"):
+        _go_on_in_child()
+    sys.excepthook = lambda kind, error, trace: stop(
+        "".join(traceback.format_exception(kind, error, trace)).rstrip(), error
+    )
+    # A CPU has no collectives of its own; "gloo" is what newer versions of JAX choose themselves.
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            coordinator,
+            count,
+            index,
+            initialization_timeout=start_timeout,
+            heartbeat_timeout_seconds=timeout,
+            # Hosts that end well end together; one that does not is not waited for for long.
+            shutdown_timeout_seconds=timeout,
+        )
+        count = jax.process_count()
+    except Exception as error:  # RuntimeError and its subclasses of JAX, ValueError, gRPC's.
+        stop(
+            "error: The hosts of a training must find each other within "
+            f"`start_timeout`={start_timeout} seconds. Received: count={count}, index={index}, "
+            f"coordinator={coordinator!r}, and {error}. Start all of them, with one count and "
+            "coordinator and each with its own index; without these a scheduler must be there "
+            "(Slurm, Open MPI).",
+            None,
+            alone=False,
+        )
+
+
+_INSTEAD = {
+    "tensorflow": (
+        "On TensorFlow, Keras 3 has no training on several hosts: its `fit` fails under "
+        "`tf.distribute.MultiWorkerMirroredStrategy`. `training.strategy()` gives the "
+        "`MirroredStrategy` over the GPUs of one host; for several set KERAS_BACKEND=jax."
+    ),
+    "torch": (
+        "On PyTorch, Keras' `fit` trains on one device; a loop of your own may wrap the model in "
+        "`torch.nn.parallel.DistributedDataParallel`. Or set KERAS_BACKEND=jax."
+    ),
+}
+
+
+def _check_place(count, index, coordinator):
+    given = [count is not None, index is not None, coordinator is not None]
+    if any(given[:2]) and not all(given):
+        raise ValueError(
+            "`count`, `index` and `coordinator` must be given together, or none of them where a "
+            f"scheduler says. Received: count={count}, index={index}, coordinator={coordinator!r}"
+        )
+    if count is None:
+        return
+    if checks.integer("index", index, f"an integer from 0 to {count - 1}", below=count) < 0:
+        raise ValueError(f"`index` must be at least 0. Received: index={index}")
+    if not isinstance(coordinator, str):
+        raise TypeError(f"`coordinator` must be a str. Received: coordinator={coordinator!r}")
+    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+        raise ValueError(
+            "`coordinator` must be an address and a port, as in '10.0.0.1:1234'. "
+            f"Received: coordinator={coordinator!r}"
+        )
+
+
+def count():
+    """Returns how many hosts train together, an int."""
+    return _jax().process_count() if _is_started() else 1
+
+
+def index():
+    """Returns which of the hosts this one is, an int from 0."""
+    return _jax().process_index() if _is_started() else 0
+
+
+def is_first():
+    """Whether this host is the first, which alone writes."""
+    return index() == 0
+
+
+def from_first(function):
+    """Calls a function on the first host alone, and returns what it returned on all hosts.
+
+    The others wait for it. Every host must get here.
+
+    Args:
+        function: callable without arguments, whose result JSON can hold.
+
+    Raises:
+        RuntimeError: on the other hosts, where the function raised on the first, which raises what
+            it did.
+
+    Example:
+
+    >>> from keras_fmm.training import hosts
+    >>> hosts.from_first(lambda: {"epoch": 3})
+    {'epoch': 3}
+    """
+    if count() == 1:
+        return function()
+    answer, failure = {}, None
+    if is_first():
+        try:
+            with alone():
+                answer["value"] = result = function()
+        except Exception as error:
+            failure = error
+            answer = {"error": f"{type(error).__name__}: {error}"}
+    content = np.frombuffer(json.dumps(answer).encode(), "uint8")
+    (size,) = broadcast([np.array(len(content), "int32")])
+    (content,) = broadcast([content if is_first() else np.zeros(size, "uint8")])
+    if failure is not None:
+        raise failure
+    if is_first():
+        return result
+    answer = json.loads(content.tobytes())
+    if "error" in answer:
+        raise RuntimeError(
+            f"The first host must be able to go on. Received: {answer['error']} (on that host)"
+        )
+    return answer["value"]
+
+
+@contextlib.contextmanager
+def alone():
+    """A scope without a distribution: what is computed in it takes no other host.
+
+    Keras makes variables where one does not expect it, as in saving a model; under a distribution
+    over several hosts each is an operation of all of them.
+    """
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
+
+
+def broadcast(arrays):
+    """Returns the first host's arrays on all hosts.
+
+    Args:
+        arrays: list of NumPy arrays; on the other hosts of the same shapes and dtypes.
+    """
+    if count() == 1:
+        return arrays
+    from jax.experimental import multihost_utils
+
+    # As bytes: what JAX sums must keep the sign of a zero, and types it does not know.
+    parts = [np.frombuffer(array.tobytes(), "uint8") for array in arrays]
+    parts = [np.asarray(part) for part in multihost_utils.broadcast_one_to_all(parts)]
+    return [
+        np.frombuffer(part.tobytes(), array.dtype).reshape(array.shape)
+        for part, array in zip(parts, arrays, strict=True)
+    ]
+
+
+def stop(text, error=None, alone=True):
+    """Ends this process with a message on stderr, without waiting for other hosts.
+
+    Args:
+        text: str.
+        error: the exception behind it, or None. Whether it tells of a lost host says the status.
+        alone: bool, whether a single host ends as by `sys.exit`.
+    """
+    if alone and count() == 1:
+        sys.exit(text)
+    print(text, file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Python's own end would wait for the other hosts, that wait for this one.
+    os._exit(LOST if error is not None and _LOST_ERRORS.search(str(error)) else 1)
+
+
+def _go_on_in_child():
+    """Returns in a child; this process stays behind, and ends as the child does."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writing)
+        # Its own group: a terminal's interrupt comes once, from the parent.
+        os.setpgid(0, 0)
+        threading.Thread(target=_end_with, args=(reading,), daemon=True).start()
+        return
+    os.close(reading)
+    for name in _FORWARDED:
+        signal.signal(getattr(signal, name), lambda number, frame: os.kill(child, number))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status in (LOST, -signal.SIGABRT):
+        print(
+            "error: A host of this training was lost, and this one cannot go on without it. "
+            "Its own output says why; what JAX says is above. Give all hosts the same command "
+            "again, as many as before or another number: the run goes on after its last finished "
+            "epoch.",
+            file=sys.stderr,
+        )
+        status = LOST
+    elif status < 0:
+        print(f"stopped by {signal.Signals(-status).name}", file=sys.stderr)
+        status = 128 - status
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _end_with(pipe):
+    os.read(pipe, 1)  # returns where the parent has ended
+    os._exit(1)
+
+
+def _is_started():
+    return keras.backend.backend() == "jax" and _jax().distributed.is_initialized()
+
+
+def _jax():
+    import jax
+
+    return jax
