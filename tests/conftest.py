@@ -25,6 +25,8 @@ if keras.backend.backend() == "tensorflow":
 if keras.backend.backend() == "torch":
     import torch
 
+    # One test process a core.
+    torch.set_num_threads(1)
     to_array = torch.Tensor.__array__
 
     def _as_array(tensor, dtype=None, copy=None):

@@ -102,6 +102,32 @@ def _are_names(names):
     return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
+def generators():
+    """Returns the states of the generators that are part of no model, a list of str.
+
+    PyTorch has one a device; `fit` draws its order from it, and of a layer without a seed the
+    dropout. The other backends have none.
+    """
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    states = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+    return [state.numpy().tobytes().hex() for state in states]
+
+
+def set_generators(states):
+    """Puts back what `generators` returned, as far as there are these devices."""
+    if not states:
+        return
+    import torch
+
+    cpu, *gpus = (torch.tensor([*bytes.fromhex(state)], dtype=torch.uint8) for state in states)
+    torch.set_rng_state(cpu)
+    for device, state in zip(range(torch.cuda.device_count()), gpus, strict=False):
+        torch.cuda.set_rng_state(state, device)
+
+
 def build_optimizer(model):
     """Makes the variables of a compiled model's optimizer, if there are none yet."""
     if not model.optimizer.built:

@@ -353,6 +353,8 @@ class Run:
         if any(self.record[key] != value for key, value in now.items()):
             self.record.update(now, reason=None, end=None, metrics={})
             records.write(self.workdir, self.record)
+        # Not in `restore`: where the model is new, `fit` draws before it begins.
+        backup.set_generators(self._state.get("generators"))
 
     def _end_epoch(self, model, logs, best, seconds):
         row = {name: keras.ops.convert_to_numpy(value).tolist() for name, value in logs.items()}
@@ -360,6 +362,7 @@ class Run:
             "history": [*self._state["history"], row],
             "seconds": [*self._state["seconds"], round(seconds, 3)],
             "best": None if best is None else float(best),
+            "generators": backup.generators(),
         }
         backup.save(self.workdir / records.BACKUP, model, self._state)
         self._show()
@@ -435,6 +438,8 @@ def _is_state(state):
         and all(isinstance(seconds, number) for seconds in state["seconds"])
         and "best" in state
         and isinstance(state["best"], (*number, type(None)))
+        # Runs of 0.2.0 have none.
+        and isinstance(state.get("generators", []), list)
     )
 
 

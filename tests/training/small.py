@@ -11,7 +11,7 @@ Y = (X.sum(axis=1) > 0).astype("int32")
 SEED = {"seed": 0}
 
 
-def make_model(optimizer="adam", units=4, run_eagerly=True):
+def make_model(optimizer="adam", units=4, run_eagerly=True, seed=None):
     """Batch norm and dropout: all the state a run has beyond its weights.
 
     Eagerly, as its few steps take far less time than to trace one; `killed_run`, two replicas and
@@ -22,7 +22,7 @@ def make_model(optimizer="adam", units=4, run_eagerly=True):
             keras.Input((4,)),
             keras.layers.Dense(units),
             keras.layers.BatchNormalization(),
-            keras.layers.Dropout(0.5),
+            keras.layers.Dropout(0.5, seed=seed),
             keras.layers.Dense(2, dtype="float32", activation="softmax"),
         ]
     )

@@ -1,6 +1,10 @@
 import keras
 import numpy as np
 import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("strategies of tf.distribute", allow_module_level=True)
+
 import tensorflow as tf
 
 from keras_fmm import training
