@@ -55,13 +55,7 @@ def attention_maps(model, images, batch_size=128, verbose="auto"):
             "`attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
             f"{graph.said_of_closed(model)}"
         )
-    outputs = [_Map(gate.operation)(*gate.args, **gate.kwargs) for gate in gates]
-    for gate, output in zip(gates, outputs, strict=True):
-        if not isinstance(output, keras.KerasTensor) or not output.shape:
-            raise ValueError(
-                "`attention_map` of a layer must return one tensor, the batch first. Received: "
-                f"{output!r}, of the layer {gate.path!r} of class {type(gate.operation).__name__}."
-            )
+    outputs = [_Map(gate)(*gate.args, **gate.kwargs) for gate in gates]
     mapped = keras.Model(flat.inputs, outputs)
 
     def of_batch(images):
@@ -79,6 +73,17 @@ class _Map(keras.Operation):
         super().__init__()
         self.gate = gate
 
+    def compute_output_spec(self, *args, **kwargs):
+        # Of a shape that nobody asks for. Were it found by tracing, JAX would keep each trace.
+        return keras.KerasTensor((None,), self.gate.operation.compute_dtype)
+
     def call(self, *args, **kwargs):
         kwargs.pop("return_attention_map", None)
-        return self.gate.attention_map(*args, **kwargs)
+        gate = self.gate.operation
+        output = gate.attention_map(*args, **kwargs)
+        if not keras.ops.is_tensor(output) or not len(output.shape):
+            raise ValueError(
+                "`attention_map` of a layer must return one tensor, the batch first. Received: "
+                f"{output!r}, of the layer {self.gate.path!r} of class {type(gate).__name__}."
+            )
+        return output
