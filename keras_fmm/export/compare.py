@@ -109,6 +109,8 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
         `Report`, with a row for each artefact that was given and each of its outputs.
 
     Raises:
+        ImportError: TensorFlow, which runs a SavedModel, or LiteRT, which runs a TFLite file, is
+            not installed.
         FileNotFoundError: an artefact is not there.
         TypeError: `model` is not a `keras.Model`, an artefact no path, or `images` does not hold
             real numbers.

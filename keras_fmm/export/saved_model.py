@@ -34,6 +34,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         `pathlib.Path`, the folder.
 
     Raises:
+        ImportError: TensorFlow is not installed.
         TypeError: `model` is not a `keras.Model`, `path` is no path, `class_names` is no list of
             str, or `preprocessing` is no layer.
         ValueError: `model` is not built, `path` is a file, a folder of other files or the one that
@@ -183,6 +184,7 @@ def run_saved_model(path, images, batch_size=32):
         outputs a list of them in the model's order, or a dict where the model gives one.
 
     Raises:
+        ImportError: TensorFlow is not installed.
         FileNotFoundError: there is nothing at `path`.
         TypeError: `images` does not hold numbers, or `batch_size` is no integer.
         ValueError: `path` is no whole SavedModel with a signature `serving_default`, it gives
@@ -199,8 +201,7 @@ def outputs_of_saved_model(path, images, batch_size=32):
     Args: as `run_saved_model`; and `images` may be a function of the inputs' names, a list, to
         them.
     """
-    import tensorflow as tf
-
+    tf = checks.package("tensorflow", "Running a SavedModel", "tensorflow")
     batch_size = checks.positive_integer("batch_size", batch_size)
     path = checks.path("path", path)
     if not path.exists():

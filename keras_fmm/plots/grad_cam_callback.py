@@ -24,8 +24,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         batch_size: int, at least 1, default 32. The images that are run at once.
 
     Raises:
-        ImportError: in `fit`, matplotlib, TensorBoard or tf-explain is absent; they are in the
-            extras `plots` and `explain`.
+        ImportError: in `fit`, matplotlib, TensorBoard, TensorFlow, which writes for it, or
+            tf-explain is absent; they are in the extras `plots`, `tensorflow` and `explain`.
 
     Example:
 
@@ -51,9 +51,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._writer = None
 
     def on_train_begin(self, logs=None):
+        tf = checks.package("tensorflow", "Writing pictures", "tensorflow")
         checks.package("tensorboard", "Writing pictures", "plots")
-        import tensorflow as tf
-
         self._picture()
         self._writer = tf.summary.create_file_writer(str(self.log_dir / "grad_cam"))
 

@@ -227,7 +227,8 @@ class Run:
             full, RuntimeError where a later `Run` took the folder over.
 
         Raises:
-            ImportError: `tensorboard` is asked for and not installed.
+            ImportError: `tensorboard` is asked for, and it or TensorFlow, which writes for it, is
+                not installed.
             NotADirectoryError: a file is where its logs go.
             RuntimeError: `restore` was not called.
             TypeError: `tensorboard` is no bool.
@@ -243,6 +244,8 @@ class Run:
         )
         board = []
         if tensorboard:
+            # Which writes for it, on every backend.
+            checks.package("tensorflow", "`tensorboard=True`", "tensorflow")
             checks.package("tensorboard", "`tensorboard=True`", "plots")
             logs = self.workdir / "tensorboard"
             if os.path.lexists(logs) and not logs.is_dir():

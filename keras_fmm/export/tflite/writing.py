@@ -75,7 +75,7 @@ def to_tflite(
         `pathlib.Path`, the file.
 
     Raises:
-        ImportError: LiteRT is not installed.
+        ImportError: TensorFlow or LiteRT is not installed.
         TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
         ValueError: the model needs operators that TFLite lacks (they are named), or has layers that
             Keras has quantized and the converter cannot write; LiteRT cannot run what came out, or
