@@ -9,7 +9,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # What holds on every backend.
-BACKEND_TESTS := tests/ops tests/layers tests/models
+BACKEND_TESTS := tests/ops tests/layers tests/models tests/test_without_tensorflow.py
 
 .PHONY: demo test test-all test-jax test-torch coverage bench report docs tables pictures lint format clean
 
