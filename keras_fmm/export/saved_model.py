@@ -2,15 +2,23 @@
 
 import contextlib
 import functools
+import pathlib
 import re
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 
-from keras_fmm import checks, files
+from keras_fmm import checks, files, hints
 from keras_fmm.export import arguments, names
 
 
-def to_saved_model(model, path, class_names=None, preprocessing=None):
+def to_saved_model(
+    model: keras.Model,
+    path: hints.Path,
+    class_names: Sequence[str] | None = None,
+    preprocessing: keras.layers.Layer | None = None,
+) -> pathlib.Path:
     """Writes a SavedModel that serves batches of any size, whole or not at all.
 
     The signature is `serving_default`; its code and weights are inside, so that it is served
@@ -169,7 +177,9 @@ def _write_classifier(model, path, class_names, preprocessing):
     archive.write_out(str(path), verbose=False)
 
 
-def run_saved_model(path, images, batch_size=32):
+def run_saved_model(
+    path: hints.Path, images: hints.Inputs, batch_size: int = 32
+) -> np.ndarray | list | dict:
     """Returns what a SavedModel says of images.
 
     Args:
