@@ -5,7 +5,7 @@ import time
 
 import keras
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis import grad_cam
 from keras_fmm.plots.heat_maps import heat_map_overlay
 
@@ -42,7 +42,14 @@ class GradCAMCallback(keras.callbacks.Callback):
     1
     """
 
-    def __init__(self, log_dir, images, class_index=None, layer=None, batch_size=32):
+    def __init__(
+        self,
+        log_dir: hints.Path,
+        images: hints.ArrayLike,
+        class_index: hints.ArrayLike | None = None,
+        layer: str | None = None,
+        batch_size: int = 32,
+    ) -> None:
         super().__init__()
         self.log_dir = checks.path("log_dir", log_dir)
         self.images = checks.real_array("images", images)
@@ -51,7 +58,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.batch_size = checks.positive_integer("batch_size", batch_size)
         self._writer = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         # Not TensorFlow's writer: this one is there on every backend.
         writers = checks.package(
             "tensorboard.summary.writer.event_file_writer", "Writing pictures", "plots"
@@ -59,7 +66,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._picture()
         self._writer = writers.EventFileWriter(str(self.log_dir / "grad_cam"))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -68,7 +75,7 @@ class GradCAMCallback(keras.callbacks.Callback):
         self._writer.add_event(event)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._writer.close()
 
     def _picture(self):
