@@ -118,6 +118,7 @@ def _prepare(builder):
     try:
         _check_online(builder)
         builder.download_and_prepare()
+    # Each dataset's own code reads what it has downloaded, and raises what it likes.
     except Exception as error:
         if is_new:
             _tidy(folder)

@@ -218,6 +218,7 @@ def _checked(role, choice, **arguments):
         )
     try:
         layer = choice(**arguments)
+    # It is the user's code.
     except Exception as error:
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(

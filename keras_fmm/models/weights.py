@@ -105,6 +105,7 @@ def _load(model, plan):
     for name, values in plan.values.items():
         try:
             plan.layers[name].load_own_variables({str(i): value for i, value in enumerate(values)})
+        # A class of the user's may raise anything; nothing may stay half loaded.
         except Exception as error:
             for variable, value in zip(model.variables, before, strict=True):
                 variable.assign(value)

@@ -80,6 +80,7 @@ def array(value):
         return value
     try:
         content = value[()]
+    # As in `opened`: filters and types of a damaged file fail in h5py in many ways.
     except Exception as error:
         raise _UnreadableArray(f"{value.name}: {error}") from error
     # HDF5 has no bfloat16: Keras writes its bytes and the name beside them.

@@ -189,7 +189,7 @@ class Run:
         Raises:
             TypeError: `model` is no model.
             ValueError: the model is not built and compiled, a file of the run is missing or
-                damaged, or its backup is of another model; then nothing was assigned.
+                damaged, or its backup or best model is of another one; then nothing was assigned.
             RuntimeError: a later `Run` took the folder over.
             OSError: the folder cannot be written or is full.
         """

@@ -157,11 +157,16 @@ def page(folder):
     Args:
         folder: `pathlib.Path`, of results.
     """
-    results = timing.read(folder, "benchmark_first_step")
-    if results is None:
-        return None
-    source = timing.source("first_step", Settings, results, "2026-11-26")
-    return "\n".join([INTRODUCTION, source, "", markdown(results["first_step"]), COLUMNS])
+    path = folder / "benchmark_first_step.json"
+    return timing.page(
+        path,
+        "first_step",
+        Settings,
+        "2026-11-26",
+        INTRODUCTION,
+        lambda results: markdown(results["first_step"]),
+        COLUMNS,
+    )
 
 
 if __name__ == "__main__":

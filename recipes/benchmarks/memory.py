@@ -366,8 +366,12 @@ COLUMNS = """
 - "kept" is what the allocator has lent out, the median over the calls. What else runs on the
   machine does not change it.
 - "resident" is what the process holds of the machine's memory, with more noise.
-- "kept by the plain one" is of the plain model and what is nearest to the job in Keras: a trained
-  model, a gradient, an export.
+- "kept by the plain one" is of a plain model and what is nearest to the job in Keras: a prediction,
+  a gradient, an export.
+- What trains is compared with a plain model whose training step has as many operators. Keras' step
+  has a gradient registered that holds its graph as long as the process lives, of any model; the
+  larger the graph, the more. `training.Run` makes one graph instead of two. Give each of many
+  models to train a process of its own.
 """
 
 JAX = """## On JAX
@@ -382,13 +386,22 @@ def page(folder):
     Args:
         folder: `pathlib.Path`, of results.
     """
-    parts = []
-    for name, text in (("", INTRODUCTION), ("_jax", JAX)):
-        results = timing.read(folder, f"benchmark_memory{name}")
-        if results is not None:
-            source = timing.source("memory", Settings, results, "")
-            parts += [text, source, "", markdown(results["ours"]), *([] if name else [COLUMNS])]
-    return "\n".join(parts) or None
+    parts = [
+        timing.page(
+            folder / f"{name}.json",
+            "memory",
+            Settings,
+            "",
+            introduction,
+            lambda results: markdown(results["ours"]),
+            remarks,
+        )
+        for name, introduction, remarks in (
+            ("benchmark_memory", INTRODUCTION, COLUMNS),
+            ("benchmark_memory_jax", JAX, ""),
+        )
+    ]
+    return "\n".join(part for part in parts if part is not None) or None
 
 
 if __name__ == "__main__":

@@ -187,11 +187,16 @@ def page(folder):
     Args:
         folder: `pathlib.Path`, of results.
     """
-    results = timing.read(folder, "benchmark_models")
-    if results is None:
-        return None
-    source = timing.source("models", Settings, results, "2026-11-20")
-    return "\n".join([INTRODUCTION, source, "", markdown(results["ratios"]), COLUMNS])
+    path = folder / "benchmark_models.json"
+    return timing.page(
+        path,
+        "models",
+        Settings,
+        "2026-11-20",
+        INTRODUCTION,
+        lambda results: markdown(results["ratios"]),
+        COLUMNS,
+    )
 
 
 if __name__ == "__main__":

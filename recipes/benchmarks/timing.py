@@ -105,6 +105,23 @@ def read(folder, name):
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def page(path, module, settings, date, introduction, table, remarks=""):
+    """Returns the page of a benchmark of one table, a str, or None where nothing was measured.
+
+    Args:
+        path: `pathlib.Path`, of the results.
+        module, settings, date: as of `source`.
+        introduction: str, what comes before the table.
+        table: function of the results to the table.
+        remarks: str, what comes after it.
+    """
+    results = read(path.parent, path.stem)
+    if results is None:
+        return None
+    from_where = source(module, settings, results, date)
+    return "\n".join([introduction, from_where, "", table(results), remarks])
+
+
 def source(module, settings, results, date):
     """Returns Markdown that says with which command, on what and when something was measured.
 

@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import numpy as np
 import pytest
@@ -119,3 +121,16 @@ def test_refused():
 class Subclassed(keras.Model):
     def call(self, inputs):
         return inputs
+
+
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="counts the traces of JAX")
+def test_no_trace_is_kept():
+    def traces():
+        gc.collect()
+        return sum(type(found).__name__ == "Jaxpr" for found in gc.get_objects())
+
+    counts = []
+    for _ in range(3):
+        analysis.attention_maps(toy("cbam"), IMAGES)
+        counts.append(traces())
+    assert counts[1] == counts[2]

@@ -31,16 +31,21 @@ def attach(path, quantization=None, class_names=None, input_range=None, inputs=N
         input_range: pair of float or None, default None. See `to_tflite`.
         inputs: list of str or None, default None. The names of the model's inputs in order; None
             where there is one.
+
+    Raises:
+        ValueError: they do not fit the file, which a subclassed model does not tell before.
     """
+    model = path.read_bytes()
     content = {
         "keras_fmm": version.__version__,
         "quantization": quantization,
         "class_names": class_names,
         "input_range": input_range,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256(model).hexdigest(),
     }
     if inputs is not None:
         content["inputs"] = inputs
+    _check(content, model)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_METADATA, json.dumps(content, indent=1))
         if class_names is not None:

@@ -22,6 +22,7 @@ def rebuild(operation, path):
         else:
             with keras.saving.custom_object_scope(custom_objects(operation)):
                 clone = type(operation).from_config(operation.get_config())
+    # A class of the user's may raise anything, and Keras does of a config.
     except Exception as error:
         rule = "Every layer of the model must be one that Keras can make again from its config. "
         received = f"Received: {path!r} of class {type(operation).__name__}"

@@ -26,19 +26,7 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     (`tf.autodiff.ForwardAccumulator`) fails there; second derivatives are right but under XLA,
     which refuses to compile them.
 
-    Args:
-        inputs: tensor `(batch, height, width, in_channels)`. All but the channels may be unknown
-            when traced.
-        kernel: tensor `(kernel_height, kernel_width, in_channels, filters)`. Shared by all samples.
-        gain: tensor `(batch, kernel_height, kernel_width, groups, filters)`. What each sample's
-            kernel is multiplied by. `groups` divides `in_channels`: entry g holds for
-            `in_channels / groups` consecutive channels. Both sides of the kernel may be 1 instead:
-            the same gain for all entries of the kernel.
-        strides: pair of int. By how much the kernel moves.
-        padding: "valid" or "same". With "valid" the dilated kernel must not be larger than the
-            inputs.
-        dilation_rate: pair of int. How far the kernel's entries are apart.
-        bias: tensor `(filters,)` or None, default None. What is added.
+    Args: as of `factored_conv`, but for `one_sum`.
 
     Returns:
         Tensor `(batch, out_height, out_width, filters)`.

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import zipfile
 
+import keras
 import numpy as np
 import pytest
 
@@ -116,3 +117,22 @@ def test_the_other_readers_refuse_it_too(path, tmp_path, read):
         read(damaged)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "nothing.tflite")
+
+
+def test_names_that_do_not_fit_a_subclassed_model_are_refused(tmp_path):
+    """Which has no outputs that tell how many its classes are, before it is converted."""
+
+    class Classifier(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(4)
+
+        def call(self, inputs):
+            return self.dense(keras.ops.mean(inputs, (1, 2)))
+
+    model = Classifier()
+    model(np.zeros((1, 4, 4, 3)))
+    path = tmp_path / "toy.tflite"
+    with pytest.raises(ValueError, match="must name each of the 4 classes. Received: 3 names"):
+        export.to_tflite(model, path, class_names=["a", "b", "c"])
+    assert list(tmp_path.iterdir()) == []
