@@ -3,15 +3,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# What pip may install; with CONSTRAINTS=/dev/null it takes the newest of everything.
+CONSTRAINTS = constraints.txt
 
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # What holds on every backend.
-BACKEND_TESTS := tests/ops tests/layers tests/models
+BACKEND_TESTS := tests/ops tests/layers tests/models tests/test_without_tensorflow.py
 
-.PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format clean
+.PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format dist \
+	try-wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -78,9 +81,27 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The wheel and the source archive, into dist/, checked as far as that goes without uploading them.
+dist: export PIP_CONSTRAINT = $(CONSTRAINTS)
+dist: export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
+dist: $(INSTALLED)
+	rm -rf dist
+	$(BIN)/python -m build . >/dev/null
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
+# README's first example where nothing but the wheel and its extras is installed; run beside the
+# checkout, not in it, which would be imported instead.
+try-wheel: dist
+	$(PYTHON) -m venv --clear .venv-wheel
+	PIP_CONSTRAINT=$(CONSTRAINTS) .venv-wheel/bin/pip install --quiet --no-compile \
+		--disable-pip-version-check "$$(ls dist/*.whl)[tensorflow,data,mobile]"
+	sed -n '/^```python/,/^```$$/{/^```/!p;/^```$$/q}' README.md >.venv-wheel/example.py
+	cd .venv-wheel && bin/python example.py && bin/python -c "import keras_fmm; \
+		assert 'site-packages' in keras_fmm.__file__"
+
 # The two variables rather than -c: they hold for the build of source packages too, the first in
 # pip before 25.3, the second from then on.
-CONSTRAINTS = constraints.txt
 .venv-oldest/.installed: CONSTRAINTS = constraints-oldest.txt
 .venv-oldest/.installed: constraints-oldest.txt
 %/.installed: export PIP_CONSTRAINT = $(CONSTRAINTS)
@@ -95,5 +116,5 @@ CONSTRAINTS = constraints.txt
 .venv-oldest/.installed: EXTRAS := data,explain,jax,mobile,onnx,plots,tensorflow,test
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-oldest .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
+	rm -rf .venv .venv-* .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -41,6 +41,8 @@ default_role = "code"
 smartquotes_action = "De"
 autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
+# The docstrings say more than the hints do.
+autodoc_typehints = "none"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False

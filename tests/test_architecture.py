@@ -1,6 +1,8 @@
 """The layout of design and code: who imports whom, and what an import brings in."""
 
 import ast
+import importlib
+import inspect
 import pathlib
 import subprocess
 import sys
@@ -17,6 +19,7 @@ ALLOWED = {
     "half_precision": set(),
     "input_range": set(),
     "graph": set(),
+    "hints": set(),
     "locks": set(),
     "progress": set(),
     "protocols": set(),
@@ -37,6 +40,7 @@ GROUND = {
     "files",
     "graph",
     "half_precision",
+    "hints",
     "input_range",
     "locks",
     "progress",
@@ -153,8 +157,6 @@ def test_import_brings_in_no_extra():
 
 
 def test_every_package_says_what_it_exports():
-    import importlib
-
     for path in sorted(PACKAGE.iterdir()):
         if (path / "__init__.py").exists():
             module = importlib.import_module(f"keras_fmm.{path.name}")
@@ -163,3 +165,28 @@ def test_every_package_says_what_it_exports():
                 assert symbol.__doc__ or not callable(symbol), (
                     f"{path.name}.{name} has no docstring"
                 )
+
+
+TYPED = ("analysis", "data", "export", "plots", "training")
+
+
+@pytest.mark.parametrize("part", TYPED)
+def test_public_functions_have_hints(part):
+    module = importlib.import_module(f"keras_fmm.{part}")
+    for name in module.__all__:
+        symbol = getattr(module, name)
+        functions = {name: symbol} if inspect.isfunction(symbol) else {}
+        if inspect.isclass(symbol):
+            public = {"__init__"} | {key for key in vars(symbol) if not key.startswith("_")}
+            functions = {f"{name}.{key}": vars(symbol).get(key) for key in public}
+        for called, function in functions.items():
+            if inspect.isfunction(function):
+                signature = inspect.signature(function)
+                lacking = [
+                    key
+                    for key, argument in signature.parameters.items()
+                    if key != "self" and argument.annotation is argument.empty
+                ]
+                if signature.return_annotation is signature.empty:
+                    lacking.append("return")
+                assert not lacking, f"{part}.{called} has no hint for {lacking}"

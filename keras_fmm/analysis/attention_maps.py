@@ -1,12 +1,18 @@
 """What the gates of a model attend to."""
 
 import keras
+import numpy as np
 
-from keras_fmm import checks, graph, protocols
+from keras_fmm import checks, graph, hints, protocols
 from keras_fmm.analysis.images import over_batches, prepared
 
 
-def attention_maps(model, images, batch_size=128, verbose="auto"):
+def attention_maps(
+    model: keras.Model,
+    images: hints.ArrayLike,
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> dict[str, np.ndarray]:
     """Returns the map of every gate of a model, for each image.
 
     A gate is any layer with a method `attention_map(inputs)`, as all attention layers of this

@@ -1,6 +1,7 @@
 """The cost of a model, in multiply-adds."""
 
 import math
+from collections.abc import Callable, Mapping
 
 import keras
 
@@ -26,7 +27,11 @@ _UNCOUNTED_OPERATIONS = (
 )
 
 
-def flops(model, input_shape=None, costs=None):
+def flops(
+    model: keras.Model,
+    input_shape: tuple | None = None,
+    costs: Mapping[type, Callable] | None = None,
+) -> int:
     """Returns the multiply-adds of a model for one sample.
 
     One multiply-add is counted for each multiplication in a convolution, a matrix product or a

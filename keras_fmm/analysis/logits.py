@@ -18,7 +18,7 @@ _PASSING_ON = (
 _PASSING_ON_OPERATIONS = ("Cast",)
 
 
-def logits_model(model):
+def logits_model(model: keras.Model) -> keras.Model:
     """Returns a model that gives the logits of another, whose layers it shares.
 
     The logits are what stands before the softmax (or sigmoid, or the logarithm of one) at the

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class RankAgreement:
     cosine: np.ndarray
 
 
-def rank_agreement(attention, importance):
+def rank_agreement(attention: hints.ArrayLike, importance: hints.ArrayLike) -> RankAgreement:
     """Returns Kendall's tau and the cosine of attention and importance, for each sample.
 
     `tau = (P - Q) / sqrt((P + Q + T) * (P + Q + U))`, tau-b, over the pairs of channels: P are

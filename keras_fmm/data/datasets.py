@@ -1,8 +1,16 @@
 """A dataset of labelled images, divided into train, validation and test."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
 from keras_fmm import checks
 from keras_fmm.data import arguments, splits
 from keras_fmm.data.tfrecords import collect
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class ImageDataset:
@@ -42,7 +50,13 @@ class ImageDataset:
     ((359, 8, 8, 1), 'uint8', 'int32')
     """
 
-    def __init__(self, name, input_shape, class_names, parts):
+    def __init__(
+        self,
+        name: str,
+        input_shape: tuple[int | None, ...],
+        class_names: Sequence[str],
+        parts: Mapping,
+    ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"`name` must be a str. Received: name={name!r}")
         self.name = name
@@ -70,7 +84,9 @@ class ImageDataset:
             f"classes={self.classes}, {sizes})"
         )
 
-    def arrays(self, split, image_size=None):
+    def arrays(
+        self, split: str, image_size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the examples of a split in memory.
 
         Args:
@@ -93,7 +109,7 @@ class ImageDataset:
         shape = self.input_shape if size is None else (*size, self.input_shape[2])
         return collect(source.resident(), indices, shape, size)
 
-    def chunks(self, split):
+    def chunks(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the examples of a split as (images, labels), NumPy arrays of some length each.
 
         For statistics over a split that may not fit in memory. Images of different sizes come
@@ -105,7 +121,7 @@ class ImageDataset:
         source, indices = self._part(split)
         yield from source.resident().chunks(indices)
 
-    def steps(self, split, batch_size, drop_remainder=False):
+    def steps(self, split: str, batch_size: int, drop_remainder: bool = False) -> int:
         """Returns how many batches one pass over a split has.
 
         Args:
@@ -127,15 +143,15 @@ class ImageDataset:
 
     def pipeline(
         self,
-        split,
-        batch_size=32,
-        shuffle=True,
-        seed=0,
-        initial_epoch=0,
-        epochs=None,
-        drop_remainder=False,
-        image_size=None,
-    ):
+        split: str,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        epochs: int | None = None,
+        drop_remainder: bool = False,
+        image_size: tuple[int, int] | None = None,
+    ) -> "tf.data.Dataset":
         """Returns a `tf.data.Dataset` of batches (images, labels), for `model.fit`.
 
         With `shuffle=False` it is one pass in stored order, for evaluation. Else it is the epochs

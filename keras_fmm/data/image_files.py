@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 
 # What Pillow makes grey or coloured as it should; those with alpha go onto white first.
 _BYTES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "HSV")
@@ -16,7 +16,9 @@ _BITS, _MEANING = 258, 262
 _UNKNOWN = "whose numbers have no range that is known"
 
 
-def load_image(path, image_size=None, channels=3):
+def load_image(
+    path: hints.Path, image_size: tuple[int, int] | None = None, channels: int = 3
+) -> np.ndarray:
     """Returns an image file (PNG, JPEG, WebP, GIF, BMP, TIFF, ...) as an array of 0 to 255.
 
     - It is upright: a photograph that lies on its side is turned as its EXIF data says.

@@ -2,13 +2,18 @@
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.data import arguments, splits
 from keras_fmm.data.arrays import digits
 from keras_fmm.data.datasets import ImageDataset
 
 
-def load(name="digits", validation_fraction=0.1, seed=0, data_dir=None):
+def load(
+    name: str = "digits",
+    validation_fraction: float = 0.1,
+    seed: int = 0,
+    data_dir: hints.Path | None = None,
+) -> ImageDataset:
     """Returns a dataset of labelled images, divided into train, validation and test.
 
     "digits" (scikit-learn's 1,797 scanned digits of 8x8) is embedded. Any other name is one of

@@ -7,7 +7,7 @@ from keras_fmm import checks
 from keras_fmm.data.datasets import ImageDataset
 
 
-def preprocessing(dataset, kind="scale"):
+def preprocessing(dataset: ImageDataset, kind: str = "scale") -> keras.layers.Layer:
     """Returns the layer that scales stored images (0..255) for a model; put it first in the model.
 
     Args:

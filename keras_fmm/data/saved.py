@@ -4,13 +4,15 @@ import zipfile
 
 import numpy as np
 
-from keras_fmm import checks, files
+from keras_fmm import checks, files, hints
 from keras_fmm.data import splits
 from keras_fmm.data.arrays import ArraySource
 from keras_fmm.data.datasets import ImageDataset
 
 
-def save_arrays(dataset, path, image_size=None):
+def save_arrays(
+    dataset: ImageDataset, path: hints.Path, image_size: tuple[int, int] | None = None
+) -> None:
     """Writes all splits of a dataset to one compressed .npz file, whole or not at all.
 
     Args:
@@ -43,7 +45,7 @@ def save_arrays(dataset, path, image_size=None):
         np.savez_compressed(file, **content)
 
 
-def load_arrays(path):
+def load_arrays(path: hints.Path) -> ImageDataset:
     """Reads a dataset that `save_arrays` wrote; needs NumPy only.
 
     Args:

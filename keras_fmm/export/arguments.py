@@ -29,9 +29,15 @@ def built_model(model):
 
 
 def tensorflow_backend():
-    """Raises ValueError unless Keras runs on TensorFlow."""
+    """Returns where Keras runs on TensorFlow.
+
+    Raises:
+        ImportError: TensorFlow is not installed.
+        ValueError: Keras runs on another backend.
+    """
     backend = keras.backend.backend()
     if backend != "tensorflow":
+        checks.package("tensorflow", "Export, with KERAS_BACKEND=tensorflow,", "tensorflow")
         raise ValueError(
             f"export needs the TensorFlow backend. Received: backend={backend}. "
             "Save the model as .keras and load it with KERAS_BACKEND=tensorflow."

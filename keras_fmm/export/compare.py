@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.export import arguments, keras_model, names
 from keras_fmm.export.saved_model import outputs_of_saved_model
 from keras_fmm.export.tflite.running import outputs_of_file
@@ -67,7 +68,7 @@ class Report:
         )
         raise KeyError(f"A report has the rows {known}. Received: {name!r}")
 
-    def table(self):
+    def table(self) -> str:
         """Returns the report as text: a heading and a line for each artefact and output."""
         titles = [
             row.name if row.output is None else f"{row.name} {checks.printable(row.output)}"
@@ -88,7 +89,13 @@ class Report:
     __str__ = table
 
 
-def compare(model, images, saved_model=None, tflite=None, batch_size=32):
+def compare(
+    model: keras.Model,
+    images: hints.Inputs,
+    saved_model: hints.Path | None = None,
+    tflite: hints.Path | None = None,
+    batch_size: int = 32,
+) -> Report:
     """Runs a Keras model and what was exported from it on the same images.
 
     It measures and does not judge: what difference is too large depends on the model (1e-5 is
@@ -109,6 +116,8 @@ def compare(model, images, saved_model=None, tflite=None, batch_size=32):
         `Report`, with a row for each artefact that was given and each of its outputs.
 
     Raises:
+        ImportError: TensorFlow, which runs a SavedModel, or LiteRT, which runs a TFLite file, is
+            not installed.
         FileNotFoundError: an artefact is not there.
         TypeError: `model` is not a `keras.Model`, an artefact no path, or `images` does not hold
             real numbers.

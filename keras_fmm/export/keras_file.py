@@ -1,10 +1,14 @@
 """Saving a model as a .keras file."""
 
-from keras_fmm import files
+import pathlib
+
+import keras
+
+from keras_fmm import files, hints
 from keras_fmm.export import arguments
 
 
-def save_model(model, path):
+def save_model(model: keras.Model, path: hints.Path) -> pathlib.Path:
     """Saves a model with its weights and training state as a .keras file, whole or not at all.
 
     Works on every backend; a file saved on one loads on another.

@@ -2,15 +2,23 @@
 
 import contextlib
 import functools
+import pathlib
 import re
+from collections.abc import Sequence
 
 import keras
+import numpy as np
 
-from keras_fmm import checks, files
+from keras_fmm import checks, files, hints
 from keras_fmm.export import arguments, names
 
 
-def to_saved_model(model, path, class_names=None, preprocessing=None):
+def to_saved_model(
+    model: keras.Model,
+    path: hints.Path,
+    class_names: Sequence[str] | None = None,
+    preprocessing: keras.layers.Layer | None = None,
+) -> pathlib.Path:
     """Writes a SavedModel that serves batches of any size, whole or not at all.
 
     The signature is `serving_default`; its code and weights are inside, so that it is served
@@ -34,6 +42,7 @@ def to_saved_model(model, path, class_names=None, preprocessing=None):
         `pathlib.Path`, the folder.
 
     Raises:
+        ImportError: TensorFlow is not installed.
         TypeError: `model` is not a `keras.Model`, `path` is no path, `class_names` is no list of
             str, or `preprocessing` is no layer.
         ValueError: `model` is not built, `path` is a file, a folder of other files or the one that
@@ -168,7 +177,9 @@ def _write_classifier(model, path, class_names, preprocessing):
     archive.write_out(str(path), verbose=False)
 
 
-def run_saved_model(path, images, batch_size=32):
+def run_saved_model(
+    path: hints.Path, images: hints.Inputs, batch_size: int = 32
+) -> np.ndarray | list | dict:
     """Returns what a SavedModel says of images.
 
     Args:
@@ -183,6 +194,7 @@ def run_saved_model(path, images, batch_size=32):
         outputs a list of them in the model's order, or a dict where the model gives one.
 
     Raises:
+        ImportError: TensorFlow is not installed.
         FileNotFoundError: there is nothing at `path`.
         TypeError: `images` does not hold numbers, or `batch_size` is no integer.
         ValueError: `path` is no whole SavedModel with a signature `serving_default`, it gives
@@ -199,8 +211,7 @@ def outputs_of_saved_model(path, images, batch_size=32):
     Args: as `run_saved_model`; and `images` may be a function of the inputs' names, a list, to
         them.
     """
-    import tensorflow as tf
-
+    tf = checks.package("tensorflow", "Running a SavedModel", "tensorflow")
     batch_size = checks.positive_integer("batch_size", batch_size)
     path = checks.path("path", path)
     if not path.exists():

@@ -1,11 +1,19 @@
 """The course of training."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from keras_fmm import checks
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def training_curves(histories, metrics=("loss", "accuracy")):
+
+def training_curves(
+    histories: Mapping[str, Mapping], metrics: Sequence[str] = ("loss", "accuracy")
+) -> "Figure":
     """Draws each metric over the epochs, a line a run: solid on validation, dashed on training.
 
     Args:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis import grad_cam
 from keras_fmm.plots.heat_maps import heat_map_overlay
 
@@ -24,8 +24,8 @@ class GradCAMCallback(keras.callbacks.Callback):
         batch_size: int, at least 1, default 32. The images that are run at once.
 
     Raises:
-        ImportError: in `fit`, matplotlib, TensorBoard or tf-explain is absent; they are in the
-            extras `plots` and `explain`.
+        ImportError: in `fit`, matplotlib, TensorBoard, TensorFlow, which writes for it, or
+            tf-explain is absent; they are in the extras `plots`, `tensorflow` and `explain`.
 
     Example:
 
@@ -41,7 +41,14 @@ class GradCAMCallback(keras.callbacks.Callback):
     1
     """
 
-    def __init__(self, log_dir, images, class_index=None, layer=None, batch_size=32):
+    def __init__(
+        self,
+        log_dir: hints.Path,
+        images: hints.ArrayLike,
+        class_index: hints.ArrayLike | None = None,
+        layer: str | None = None,
+        batch_size: int = 32,
+    ) -> None:
         super().__init__()
         self.log_dir = checks.path("log_dir", log_dir)
         self.images = checks.real_array("images", images)
@@ -50,14 +57,13 @@ class GradCAMCallback(keras.callbacks.Callback):
         self.batch_size = checks.positive_integer("batch_size", batch_size)
         self._writer = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        tf = checks.package("tensorflow", "Writing pictures", "tensorflow")
         checks.package("tensorboard", "Writing pictures", "plots")
-        import tensorflow as tf
-
         self._picture()
         self._writer = tf.summary.create_file_writer(str(self.log_dir / "grad_cam"))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         import tensorflow as tf
 
         picture = self._picture()
@@ -65,7 +71,7 @@ class GradCAMCallback(keras.callbacks.Callback):
             tf.summary.image("grad_cam", picture[None], step=epoch)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._writer.close()
 
     def _picture(self):

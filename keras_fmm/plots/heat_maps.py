@@ -1,11 +1,19 @@
 """Heat maps over the images that they belong to."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def heat_map_overlay(images, maps, titles=None):
+def heat_map_overlay(
+    images: hints.ArrayLike, maps: hints.ArrayLike, titles: Sequence[str] | None = None
+) -> "Figure":
     """Draws a row for each image: the image, and the image under its heat map.
 
     Each map is stretched over its image, bilinearly, and coloured from its own least to its own

@@ -1,9 +1,15 @@
 """Writing a figure."""
 
-from keras_fmm import checks, files
+import pathlib
+from typing import TYPE_CHECKING
+
+from keras_fmm import checks, files, hints
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def save_figure(figure, path):
+def save_figure(figure: "Figure", path: hints.Path) -> pathlib.Path:
     """Writes a matplotlib figure, whole or not at all, and returns its path.
 
     Args:

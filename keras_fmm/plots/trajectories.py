@@ -1,11 +1,23 @@
 """Neurons along a trajectory."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def curves_along(values, labels=None, samples=("a", "b", "c"), ylabel="logits", same_scale=True):
+def curves_along(
+    values: hints.ArrayLike | Sequence[hints.ArrayLike],
+    labels: Sequence[str] | None = None,
+    samples: Sequence[str] = ("a", "b", "c"),
+    ylabel: str = "logits",
+    same_scale: bool = True,
+) -> "Figure":
     """Draws the neurons of models round an ellipse through three samples: a panel a model.
 
     Args:

@@ -6,6 +6,7 @@ import pathlib
 import platform
 import subprocess
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -13,8 +14,11 @@ import numpy as np
 from keras_fmm.training.strategy import replicas
 from keras_fmm.version import __version__
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def environment(strategy=None):
+
+def environment(strategy: "tf.distribute.Strategy | None" = None) -> dict:
     """Returns what a result depends on beyond its settings; no path, user or host is in it.
 
     Args:

@@ -5,11 +5,12 @@ import json
 import os
 import weakref
 import zipfile
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
 
-from keras_fmm import checks, files, locks
+from keras_fmm import checks, files, hints, locks
 from keras_fmm.training import backup, records
 from keras_fmm.training.callbacks import (
     AverageReplicas,
@@ -86,7 +87,14 @@ class Run:
     (0, 2, 'finished', 2)
     """
 
-    def __init__(self, workdir, config, monitor="val_accuracy", mode="auto", resumable=()):
+    def __init__(
+        self,
+        workdir: hints.Path,
+        config: Mapping,
+        monitor: str = "val_accuracy",
+        mode: str = "auto",
+        resumable: Sequence[str] = (),
+    ) -> None:
         config = _as_json("config", config)
         if not isinstance(monitor, str) or not monitor:
             raise TypeError(f"`monitor` must be a metric's name. Received: monitor={monitor!r}")
@@ -158,7 +166,7 @@ class Run:
             )
         self._own(lock)
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> int:
         """Puts the last finished epoch back into the model, and says where `fit` starts.
 
         Args:
@@ -211,7 +219,7 @@ class Run:
                 "workdir, or delete that one to start over."
             )
 
-    def callbacks(self, tensorboard=False):
+    def callbacks(self, tensorboard: bool = False) -> list[keras.callbacks.Callback]:
         """Returns the callbacks for one call of `fit`, in the order in which they must run.
 
         Put callbacks of your own before them: what they change is then in the backup.
@@ -227,7 +235,8 @@ class Run:
             full, RuntimeError where a later `Run` took the folder over.
 
         Raises:
-            ImportError: `tensorboard` is asked for and not installed.
+            ImportError: `tensorboard` is asked for, and it or TensorFlow, which writes for it, is
+                not installed.
             NotADirectoryError: a file is where its logs go.
             RuntimeError: `restore` was not called.
             TypeError: `tensorboard` is no bool.
@@ -243,6 +252,8 @@ class Run:
         )
         board = []
         if tensorboard:
+            # Which writes for it, on every backend.
+            checks.package("tensorflow", "`tensorboard=True`", "tensorflow")
             checks.package("tensorboard", "`tensorboard=True`", "plots")
             logs = self.workdir / "tensorboard"
             if os.path.lexists(logs) and not logs.is_dir():
@@ -260,7 +271,7 @@ class Run:
             EpochRecorder(best, self._begin_epoch, self._end_epoch),
         ]
 
-    def finish(self, metrics=None):
+    def finish(self, metrics: Mapping | None = None) -> None:
         """Writes the final record, and leaves the folder to other processes.
 
         Args:

@@ -4,16 +4,20 @@ import dataclasses
 import functools
 import itertools
 import math
+from typing import TYPE_CHECKING
 
 import keras
 
 from keras_fmm import checks
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 _KINDS = ("auto", "mirrored", "default")
 _REFERENCE_BATCH = 256  # Goyal et al. 2017 state their learning rate for this batch
 
 
-def strategy(kind="auto"):
+def strategy(kind: str = "auto") -> "tf.distribute.Strategy":
     """Returns the `tf.distribute.Strategy` to build and compile a model under.
 
     Args:
@@ -66,7 +70,7 @@ def _mirrored(names, are_gpus):
     return tf.distribute.MirroredStrategy(names, operations)
 
 
-def replicas(strategy=None):
+def replicas(strategy: "tf.distribute.Strategy | None" = None) -> int:
     """Returns how many copies of the model train side by side, an int.
 
     Args:
@@ -110,7 +114,12 @@ class BatchPlan:
     learning_rate: float
 
 
-def batch_plan(strategy, batch_size, learning_rate, scale_learning_rate=False):
+def batch_plan(
+    strategy: "tf.distribute.Strategy | None",
+    batch_size: int,
+    learning_rate: float,
+    scale_learning_rate: bool = False,
+) -> BatchPlan:
     """Says what a batch and a learning rate mean on the replicas there are.
 
     `batch_size` is the global batch: Keras divides it among the replicas and averages the loss
@@ -170,7 +179,9 @@ def _global_batch(batch_size, count):
     return batch_size
 
 
-def evaluation_batch_size(strategy, batch_size, images):
+def evaluation_batch_size(
+    strategy: "tf.distribute.Strategy | None", batch_size: int, images: int
+) -> int:
     """Returns a batch size at which no replica is left without an image in the last batch.
 
     TensorFlow hands a last, smaller batch out in equal shares, rounded up, so that some replicas

@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_fmm import checks, graph
+from keras_fmm import checks, graph, hints
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.full_gradients.recording import function_of_score
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
@@ -42,7 +42,14 @@ class ChannelImportance:
     with_bias: np.ndarray
 
 
-def channel_importance(model, images, layer, class_index=None, batch_size=128, verbose="auto"):
+def channel_importance(
+    model: keras.Model,
+    images: hints.ArrayLike,
+    layer: str,
+    class_index: hints.ArrayLike | None = None,
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> ChannelImportance:
     """Returns how much each channel of a layer's input, such as a gate's, matters to a logit.
 
     `without_bias[c] = sum over positions of |h_c * df/dh_c|` for the layer's input `h`, and

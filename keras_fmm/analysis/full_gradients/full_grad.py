@@ -2,9 +2,10 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 
-from keras_fmm import checks, graph
+from keras_fmm import checks, graph, hints
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.full_gradients.recording import function_of_score
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
@@ -32,7 +33,14 @@ class FullGradient:
     saliency: np.ndarray | None
 
 
-def full_grad(model, images, class_index=None, hold_gates=False, batch_size=32, verbose="auto"):
+def full_grad(
+    model: keras.Model,
+    images: hints.ArrayLike,
+    class_index: hints.ArrayLike | None = None,
+    hold_gates: bool = False,
+    batch_size: int = 32,
+    verbose: hints.Verbose = "auto",
+) -> FullGradient:
     """Returns the full gradient of a class's logit, and the saliency map that is made of it.
 
     `f(x) = sum(x * df/dx) + sum over biases of sum(b * df/dz) + remainder`, where a bias `b` is a

@@ -1,24 +1,25 @@
 """FullGrad, smoothed by noise."""
 
+import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis.full_gradients.full_grad import averaged
 from keras_fmm.analysis.images import prepared
 from keras_fmm.progress import Progress
 
 
 def smooth_full_grad(
-    model,
-    images,
-    class_index=None,
-    noise=0.15,
-    samples=25,
-    seed=0,
-    hold_gates=False,
-    batch_size=32,
-    verbose="auto",
-):
+    model: keras.Model,
+    images: hints.ArrayLike,
+    class_index: hints.ArrayLike | None = None,
+    noise: float = 0.15,
+    samples: int = 25,
+    seed: int = 0,
+    hold_gates: bool = False,
+    batch_size: int = 32,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns the full gradient averaged over noisy copies of each image.
 
     The terms `x * df/dx` and `b * df/dz` at each position are averaged over copies `x + e` (x is

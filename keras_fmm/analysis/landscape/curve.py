@@ -1,14 +1,21 @@
 """What a model gives along a trajectory through its input."""
 
 import keras
+import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis.class_scores import class_logits, compiled
 from keras_fmm.analysis.images import over_batches, prepared
 from keras_fmm.graph import check_model
 
 
-def curve(model, trajectory, of="logits", batch_size=128, verbose="auto"):
+def curve(
+    model: keras.Model,
+    trajectory: hints.ArrayLike,
+    of: str = "logits",
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns the last layer's neurons along a trajectory, or along several.
 
     Args:

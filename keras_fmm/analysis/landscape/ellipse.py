@@ -2,10 +2,12 @@
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 
 
-def ellipse(a, b, c, points=300):
+def ellipse(
+    a: hints.ArrayLike, b: hints.ArrayLike, c: hints.ArrayLike, points: int = 300
+) -> np.ndarray:
     """Returns the ellipse through three samples whose centre is their mean.
 
     `x(t) = m + cos(t) (a - m) + sin(t) (b - c) / sqrt(3)`, `m = (a + b + c) / 3`, at `points` equal

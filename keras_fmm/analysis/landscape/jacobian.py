@@ -1,6 +1,9 @@
 """How steeply a model's outputs change with its input: the norm of the Jacobian."""
 
-from keras_fmm import checks
+import keras
+import numpy as np
+
+from keras_fmm import checks, hints
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.estimate import Estimate
 from keras_fmm.analysis.images import over_batches, prepared
@@ -10,7 +13,13 @@ from keras_fmm.analysis.images import over_batches, prepared
 _UNROLLED_CLASSES = 32
 
 
-def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verbose="auto"):
+def jacobian_sensitivity(
+    model: keras.Model,
+    images: hints.ArrayLike,
+    of: str = "probabilities",
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> Estimate:
     """Returns the norm of the input-output Jacobian, on average over images.
 
     `J = mean over x of ||d f(x) / d x||_F`, with `f` the softmax of the logits, computed here
@@ -59,7 +68,13 @@ def jacobian_sensitivity(model, images, of="probabilities", batch_size=128, verb
     return Estimate.from_samples(_norms(model, images, of, batch_size, verbose))
 
 
-def jacobian_norms(model, images, of="probabilities", batch_size=128, verbose="auto"):
+def jacobian_norms(
+    model: keras.Model,
+    images: hints.ArrayLike,
+    of: str = "probabilities",
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns the norm of the Jacobian at each image, whose mean is `jacobian_sensitivity`.
 
     Args:

@@ -1,16 +1,24 @@
 """How far noise on the input moves a model's outputs."""
 
+import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis.class_scores import class_logits, compiled
 from keras_fmm.analysis.estimate import Estimate
 from keras_fmm.analysis.images import over_batches, prepared
 
 
 def output_sensitivity(
-    model, images, noise=0.1, draws=10, seed=0, of="logits", batch_size=128, verbose="auto"
-):
+    model: keras.Model,
+    images: hints.ArrayLike,
+    noise: float = 0.1,
+    draws: int = 10,
+    seed: int = 0,
+    of: str = "logits",
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> Estimate:
     """Returns the variance of what noise on the input does to the mean of the logits.
 
     `S = Var over x, e of d(x, e)`, where `d(x, e) = mean over classes of f(x + e) - f(x)`, `f` are

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 
 # Steps that float32 may make by rounding alone, as a part of a neuron's greatest value.
 _ROUNDING = 1e-6
@@ -35,7 +35,7 @@ class Smoothness:
     monotone_pieces: float | np.ndarray
 
 
-def smoothness(values, closed=True, relative=False):
+def smoothness(values: hints.ArrayLike, closed: bool = True, relative: bool = False) -> Smoothness:
     """Returns measures of how smooth the neurons are along a trajectory, or along several.
 
     To average over trajectories, and to know the error of that: `Estimate.from_samples(

@@ -4,14 +4,22 @@ import math
 import types
 
 import keras
+import numpy as np
 
-from keras_fmm import checks, graph
+from keras_fmm import checks, graph, hints
 from keras_fmm.analysis.class_scores import class_logits
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 from keras_fmm.analysis.saliency.on_tf_explain import ChosenLogit, explainer
 
 
-def grad_cam(model, images, class_index=None, layer=None, batch_size=32, verbose="auto"):
+def grad_cam(
+    model: keras.Model,
+    images: hints.ArrayLike,
+    class_index: hints.ArrayLike | None = None,
+    layer: str | None = None,
+    batch_size: int = 32,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns where in each image a layer's features speak for a class.
 
     `maps = relu(sum over c of w[c] * A[:, :, c])` with `w[c]` the mean over all positions of the

@@ -1,16 +1,23 @@
 """Integrated gradients on tf-explain's."""
 
+import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis.images import prepared
 from keras_fmm.analysis.saliency.mean_gradients import mean_gradients
 from keras_fmm.analysis.saliency.on_tf_explain import explainer
 
 
 def integrated_gradients(
-    model, images, class_index=None, n_steps=50, baseline=0.0, batch_size=128, verbose="auto"
-):
+    model: keras.Model,
+    images: hints.ArrayLike,
+    class_index: hints.ArrayLike | None = None,
+    n_steps: int = 50,
+    baseline: hints.ArrayLike = 0.0,
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns what each number of an image adds to the class's logit, against a baseline.
 
     `(image - baseline) * mean over k of gradient(baseline + k / (n_steps - 1) * (image -

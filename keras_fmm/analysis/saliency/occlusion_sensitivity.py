@@ -3,14 +3,20 @@
 import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis.class_scores import class_logits, compiled
 from keras_fmm.analysis.images import checked_classes, over_batches, prepared
 
 
 def occlusion_sensitivity(
-    model, images, class_index=None, patch_size=8, value=None, batch_size=128, verbose="auto"
-):
+    model: keras.Model,
+    images: hints.ArrayLike,
+    class_index: hints.ArrayLike | None = None,
+    patch_size: int = 8,
+    value: float | None = None,
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns how much the class's logit falls where a square of the image is covered.
 
     `maps[:, i, j] = logit(images) - logit(images, rows i * p to (i + 1) * p and columns j * p to

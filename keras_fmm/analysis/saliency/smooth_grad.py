@@ -1,22 +1,23 @@
 """SmoothGrad on tf-explain's averaged gradients."""
 
+import keras
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.analysis.images import prepared
 from keras_fmm.analysis.saliency.mean_gradients import mean_gradients
 
 
 def smooth_grad(
-    model,
-    images,
-    class_index=None,
-    num_samples=50,
-    noise=0.15,
-    seed=0,
-    batch_size=128,
-    verbose="auto",
-):
+    model: keras.Model,
+    images: hints.ArrayLike,
+    class_index: hints.ArrayLike | None = None,
+    num_samples: int = 50,
+    noise: float = 0.15,
+    seed: int = 0,
+    batch_size: int = 128,
+    verbose: hints.Verbose = "auto",
+) -> np.ndarray:
     """Returns the gradient of the class's logit by the image, averaged over noisy copies of it.
 
     `mean over k of gradient(image + e[k])`, `e[k]` normal with the standard deviation

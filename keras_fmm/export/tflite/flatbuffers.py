@@ -1,13 +1,28 @@
 """TFLite files as objects that can be changed: LiteRT's schema."""
 
+import contextlib
+
 import numpy as np
+
+from keras_fmm import checks
+
+
+def schema():
+    """Returns the module of LiteRT's schema, of which TensorFlow has a copy."""
+    with contextlib.suppress(ImportError):
+        from ai_edge_litert import schema_py_generated
+
+        return schema_py_generated
+    with contextlib.suppress(ImportError):
+        from tensorflow.lite.python import schema_py_generated
+
+        return schema_py_generated
+    return checks.package("ai_edge_litert.schema_py_generated", "Reading TFLite files", "mobile")
 
 
 def parsed(content):
     """Returns a file's bytes as a `ModelT` of LiteRT's schema."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.ModelT.InitFromPackedBuf(content, 0)
+    return schema().ModelT.InitFromPackedBuf(content, 0)
 
 
 def packed(model):
@@ -19,10 +34,8 @@ def packed(model):
 
 def operator_name(op, model):
     """Returns the name of a flatbuffer's operator, e.g. "CONV_2D"."""
-    from ai_edge_litert import schema_py_generated as schema
-
     code = model.operatorCodes[op.opcodeIndex].builtinCode
-    return next(name for name, value in vars(schema.BuiltinOperator).items() if value == code)
+    return next(name for name, value in vars(schema().BuiltinOperator).items() if value == code)
 
 
 def ends(content):
@@ -33,10 +46,7 @@ def ends(content):
     Args:
         content: bytes, a TFLite file's.
     """
-    # That of TensorFlow, which is there without LiteRT too.
-    from tensorflow.lite.python import schema_py_generated as schema
-
-    graph = schema.Model.GetRootAs(content, 0).Subgraphs(0)
+    graph = schema().Model.GetRootAs(content, 0).Subgraphs(0)
     inputs = graph.InputsLength()
     if graph.OutputsLength() != 1:
         return inputs, None

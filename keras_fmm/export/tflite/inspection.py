@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.export.tflite import litert, metadata
 
 
@@ -79,7 +79,7 @@ class Inspection:
         """The operators that XNNPACK does not take."""
         return tuple(operator for operator in self.operators if not operator.fast)
 
-    def table(self):
+    def table(self) -> str:
         """Returns the inspection as text: sizes, inputs and outputs, a line for each operator."""
         weights = ", ".join(f"{size:,} B of {dtype}" for dtype, size in self.weight_bytes.items())
         lines = [f"{self.file_bytes:,} B, of them weights {weights or 'none'}"]
@@ -106,7 +106,7 @@ class Inspection:
     __str__ = table
 
 
-def inspect(path):
+def inspect(path: hints.Path) -> Inspection:
     """Returns what is in a TFLite file: operators, inputs, outputs, sizes, what runs fast.
 
     Args:

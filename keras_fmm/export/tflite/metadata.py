@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 
-from keras_fmm import checks, version
+from keras_fmm import checks, hints, version
 from keras_fmm.export import arguments
 from keras_fmm.export.tflite import flatbuffers
 
@@ -146,7 +146,7 @@ def checked_input_range(input_range):
     return found.astype(float).tolist()
 
 
-def read_metadata(path):
+def read_metadata(path: hints.Path) -> dict:
     """Returns what a TFLite file of this package says of itself.
 
     It lies in a zip archive behind the model (LiteRT does not look at it), so that

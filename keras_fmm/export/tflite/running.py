@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_fmm import checks
+from keras_fmm import checks, hints
 from keras_fmm.export import arguments, names
 from keras_fmm.export.tflite import litert, metadata
 
@@ -10,7 +10,9 @@ from keras_fmm.export.tflite import litert, metadata
 _DYNAMIC_BATCH = 32
 
 
-def run_tflite(path, images, num_threads=1):
+def run_tflite(
+    path: hints.Path, images: hints.Inputs, num_threads: int = 1
+) -> np.ndarray | list | dict:
     """Returns what a TFLite file says of images.
 
     A file whose input is quantized is given what its integers can say of the images, and of

@@ -1,8 +1,13 @@
 """Writing a TFLite file: the model is checked, converted, quantized, tried and compared."""
 
 import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
 
-from keras_fmm import checks, files, half_precision
+import keras
+
+from keras_fmm import checks, files, half_precision, hints
 from keras_fmm.export import arguments, names
 from keras_fmm.export.tflite import (
     calibration,
@@ -17,16 +22,16 @@ from keras_fmm.progress import Progress
 
 
 def to_tflite(
-    model,
-    path,
-    batch_size=1,
-    quantization=None,
-    representative_data=None,
-    io_dtype="float32",
-    class_names=None,
-    input_range=None,
-    verbose="auto",
-):
+    model: keras.Model,
+    path: hints.Path,
+    batch_size: int | None = 1,
+    quantization: str | None = None,
+    representative_data: Any = None,
+    io_dtype: str = "float32",
+    class_names: Sequence[str] | None = None,
+    input_range: tuple[float, float] | None = None,
+    verbose: hints.Verbose = "auto",
+) -> pathlib.Path:
     """Writes a TFLite file of builtin operators, quantized on request, whole or not at all.
 
     The file is run once with LiteRT before it counts as written: one that converts without an
@@ -75,7 +80,7 @@ def to_tflite(
         `pathlib.Path`, the file.
 
     Raises:
-        ImportError: LiteRT is not installed.
+        ImportError: TensorFlow or LiteRT is not installed.
         TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
         ValueError: the model needs operators that TFLite lacks (they are named), or has layers that
             Keras has quantized and the converter cannot write; LiteRT cannot run what came out, or
