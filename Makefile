@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# What pip may install; with CONSTRAINTS=/dev/null it takes the newest of everything.
+CONSTRAINTS = constraints.txt
 
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -11,7 +13,8 @@ TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # What holds on every backend.
 BACKEND_TESTS := tests/ops tests/layers tests/models tests/test_without_tensorflow.py
 
-.PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format dist try-wheel clean
+.PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format dist \
+	try-wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -72,14 +75,15 @@ pictures: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 # The wheel and the source archive, into dist/, checked as far as that goes without uploading them.
-dist: export PIP_CONSTRAINT := constraints.txt
-dist: export PIP_BUILD_CONSTRAINT := constraints.txt
+dist: export PIP_CONSTRAINT = $(CONSTRAINTS)
+dist: export PIP_BUILD_CONSTRAINT = $(CONSTRAINTS)
 dist: $(INSTALLED)
 	rm -rf dist
 	$(BIN)/python -m build . >/dev/null
@@ -90,7 +94,7 @@ dist: $(INSTALLED)
 # checkout, not in it, which would be imported instead.
 try-wheel: dist
 	$(PYTHON) -m venv --clear .venv-wheel
-	PIP_CONSTRAINT=constraints.txt .venv-wheel/bin/pip install --quiet --no-compile \
+	PIP_CONSTRAINT=$(CONSTRAINTS) .venv-wheel/bin/pip install --quiet --no-compile \
 		--disable-pip-version-check "$$(ls dist/*.whl)[tensorflow,data,mobile]"
 	sed -n '/^```python/,/^```$$/{/^```/!p;/^```$$/q}' README.md >.venv-wheel/example.py
 	cd .venv-wheel && bin/python example.py && bin/python -c "import keras_fmm; \
@@ -98,7 +102,6 @@ try-wheel: dist
 
 # The two variables rather than -c: they hold for the build of source packages too, the first in
 # pip before 25.3, the second from then on.
-CONSTRAINTS = constraints.txt
 .venv-oldest/.installed: CONSTRAINTS = constraints-oldest.txt
 .venv-oldest/.installed: constraints-oldest.txt
 %/.installed: export PIP_CONSTRAINT = $(CONSTRAINTS)

@@ -1,6 +1,7 @@
 """How steeply a model's outputs change with its input: the norm of the Jacobian."""
 
 import keras
+import numpy as np
 
 from keras_fmm import checks, hints
 from keras_fmm.analysis import gradients
