@@ -224,16 +224,16 @@ class ImageDataset:
 
     def batches(
         self,
-        split,
-        batch_size=32,
-        shuffle=True,
-        seed=0,
-        initial_epoch=0,
-        drop_remainder=False,
-        image_size=None,
-        share=(0, 1),
-        multiple=1,
-    ):
+        split: str,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        seed: int = 0,
+        initial_epoch: int = 0,
+        drop_remainder: bool = False,
+        image_size: tuple[int, int] | None = None,
+        share: tuple[int, int] = (0, 1),
+        multiple: int = 1,
+    ) -> Batches:
         """Returns a `keras.utils.PyDataset` of batches (images, labels), which needs NumPy alone.
 
         It is to `pipeline` as JAX and PyTorch are to TensorFlow: the order of an epoch follows from

@@ -63,7 +63,7 @@ def heat_map_overlay(
     return figure
 
 
-def tf_explain_overlay(images, maps):
+def tf_explain_overlay(images: hints.ArrayLike, maps: hints.ArrayLike) -> np.ndarray:
     """Renders each image under its heat map as tf-explain shows its Grad-CAM.
 
     tf-explain imports TensorFlow. `heat_map_overlay` needs neither.
