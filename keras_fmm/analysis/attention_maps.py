@@ -62,7 +62,7 @@ def attention_maps(model, images, batch_size=128, verbose="auto"):
                 "`attention_map` of a layer must return one tensor, the batch first. Received: "
                 f"{output!r}, of the layer {gate.path!r} of class {type(gate.operation).__name__}."
             )
-    mapped = keras.Model(flat.inputs, outputs)
+    mapped = keras.Model(flat.inputs[0], outputs)
 
     def of_batch(images):
         # Keras gives the output itself where there is one.
