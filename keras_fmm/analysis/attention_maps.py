@@ -62,7 +62,7 @@ def attention_maps(
             f"{graph.said_of_closed(model)}"
         )
     outputs = [_Map(gate)(*gate.args, **gate.kwargs) for gate in gates]
-    mapped = keras.Model(flat.inputs, outputs)
+    mapped = keras.Model(flat.inputs[0], outputs)
 
     def of_batch(images):
         # Keras gives the output itself where there is one.

@@ -119,7 +119,7 @@ def _is_feature_map(output):
 def _heat_maps(flat, call, logits, shape):
     """Returns a compiled function of images and classes to heat maps."""
     axes, channels = ((2, 3), 1) if call.data_format == "channels_first" else ((1, 2), 3)
-    model = keras.Model(flat.inputs, [flat.outputs[0], call.output])
+    model = keras.Model(flat.inputs[0], [flat.outputs[0], call.output])
     maker = call.output._keras_history.operation
 
     def heat_maps(images, classes):
