@@ -302,7 +302,8 @@ _GONE = (
 
 
 def _end_with_parent(channel):
-    channel.recv(1)  # returns where the parent has ended
+    with contextlib.suppress(OSError):  # a reset, where the parent has not read all
+        channel.recv(1)  # returns where the parent has ended
     os._exit(1)
 
 

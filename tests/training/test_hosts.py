@@ -1,4 +1,4 @@
-"""Several hosts: two processes of recipes.train on one machine, on JAX, with hosts killed."""
+"""Several hosts: two processes of recipes.train on one machine, on JAX, one of them killed."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ from keras_fmm import training
 pytest.importorskip("jax")
 
 ROOT = pathlib.Path(__file__).parents[2]
-DEADLINE = 400
+DEADLINE = 600
 FOREVER = 1000
 
 
@@ -85,25 +85,21 @@ def wait_for_epoch(workdir, after, processes):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="hosts are watched by a parent, which is forked")
-def test_a_killed_host_stops_the_other_and_any_number_of_hosts_goes_on(started, tmp_path):
+def test_a_killed_coordinator_stops_the_other_and_one_host_goes_on(started, tmp_path):
     workdir, whole = tmp_path / "killed", tmp_path / "whole"
-    done = 0
-    for victim in (1, 0):
-        processes = started.start(workdir, FOREVER, 2)
-        wait_for_epoch(workdir, done, processes)
-        processes[victim].kill()
-        survivor = processes[1 - victim]
-        assert survivor.wait(DEADLINE) == training.hosts.LOST
-        told = survivor.log.read_text()
-        assert "A host of this training was lost" in told.splitlines()[-1], told
-        done = len(history(workdir))
-    epochs = done + 1
+    first, second = started.start(workdir, FOREVER, 2)
+    wait_for_epoch(workdir, 0, [first, second])
+    first.kill()
+    assert second.wait(DEADLINE) == training.hosts.LOST
+    told = second.log.read_text()
+    assert "A host of this training was lost" in told.splitlines()[-1], told
+    epochs = len(history(workdir)) + 1
+    # The folder is free: the child of the first is gone with it.
     one = started.start(workdir, epochs, 1) + started.start(whole, epochs, 1)
     for process in one:
         assert process.wait(DEADLINE) == 0, process.log.read_text()
     assert history(workdir).shape == (epochs, 5)
-    # Two resumed starts on two hosts and a last one on one, beside one host's run that nobody
-    # killed: sums of another order, no image more or less.
+    # Beside a run on one host that nobody killed: sums of another order, no image more or less.
     np.testing.assert_allclose(history(workdir), history(whole), rtol=1e-4, atol=1e-4)
 
 
