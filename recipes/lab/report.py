@@ -17,7 +17,7 @@ import dataclasses
 import pathlib
 
 from keras_fmm import files
-from recipes.benchmarks import aw_conv, first_step, mobile, models, quantization
+from recipes.benchmarks import accelerator, aw_conv, first_step, mobile, models, quantization
 from recipes.lab import comparison, verdicts
 from recipes.lab.sections import pictures
 from recipes.lab.settings import setting, start
@@ -78,6 +78,7 @@ PAGES = {
     "aw_conv": aw_conv.page,
     "models": models.page,
     "first_step": first_step.page,
+    "accelerator": accelerator.page,
     "mobile": mobile.page,
     "quantization": quantization.page,
 }
