@@ -17,7 +17,15 @@ import dataclasses
 import pathlib
 
 from keras_fmm import files
-from recipes.benchmarks import aw_conv, first_step, memory, mobile, models, quantization
+from recipes.benchmarks import (
+    accelerator,
+    aw_conv,
+    first_step,
+    memory,
+    mobile,
+    models,
+    quantization,
+)
 from recipes.lab import comparison, verdicts
 from recipes.lab.sections import pictures
 from recipes.lab.settings import setting, start
@@ -79,6 +87,7 @@ PAGES = {
     "models": models.page,
     "first_step": first_step.page,
     "memory": memory.page,
+    "accelerator": accelerator.page,
     "mobile": mobile.page,
     "quantization": quantization.page,
 }

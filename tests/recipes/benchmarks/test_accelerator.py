@@ -63,7 +63,7 @@ def test_the_page_names_device_and_versions_and_compares(tmp_path):
     results = of_an_h100()
     (tmp_path / "benchmark_accelerator_x.json").write_text(json.dumps(results))
     page = recipe.page(tmp_path)
-    assert f"## {keras.backend.backend()} on NVIDIA H100" in page
+    assert f"on {keras.backend.backend()}, NVIDIA H100, " in page
     assert "cuda 13000. Batch 64." in page
     assert "2026-11-27" in page
     assert "| plain | 2 ms | 2 ms |" in page

@@ -30,6 +30,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
     pages = [path.relative_to(written) for path in sorted(written.rglob("*.md"))]
     assert [page.stem for page in pages] == [
         "reproduction",
+        "accelerator",
         "aw_conv",
         "first_step",
         "mobile",
