@@ -32,6 +32,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
         "reproduction",
         "aw_conv",
         "first_step",
+        "memory",
         "mobile",
         "models",
         "quantization",
