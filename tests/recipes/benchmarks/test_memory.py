@@ -18,6 +18,14 @@ def test_measures_what_is_asked_for(tmp_path, capsys):
     assert set(results["ours"]) == {"a model", "attention_maps"}
     assert set(results["plain"]) == {"a model", "predict"}
     assert "| attention_maps | " in capsys.readouterr().out
+    assert "curve" in results["left"]
+    # A row that is there is kept, one that is named is measured.
+    again = recipe.Settings(smoke=True, output=str(output), jobs="flops")
+    results["ours"]["a model"]["kept"] = -7.0
+    output.write_text(json.dumps(results))
+    results = recipe.main(again)
+    assert set(results["ours"]) == {"a model", "attention_maps", "flops"}
+    assert results["ours"]["a model"]["kept"] == -7.0
 
 
 def test_tells_what_grows():
@@ -30,11 +38,11 @@ def test_tells_what_grows():
 def test_a_page_names_what_keeps_too_much(tmp_path):
     assert recipe.page(tmp_path) is None
     row = {"kept": 0.5, "resident": 0.6, "plain": 0.2}
-    found = {"ours": {"fit": row, "predict": {**row, "kept": 0.4}}}
+    found = {"ours": {"fit": row, "predict": {**row, "kept": 0.4}}, "left": ["Run"]}
     timing.write(tmp_path / "benchmark_memory.json", recipe.Settings(), found)
     text = recipe.page(tmp_path)
     assert "| fit | 0.5 | 0.6 | 0.2 |" in text
-    assert "beyond the plain one: fit.\n" in text
+    assert "beyond the plain one: fit.\nNot measured yet: Run.\n" in text
 
 
 def test_refuses_an_unknown_job():

@@ -33,6 +33,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
         "accelerator",
         "aw_conv",
         "first_step",
+        "memory",
         "mobile",
         "models",
         "quantization",
