@@ -2,6 +2,8 @@
 
 import types
 
+import keras
+
 from keras_fmm import checks
 from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.per_sample_conv import windows
@@ -29,8 +31,17 @@ def fastest(
     kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one
     thread, the same four give 1.4 / 1.6, 1.2 / 1.3, 1.4 / 1.1 and 2.5 / 1.0.
 
-    Accelerators were not measured: a loop over samples leaves them idle, so that the factored form
-    is taken there, and where the sizes are not known.
+    A loop over samples leaves an accelerator idle. In its place goes the convolution of all samples
+    at once, "vectorized_map", which holds their kernels, but on TensorFlow, where that is a loop as
+    well. Measured by `recipes.benchmarks.accelerator`, the same four with batch 128, vectorized_map
+    / factored (JAX 0.11 on an NVIDIA H200, 2026-11-27): 1.6 / 4.8, 2.0 / 4.3, 6.7 / 2.9 and
+    22 / 2.4, which cross where those of the CPU do.
+
+    So it is on PyTorch on a CPU, where it is one convolution of many groups: the same four with
+    batch 16, vectorized_map / factored / loop (PyTorch 2.13, 2 busy cores of an AMD EPYC,
+    2026-11-27) give 1.0 / 6.6 / 11, 1.1 / 4.8 / 9.6, 3.6 / 3.1 and 11 / 2.5.
+
+    Where the sizes are not known the factored form is taken.
 
     Args:
         inputs_shape: tuple `(batch, height, width, channels)`, None where unknown when traced.
@@ -47,8 +58,9 @@ def fastest(
     Example:
 
     >>> gain_shape = (None, 3, 3, 1, 64)
-    >>> fastest((None, 56, 56, 64), (3, 3, 64, 64), gain_shape, (1, 1), "same", (1, 1))
-    'loop'
+    >>> shape, on_cpu = (None, 56, 56, 64), {"accelerator": False}
+    >>> fastest(shape, (3, 3, 64, 64), gain_shape, (1, 1), "same", (1, 1), **on_cpu) == "factored"
+    False
     >>> fastest((None, 7, 7, 512), (3, 3, 512, 64), gain_shape, (1, 1), "same", (1, 1))
     'factored'
     """
@@ -61,16 +73,21 @@ def fastest(
         return "factored"
     if accelerator is None:
         accelerator = on_accelerator()
-    if accelerator or None in sizes:
-        return "factored" if groups < 8 else "loop"
+    backend = keras.backend.backend()
+    # What makes each sample's kernel.
+    by_sample = "loop"
+    if backend == "torch" or (accelerator and backend != "tensorflow"):
+        by_sample = "vectorized_map"
+    if (accelerator and backend == "tensorflow") or None in sizes:
+        return "factored" if groups < 8 else by_sample
     height, width = windows.axes(inputs_shape, kernel_shape[:2], strides, padding, dilation_rate)
     met_by_factored = height.outputs * width.outputs * groups
     if gains == [1, 1]:
         # Once a group, not once a tap.
         met_by_factored /= height.kernel * width.kernel
     if batch == 1 and groups == 1:
-        return "loop" if met_by_factored > max(2000, 16 * channels) else "factored"
-    return "loop" if met_by_factored > max(500, channels) else "factored"
+        return by_sample if met_by_factored > max(2000, 16 * channels) else "factored"
+    return by_sample if met_by_factored > max(500, channels) else "factored"
 
 
 # For `AWConv2D`, by name.
