@@ -27,6 +27,8 @@ if keras.backend.backend() == "torch":
 
     # One test process a core.
     torch.set_num_threads(1)
+    # Where a test asks for it: it takes half a minute for each layer.
+    torch.compile = lambda function: function
     to_array = torch.Tensor.__array__
 
     def _as_array(tensor, dtype=None, copy=None):
@@ -41,7 +43,8 @@ if keras.backend.backend() == "torch":
         assert not frame.f_globals["__name__"].startswith("keras_fmm"), "a tensor as an array"
         if tensor.dtype == torch.bfloat16:
             return keras.ops.convert_to_numpy(tensor)
-        return to_array(tensor.detach(), dtype)
+        # A copy: PyTorch trains variables in place.
+        return to_array(tensor.detach().clone(), dtype)
 
     torch.Tensor.__array__ = _as_array
 

@@ -1,5 +1,6 @@
 """The order of a feature map's axes."""
 
+import keras
 from keras import ops
 
 
@@ -21,3 +22,19 @@ def from_channels_last(inputs, data_format):
         data_format: "channels_last" or "channels_first", the layout of the result.
     """
     return inputs if data_format == "channels_last" else ops.transpose(inputs, (0, 3, 1, 2))
+
+
+def conv(inputs, kernel, **arguments):
+    """Returns `ops.conv` of a channels-last map.
+
+    PyTorch gets it channels first, since channels last it cannot be mapped over samples; the
+    entries stay where they are in memory.
+
+    Args:
+        inputs: tensor `(batch, height, width, channels)`.
+        kernel: tensor `(kernel_height, kernel_width, channels, filters)`.
+        **arguments: those of `ops.conv`.
+    """
+    layout = "channels_first" if keras.backend.backend() == "torch" else "channels_last"
+    inputs = from_channels_last(inputs, layout)
+    return to_channels_last(ops.conv(inputs, kernel, data_format=layout, **arguments), layout)

@@ -1,9 +1,12 @@
 """Convolution of one filter, whose only output channel leaves a processor's vectors empty."""
 
+import keras
 import numpy as np
 from keras import ops
 
-from keras_fmm.ops.sums import float_tensor
+from keras_fmm.ops.devices import on_accelerator
+from keras_fmm.ops.layout import conv
+from keras_fmm.ops.sums import at_least_float32, float_tensor, is_half
 
 # In training, columns are grouped in wider maps than this.
 _NARROW = 16
@@ -35,6 +38,10 @@ def one_filter_conv(inputs, kernel, bias=None):
     [1.0, 3.0, 6.0, 5.0]
     """
     inputs = float_tensor("inputs", inputs)
+    if keras.backend.backend() == "torch" and is_half(inputs) and not on_accelerator():
+        # In float16 PyTorch has no gradient of one filter there.
+        outputs = one_filter_conv(at_least_float32(inputs), kernel, bias)
+        return ops.cast(outputs, inputs.dtype)
     kernel = ops.cast(kernel, inputs.dtype)
     bias = None if bias is None else ops.cast(bias, inputs.dtype)
     batch, height, width, channels = inputs.shape
@@ -48,7 +55,7 @@ def one_filter_conv(inputs, kernel, bias=None):
     # A narrow map takes no longer without, and fewer operators; but in LiteRT, whose files are made
     # for a batch of one, it does.
     if size == 1 or not is_known or (width <= _NARROW and inputs.shape[0] != 1):
-        x = ops.conv(inputs, kernel, padding="same", data_format="channels_last")
+        x = conv(inputs, kernel, padding="same")
         return x if bias is None else x + bias
     # The fewest that reach no further than the next position. More would be no faster in float32,
     # and TFLite's "dynamic" files round kernels of more than 1024 numbers, as from size 9 on.
@@ -59,7 +66,7 @@ def one_filter_conv(inputs, kernel, bias=None):
     if missing:
         inputs = ops.pad(inputs, ((0, 0), (0, 0), (0, missing), (0, 0)))
     x = ops.reshape(inputs, (-1, height, groups, group * channels))
-    x = ops.conv(x, banded, padding="same", data_format="channels_last")
+    x = conv(x, banded, padding="same")
     if bias is not None:
         # One for each filter: a single number would be an operator of its own in TFLite.
         x = x + bias * ops.ones(group, x.dtype)

@@ -3,6 +3,7 @@
 from keras import ops
 
 from keras_fmm import checks
+from keras_fmm.ops.layout import conv
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
@@ -83,12 +84,11 @@ def factored_conv(
 
 def _plain(inputs, kernel, gain, strides, padding, dilation_rate):
     """Convolves, then multiplies with a gain `(batch, 1, 1, 1, filters)`."""
-    outputs = ops.conv(
+    outputs = conv(
         inputs,
         kernel,
         strides=strides,
         padding=padding,
-        data_format="channels_last",
         dilation_rate=dilation_rate,
     )
     # Not an index, which LiteRT's fast operators do not take from a tensor of rank 5.

@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.ops import tensorflow_gradients
+from keras_fmm.ops.layout import conv
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, float_tensor, total
 
@@ -88,12 +89,11 @@ def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate
     groups = gain.shape[3]
     grouped = ops.reshape(kernel, (*kernel_size, groups, channels // groups, filters))
     gain = ops.reshape(gain, (*gain.shape[1:4], 1, filters))
-    outputs = ops.conv(
+    outputs = conv(
         image,
         ops.reshape(grouped * gain, kernel.shape),
         strides=strides,
         padding=padding,
-        data_format="channels_last",
         dilation_rate=dilation_rate,
     )
     return outputs if bias is None else ops.add(outputs, bias)

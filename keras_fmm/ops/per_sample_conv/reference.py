@@ -1,10 +1,9 @@
 """Convolutions with a kernel for each sample, as the formula says it."""
 
-import keras
 from keras import ops
 
 from keras_fmm import checks
-from keras_fmm.ops.layout import from_channels_last, to_channels_last
+from keras_fmm.ops.layout import conv
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import float_tensor
 
@@ -37,20 +36,16 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, b
     strides = checks.pair("strides", strides)
     dilation_rate = checks.pair("dilation_rate", dilation_rate)
     repeats = kernel.shape[2] // gain.shape[3]
-    # The layout that PyTorch can map a convolution in.
-    layout = "channels_first" if keras.backend.backend() == "torch" else "channels_last"
 
     def convolve(sample):
         image, gain_of_sample = sample
-        return ops.conv(
+        return conv(
             ops.expand_dims(image, 0),
             kernel * ops.repeat(gain_of_sample, repeats, axis=2),
             strides=strides,
             padding=padding,
-            data_format=layout,
             dilation_rate=dilation_rate,
         )[0]
 
-    outputs = ops.vectorized_map(convolve, (from_channels_last(inputs, layout), gain))
-    outputs = to_channels_last(outputs, layout)
+    outputs = ops.vectorized_map(convolve, (inputs, gain))
     return outputs if bias is None else ops.add(outputs, bias)
