@@ -100,8 +100,8 @@ def _distribution(kind, model_devices):
         (len(devices) // model_devices, model_devices), ("batch", "model"), devices
     )
     layout = keras.distribution.LayoutMap(mesh)
-    # The backbones name them so; an attention has no wide kernel.
-    layout[r"conv\d*/kernel$"] = (None, None, None, "model")
+    # The backbones name them so. An attention has no wide kernel, a depthwise one nothing to cut.
+    layout[r".*(?<!depthwise_)conv\d*/kernel"] = (None, None, None, "model")
     return keras.distribution.ModelParallel(
         layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False
     )

@@ -103,6 +103,38 @@ def test_a_killed_coordinator_stops_the_other_and_one_host_goes_on(started, tmp_
     np.testing.assert_allclose(history(workdir), history(whole), rtol=1e-4, atol=1e-4)
 
 
+CUT = """
+import keras, numpy as np
+from keras_fmm import models, training
+images = np.random.default_rng(0).random((8, 16, 16, 3), "float32")
+labels = np.arange(8)
+told = []
+for given in ({"kind": "default"}, {}, {"model_devices": 2}):
+    strategy = training.strategy(**given)
+    keras.utils.set_random_seed(0)
+    with strategy.scope():
+        model = models.ToyCNN(input_shape=(16, 16, 3), classes=8, attention="cbam")
+        model.compile(keras.optimizers.SGD(0.1, 0.9), "sparse_categorical_crossentropy")
+        loss = model.fit(images, labels, epochs=2, batch_size=8, verbose=0).history["loss"]
+    told.append(loss)
+    whole = model.get_layer("stage2_conv").kernel
+    part = whole.value.addressable_shards[0].data
+    print(training.replicas(strategy), whole.shape[-1] // part.shape[-1])
+np.testing.assert_allclose(told[1:], [told[0]] * 2, rtol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_devices_share_the_batch_and_kernels():
+    flags = "--xla_force_host_platform_device_count=4"
+    environment = {"KERAS_BACKEND": "jax", "XLA_FLAGS": flags, "PYTHONPATH": str(ROOT)}
+    told = subprocess.run(
+        [sys.executable, "-c", CUT], env={**os.environ, **environment}, capture_output=True
+    )
+    assert told.returncode == 0, told.stderr.decode()
+    assert told.stdout.split() == [b"1", b"1", b"4", b"1", b"2", b"2"]
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
