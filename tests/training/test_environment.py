@@ -8,6 +8,7 @@ import pytest
 from keras_fmm import training
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="mirrors are TensorFlow's")
 def test_names_versions_device_and_replicas():
     found = training.environment(training.strategy("mirrored"))
     assert found["versions"]["keras"] == keras.__version__
@@ -19,7 +20,7 @@ def test_names_versions_device_and_replicas():
 
 def test_what_is_no_strategy_is_refused():
     for function in (training.environment, training.replicas):
-        with pytest.raises(TypeError, match=r"must be a `tf.distribute.Strategy` .*: strategy=3"):
+        with pytest.raises(TypeError, match=r"must be a `.*: strategy=3"):
             function(3)
 
 

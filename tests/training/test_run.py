@@ -41,6 +41,8 @@ def test_a_run_leaves_its_record_history_and_best_model(tmp_path):
 
 
 def test_tensorboard_on_request(tmp_path):
+    for package in ("tensorboard", "tensorflow"):
+        pytest.importorskip(package)
     run = training.Run(tmp_path, small.SEED, monitor="loss")
     model = small.make_model()
     run.restore(model)
