@@ -37,7 +37,7 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
                 **_told(quantization, io_dtype, images, batch_size, progress),
             )
         except Exception as error:
-            if refusal := _quantized(model) or _lacking(model, error):
+            if refusal := quantized_error(model) or _lacking(model, error):
                 raise refusal from error
             raise
 
@@ -84,7 +84,7 @@ def _told(quantization, io_dtype, images, batch_size, progress):
     return told
 
 
-def _quantized(model):
+def quantized_error(model):
     """Returns the error that names layers that Keras has quantized, or None if there are none."""
     modes = {
         place.path: place.operation.quantization_mode
