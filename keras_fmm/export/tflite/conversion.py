@@ -38,8 +38,9 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
             )
         except Exception as error:
             # TensorFlow raises RuntimeError, its private ConverterError and others of these.
-            refusal = _quantized(model) or _lacking(model, error) or _without_integers(model, error)
-            if refusal:
+            if refusal := (
+                quantized_error(model) or _lacking(model, error) or _without_integers(model, error)
+            ):
                 raise refusal from error
             raise
 
@@ -86,7 +87,7 @@ def _told(quantization, io_dtype, images, batch_size, progress):
     return told
 
 
-def _quantized(model):
+def quantized_error(model):
     """Returns the error that names layers that Keras has quantized, or None if there are none."""
     modes = {
         place.path: place.operation.quantization_mode

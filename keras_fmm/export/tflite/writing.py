@@ -121,7 +121,12 @@ def to_tflite(
         if quantization == "int8":
             content = ranges.quantized(temporary.read_bytes(), images, io_dtype, progress)
             temporary.write_bytes(content)
-        session = verification.trial_run(temporary, model)
+        try:
+            session = verification.trial_run(temporary, model)
+        except ValueError as error:
+            if refusal := conversion.quantized_error(model):
+                raise refusal from error
+            raise
         if images is not None:
             verification.check_outputs(session, model, images, quantization)
         progress.add(math.inf)
