@@ -40,7 +40,9 @@ if keras.backend.backend() == "torch":
         frame = sys._getframe(1)
         while frame.f_globals["__name__"].startswith(("numpy", "torch")):
             frame = frame.f_back
-        assert not frame.f_globals["__name__"].startswith("keras_fmm"), "a tensor as an array"
+        is_ours = frame.f_globals["__name__"].startswith("keras_fmm")
+        # An example's code is run as its module's.
+        assert not is_ours or "<doctest" in frame.f_code.co_filename, "a tensor as an array"
         if tensor.dtype == torch.bfloat16:
             return keras.ops.convert_to_numpy(tensor)
         # A copy: PyTorch trains variables in place.
