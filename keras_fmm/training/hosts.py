@@ -113,6 +113,8 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
                 "`coordinator`."
             )
         stop(f"{error}\nerror: {missing}", error, alone=False)
+    # JAX has taken SIGTERM, to tell of a preemption, and would go on training.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if channel is not None:
         channel.send(b"1")
 
