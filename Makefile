@@ -11,7 +11,10 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
 TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 # What holds on every backend.
-BACKEND_TESTS := tests/ops tests/layers tests/models tests/test_without_tensorflow.py
+BACKEND_TESTS := tests/ops tests/layers tests/models tests/contracts tests/training tests/test_docs.py \
+	tests/test_graph.py tests/test_without_tensorflow.py tests/analysis/test_every_backend.py \
+	tests/analysis/test_class_scores.py tests/analysis/test_attention_maps.py \
+	tests/analysis/saliency/test_grad_cam.py
 
 .PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format dist \
 	try-wheel clean
@@ -29,8 +32,7 @@ test-all: $(INSTALLED)
 test-jax test-torch: BIN = .venv-$(KERAS_BACKEND)/bin
 test-jax: export KERAS_BACKEND := jax
 test-jax: .venv-jax/.installed
-	$(TEST) $(BACKEND_TESTS) tests/contracts tests/test_docs.py tests/test_graph.py \
-		tests/analysis/test_on_jax.py $(PYTEST_FLAGS)
+	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 
 test-torch: export KERAS_BACKEND := torch
 test-torch: .venv-torch/.installed
