@@ -65,8 +65,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         implementation: str, default "auto". How the convolution is computed; all give the same
             numbers up to rounding.
 
-            - "auto": `ops.fastest` chooses, by the sizes, between the next two; on a GPU or TPU
-              between the next and the last, with JAX and PyTorch.
+            - "auto": `ops.fastest` chooses, by the sizes, between the next two; on PyTorch, and on
+              a GPU or TPU with JAX, between the next and the last.
             - "factored": a matrix product for each tap of the kernel, its output multiplied: as
               many multiplications as one plain convolution, and no kernel for each sample. With
               `input_reduction` below C1 the taps of each group of channels by themselves.

@@ -1,5 +1,6 @@
 """Which devices train, and what batch and learning rate that means."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -23,7 +24,7 @@ def strategy(
     """Returns which devices train: what a model is built, compiled and trained under.
 
     On TensorFlow a `tf.distribute.Strategy`, on JAX a `keras.distribution.Distribution`, over the
-    devices of all hosts (`training.hosts`); both have a `scope()`. On JAX the scope must be open
+    devices of all hosts (`training.hosts`), on PyTorch one device; all have a `scope()`. On JAX the scope must be open
     while `fit` and `evaluate` run too, and batch norm sees the whole batch, as on one device.
 
     Args:
@@ -39,14 +40,14 @@ def strategy(
         `tf.distribute.Strategy` or `keras.distribution.Distribution`, the same one at each call; it
         starts the backend's runtime, so set logical devices before. On JAX it is not
         "auto_shard_dataset": every host gives its share of each batch (`data`'s `batches` with
-        `share`).
+        `share`). On PyTorch an object for the one device on which `fit` trains.
 
     Raises:
         TypeError: `model_devices` is no integer.
         ValueError: `kind` is not one of these, `model_devices` does not divide the devices, or they
             are on several hosts.
-        RuntimeError: Keras runs on PyTorch; "default" or `model_devices` on several hosts, or
-            `model_devices` on TensorFlow.
+        RuntimeError: "default" or `model_devices` on several hosts, `model_devices` on TensorFlow,
+            or "mirrored" or `model_devices` on PyTorch.
 
     Example:
 
@@ -63,10 +64,13 @@ def strategy(
     if backend == "jax":
         return _distribution(kind, model_devices)
     if backend != "tensorflow":
-        raise RuntimeError(
-            "A strategy needs Keras' TensorFlow or JAX backend. "
-            f"Received: kind={kind!r} on the {backend} backend, where `fit` trains on one device."
-        )
+        if kind == "mirrored" or model_devices > 1:
+            raise RuntimeError(
+                "Several devices need Keras' TensorFlow or JAX backend. "
+                f"Received: kind={kind!r}, model_devices={model_devices} on the {backend} backend, "
+                "where `fit` trains on one device. Set KERAS_BACKEND to jax or tensorflow."
+            )
+        return OneDevice()
     if model_devices > 1:
         raise RuntimeError(
             "Kernels are cut among devices on Keras' JAX backend alone. "
@@ -80,6 +84,15 @@ def strategy(
     if kind == "mirrored" or (kind == "auto" and len(gpus) > 1):
         return _mirrored(tuple(device.name for device in devices), bool(gpus))
     return tf.distribute.get_strategy()
+
+
+class OneDevice:
+    """What Keras trains on where it has no strategy, as on PyTorch."""
+
+    num_model_replicas = 1
+
+    def scope(self):
+        return contextlib.nullcontext()
 
 
 @functools.cache
@@ -136,9 +149,8 @@ def replicas(strategy: "tf.distribute.Strategy | None" = None) -> int:
             strategy = keras.distribution.distribution()
         if strategy is None:
             return 1
-        if not isinstance(
-            strategy, (keras.distribution.DataParallel, keras.distribution.ModelParallel)
-        ):
+        kinds = (keras.distribution.DataParallel, keras.distribution.ModelParallel, OneDevice)
+        if not isinstance(strategy, kinds):
             raise TypeError(
                 "`strategy` must be a `keras.distribution` distribution or None. "
                 f"Received: strategy={strategy!r}. `training.strategy()` gives one."

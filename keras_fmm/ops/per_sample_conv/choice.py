@@ -37,9 +37,7 @@ def fastest(
     / factored (JAX 0.11 on an NVIDIA H200, 2026-11-27): 1.6 / 4.8, 2.0 / 4.3, 6.7 / 2.9 and
     22 / 2.4, which cross where those of the CPU do.
 
-    So it is on PyTorch on a CPU, where it is one convolution of many groups: the same four with
-    batch 16, vectorized_map / factored / loop (PyTorch 2.13, 2 busy cores of an AMD EPYC,
-    2026-11-27) give 1.0 / 6.6 / 11, 1.1 / 4.8 / 9.6, 3.6 / 3.1 and 11 / 2.5.
+    So it is on PyTorch on a CPU, where it is one convolution of many groups.
 
     Where the sizes are not known the factored form is taken.
 
