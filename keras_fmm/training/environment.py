@@ -6,24 +6,20 @@ import pathlib
 import platform
 import subprocess
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
-from keras_fmm.training.strategy import replicas
+from keras_fmm.training.strategy import Strategy, replicas
 from keras_fmm.version import __version__
 
-if TYPE_CHECKING:
-    import tensorflow as tf
 
-
-def environment(strategy: "tf.distribute.Strategy | None" = None) -> dict:
+def environment(strategy: Strategy | None = None) -> dict:
     """Returns what a result depends on beyond its settings; no path, user or host is in it.
 
     Args:
-        strategy: `tf.distribute.Strategy`, default None. Whose replicas are counted; None as for
-            `replicas`.
+        strategy: what `training.strategy` returns, default None. Whose replicas are counted; None
+            as for `replicas`.
 
     Returns:
         Dict that JSON can hold. Its keys are "versions" (python, keras, backend, the backend's

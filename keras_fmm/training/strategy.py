@@ -4,28 +4,30 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import keras
 
 from keras_fmm import checks
 from keras_fmm.training import hosts
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 _KINDS = ("auto", "mirrored", "default")
 _REFERENCE_BATCH = 256  # Goyal et al. 2017 state their learning rate for this batch
 
 
-def strategy(
-    kind: str = "auto", model_devices: int = 1
-) -> "tf.distribute.Strategy | keras.distribution.Distribution":
+class Strategy(Protocol):
+    """What `strategy` returns, of a class of the backend's."""
+
+    def scope(self): ...
+
+
+def strategy(kind: str = "auto", model_devices: int = 1) -> Strategy:
     """Returns which devices train: what a model is built, compiled and trained under.
 
-    On TensorFlow a `tf.distribute.Strategy`, on JAX a `keras.distribution.Distribution`, over the
-    devices of all hosts (`training.hosts`), on PyTorch one device; all have a `scope()`. On JAX the scope must be open
-    while `fit` and `evaluate` run too, and batch norm sees the whole batch, as on one device.
+    On TensorFlow a `tf.distribute.Strategy`, on JAX a distribution of `keras.distribution`, over
+    the devices of all hosts (`training.hosts`), on PyTorch one device; all have a `scope()`. On JAX
+    the scope must be open while `fit` and `evaluate` run too, and batch norm sees the whole batch,
+    as on one device.
 
     Args:
         kind: str, default "auto". "auto": the GPUs (on JAX: or TPUs, or CPU devices) where there
@@ -37,9 +39,9 @@ def strategy(
             too wide for one device. Their number must be a multiple of it. On JAX alone.
 
     Returns:
-        `tf.distribute.Strategy` or `keras.distribution.Distribution`, the same one at each call; it
-        starts the backend's runtime, so set logical devices before. On JAX it is not
-        "auto_shard_dataset": every host gives its share of each batch (`data`'s `batches` with
+        `tf.distribute.Strategy`, `keras.distribution.DataParallel` or `ModelParallel`, the same one
+        at each call; it starts the backend's runtime, so set logical devices before. On JAX it is
+        not "auto_shard_dataset": every host gives its share of each batch (`data`'s `batches` with
         `share`). On PyTorch an object for the one device on which `fit` trains.
 
     Raises:
@@ -131,7 +133,7 @@ def _mirrored(names, are_gpus):
     return tf.distribute.MirroredStrategy(names, operations)
 
 
-def replicas(strategy: "tf.distribute.Strategy | None" = None) -> int:
+def replicas(strategy: Strategy | None = None) -> int:
     """Returns how many copies of the model train side by side, an int.
 
     Args:
@@ -184,7 +186,7 @@ class BatchPlan:
 
 
 def batch_plan(
-    strategy: "tf.distribute.Strategy | None",
+    strategy: Strategy | None,
     batch_size: int,
     learning_rate: float,
     scale_learning_rate: bool = False,
@@ -197,7 +199,7 @@ def batch_plan(
     its images by its replica's share.
 
     Args:
-        strategy: `tf.distribute.Strategy` or None. None as for `replicas`.
+        strategy: what `training.strategy` returns, or None. None as for `replicas`.
         batch_size: int, at least 1. The global batch; a multiple of the number of replicas.
         learning_rate: float above 0. For this batch, or for one of 256.
         scale_learning_rate: bool, default False. True reads `learning_rate` as the one for a batch
@@ -248,9 +250,7 @@ def _global_batch(batch_size, count):
     return batch_size
 
 
-def evaluation_batch_size(
-    strategy: "tf.distribute.Strategy | None", batch_size: int, images: int
-) -> int:
+def evaluation_batch_size(strategy: Strategy | None, batch_size: int, images: int) -> int:
     """Returns a batch size at which no replica is left without an image in the last batch.
 
     TensorFlow hands a last, smaller batch out in equal shares, rounded up, so that some replicas
@@ -258,7 +258,7 @@ def evaluation_batch_size(
     must see every image.
 
     Args:
-        strategy: `tf.distribute.Strategy` or None. None as for `replicas`.
+        strategy: what `training.strategy` returns, or None. None as for `replicas`.
         batch_size: int, at least 1. The global batch that is wanted; a multiple of the replicas.
         images: int, at least 1. How many images are evaluated.
 
