@@ -163,7 +163,6 @@ def test_what_needs_tensorflow_names_its_extra(digits, tmp_path):
         "A pipeline": lambda: digits.pipeline("train"),
         "The dataset 'mnist'": lambda: data.load("mnist"),
         "`tensorboard=True`": lambda: run.callbacks(tensorboard=True),
-        "Writing pictures": lambda: plots.GradCAMCallback(tmp_path, images[:1]).on_train_begin(),
         "Export, with KERAS_BACKEND=tensorflow,": lambda: export.to_tflite(
             model, tmp_path / "a.tflite"
         ),

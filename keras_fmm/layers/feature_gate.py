@@ -234,7 +234,7 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         outputs = self(inputs, training=False)
         if tuple(outputs.shape) != tuple(inputs.shape):
             return math.inf
-        return float(keras.ops.max(keras.ops.abs(outputs - inputs)))
+        return float(keras.ops.convert_to_numpy(keras.ops.max(keras.ops.abs(outputs - inputs))))
 
     def attention_multiply_adds(self, height, width, channels):
         """Returns the multiply-adds of the gate alone, for one image; the default is 0.

@@ -151,7 +151,7 @@ def refuse_kept_zeros(residual, channels):
     called(layer, pair, shape, "residual", residual)
     for variable in layer.trainable_variables:
         variable.assign(rng.uniform(0.5, 1.5, size=variable.shape))
-    if not bool(keras.ops.any(layer(pair) != 0)):
+    if not keras.ops.convert_to_numpy(layer(pair)).any():
         raise ValueError(
             "`residual` of a ResNet must not give zeros wherever the shortcut is zero, as "
             f'"add" does not. Received: residual={residual!r}. Each block of a '

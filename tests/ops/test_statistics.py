@@ -141,7 +141,8 @@ def test_scale_channels_by_a_number_a_position(shape):
     gate = np.random.default_rng(1).normal(size=(*shape[:3], 1)).astype("float32")
     np.testing.assert_array_equal(scale_channels(x, gate), x * gate)
     of_x, of_gate = gradients.of_function(
-        lambda x, gate: keras.ops.sum(scale_channels(x, gate) * upstream), [x, gate]
+        lambda x, gate: keras.ops.sum(keras.ops.multiply(scale_channels(x, gate), upstream)),
+        [x, gate],
     )
     np.testing.assert_allclose(of_x, upstream * gate, rtol=1e-6)
     expected = np.einsum("nhwc,nhwc->nhw", x, upstream)[..., None]

@@ -1,6 +1,7 @@
 """Every damage of a run's folder is one clear line, and nothing in it changes."""
 
 import functools
+import importlib.util
 import json
 import os
 import shutil
@@ -225,6 +226,9 @@ def test_a_link_to_nothing_as_the_folder(tmp_path):
         training.Run(tmp_path / "run", small.SEED)
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None, reason="Keras' callback needs TensorFlow"
+)
 def test_a_file_in_the_place_of_the_logs(tmp_path):
     (tmp_path / "run").mkdir()
     run = training.Run(tmp_path / "run", small.SEED, "loss")
