@@ -14,7 +14,7 @@ TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 BACKEND_TESTS := tests/ops tests/layers tests/models tests/contracts tests/training tests/test_docs.py \
 	tests/test_graph.py tests/test_without_tensorflow.py tests/analysis/test_every_backend.py \
 	tests/analysis/test_class_scores.py tests/analysis/test_attention_maps.py \
-	tests/analysis/saliency/test_grad_cam.py
+	tests/analysis/saliency/test_grad_cam.py tests/data/test_batches.py tests/plots
 
 .PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format dist \
 	try-wheel clean
@@ -48,7 +48,8 @@ coverage: $(INSTALLED)
 	rm -f .coverage*
 	COVERAGE_FILE=.coverage.tensorflow $(MAKE) test-all PYTEST_FLAGS="--cov --cov-append --cov-report="
 	COVERAGE_FILE=.coverage.jax $(MAKE) test-jax PYTEST_FLAGS="--cov --cov-append --cov-report="
-	$(BIN)/coverage combine -q .coverage.tensorflow .coverage.jax
+	COVERAGE_FILE=.coverage.torch $(MAKE) test-torch PYTEST_FLAGS="--cov --cov-append --cov-report="
+	$(BIN)/coverage combine -q .coverage.tensorflow .coverage.jax .coverage.torch
 	$(BIN)/coverage report
 
 # Wants the machine to itself.

@@ -1,3 +1,5 @@
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -99,3 +101,29 @@ def test_shares_of_an_evaluation_see_each_image_once(digits):
 def test_what_does_not_come_out_even_is_refused(digits, given, error, message):
     with pytest.raises(error, match=message):
         digits.batches("train", **given)
+
+
+class Noting(keras.Model):
+    """Notes what `fit` gives it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(10)
+        self.noted = []
+
+    def call(self, inputs):
+        self.noted.append(keras.ops.convert_to_numpy(inputs))
+        return self.dense(keras.ops.reshape(inputs, (-1, 64)))
+
+
+def test_fit_takes_an_epoch_in_its_order_whatever_the_process_has_drawn(digits):
+    expected = epochs(digits.batches("train", 500, seed=3), 2)
+    for seed in (0, 1):
+        random.seed(seed)
+        model = Noting()
+        model(expected[0][0])
+        model.noted.clear()
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True), run_eagerly=True)
+        model.fit(digits.batches("train", 500, seed=3), epochs=2, shuffle=False, verbose=0)
+        for found, (images, _) in zip(model.noted, expected, strict=True):
+            np.testing.assert_array_equal(found, images)

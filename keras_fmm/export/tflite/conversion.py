@@ -1,7 +1,11 @@
 """From a Keras model to a TFLite file: TensorFlow's converter, and what it is told."""
 
 import contextlib
+import functools
 import re
+import tempfile
+
+import keras
 
 from keras_fmm import graph, protocols
 from keras_fmm.export import arguments
@@ -29,13 +33,8 @@ def convert(model, path, batch_size, quantization, io_dtype, images, progress):
         if quantization in CALIBRATED:
             stack.enter_context(integer_forms(model, 16 if quantization == "int16x8" else 8))
         try:
-            model.export(
-                str(path),  # Keras before 3.15 takes no `Path`.
-                format="litert",
-                input_signature=[arguments.input_specs(model, batch_size)],
-                verbose=False,
-                **_told(quantization, io_dtype, images, batch_size, progress),
-            )
+            told = _told(quantization, io_dtype, images, batch_size, progress)
+            path.write_bytes(_converted(model, batch_size, told))
         except Exception as error:
             # TensorFlow raises RuntimeError, its private ConverterError and others of these.
             if refusal := (
@@ -60,8 +59,28 @@ def integer_forms(model, bits):
         yield
 
 
+def _converted(model, batch_size, told):
+    """Returns the bytes of a TFLite file, made as Keras 3.15's exporter makes it.
+
+    Those of Keras 3.13 and 3.14 drop the names of several inputs, take no `Path`, and print.
+    """
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        call = functools.partial(model.__call__, training=False)
+        archive.add_endpoint("serve", call, [arguments.input_specs(model, batch_size)])
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.experimental_enable_resource_variables = True
+        for name, value in told.items():
+            setattr(converter, name, value)
+        return converter.convert()
+
+
 def _told(quantization, io_dtype, images, batch_size, progress):
-    """Returns what TensorFlow's converter is to be told, keyword arguments of `Model.export`."""
+    """Returns what TensorFlow's converter is to be told, its attributes by name."""
     import tensorflow as tf
 
     sets = tf.lite.OpsSet
@@ -69,12 +88,12 @@ def _told(quantization, io_dtype, images, batch_size, progress):
         "int8": sets.TFLITE_BUILTINS_INT8,
         "int16x8": sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
     }.get(quantization, sets.TFLITE_BUILTINS)
-    told = {"target_spec": {"supported_ops": [supported]}}
+    told = {"target_spec": tf.lite.TargetSpec(supported_ops=[supported])}
     if quantization is None:
         return told
     told["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
-        told["target_spec"]["supported_types"] = [tf.float16]
+        told["target_spec"].supported_types = [tf.float16]
     if quantization in CALIBRATED:
         told["representative_dataset"] = lambda: (
             [batch] for batch in calibration.batches(images, batch_size or 1, progress)
