@@ -286,11 +286,11 @@ def test_layers_of_one_name_inside_a_layer():
 
 def test_a_model_whose_output_is_its_input():
     inputs = keras.Input((6, 6, 2))
-    try:
-        same = keras.Model(inputs, inputs, name="same")
-    except ValueError as error:
-        assert "not connected" in str(error)
-        pytest.skip("Keras 3.13 makes no such model")
+    if keras.__version__.startswith("3.13."):
+        with pytest.raises(ValueError, match="not connected"):
+            keras.Model(inputs, inputs)
+        return
+    same = keras.Model(inputs, inputs, name="same")
     assert graph.read(same).calls == []
     model = keras.Model(inputs, layers.Dense(3, name="top")(same(inputs)))
     flat = flat_graph(model)

@@ -239,8 +239,9 @@ class ImageDataset:
         It is to `pipeline` as JAX and PyTorch are to TensorFlow: the order of an epoch follows from
         `seed` and its number alone (it is another one than `pipeline`'s), and each epoch of `fit`
         is one pass. Give `fit` `shuffle=False`: Keras would shuffle the batches once more, by
-        Python's own generator, which no run restores and which differs from host to host. The split
-        is held in memory.
+        Python's own generator, which no run restores and which differs from host to host. Keras
+        ends an epoch before the first one of each `fit`, which therefore has the order of
+        `initial_epoch + 1`. The split is held in memory.
 
         Where several hosts train together each takes a part of every batch, by `share`, which
         together are the batch of one host. Where devices share an evaluation, its last batch must
