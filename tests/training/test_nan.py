@@ -73,7 +73,7 @@ def test_a_weight_spoiled_by_the_last_step_is_not_saved(tmp_path):
     """Its loss was computed before the update, so it is finite."""
     model = small.make_model()
     kernel = model.layers[0].kernel
-    spoil = small.Call(1, lambda: kernel.assign(keras.ops.full_like(kernel, np.inf)))
+    spoil = small.Call(1, lambda: kernel.assign(np.full(kernel.shape, np.inf)))
     run = training.Run(tmp_path, small.SEED, "loss")
     with pytest.raises(RuntimeError, match=r"weight .*kernel was NaN or infinite .* epoch 2"):
         small.fit(model, run, epochs=2, before=[spoil])
@@ -84,7 +84,7 @@ def test_an_infinity_that_is_not_trained_is_let_through(tmp_path):
     model = small.make_model()
     model.layers[1].trainable = False
     variance = model.layers[1].moving_variance
-    variance.assign(keras.ops.full_like(variance, np.inf))
+    variance.assign(np.full(variance.shape, np.inf))
     model.compile("sgd", "sparse_categorical_crossentropy")
     small.fit(model, training.Run(tmp_path, small.SEED, "loss"), epochs=1)
     assert (tmp_path / "backup.npz").exists()
