@@ -306,12 +306,14 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
 
         Example:
 
-        >>> import numpy as np
+        >>> import keras, numpy as np
         >>> kernel, x = np.random.rand(3, 3, 8, 4), np.random.rand(1, 6, 6, 8)
         >>> layer = AWConv2D(4, 3, use_bias=False)
         >>> layer.build(x.shape)
         >>> layer.start_as_convolution(kernel)
-        >>> bool(np.allclose(layer(x), keras.ops.conv(x, kernel), atol=1e-4))
+        >>> outputs = keras.ops.convert_to_numpy(layer(x))
+        >>> expected = keras.ops.convert_to_numpy(keras.ops.conv(x, kernel))
+        >>> bool(np.allclose(outputs, expected, atol=1e-4))
         True
         """
         if not self.built:

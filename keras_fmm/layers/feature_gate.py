@@ -53,9 +53,9 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
     ...     def compute_attention_map(self, inputs, training=None):
     ...         return keras.ops.max(inputs, axis=(1, 2), keepdims=True)
     >>> image = np.array([1.0, 2.0], "float32").reshape(1, 1, 2, 1)
-    >>> np.asarray(Brightest()(image)).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(Brightest()(image)).ravel().tolist()
     [2.0, 4.0]
-    >>> np.asarray(Brightest().attention_map(image)).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(Brightest().attention_map(image)).ravel().tolist()
     [2.0]
 
     Reference:
@@ -161,13 +161,13 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
 
         Example:
 
-        >>> import numpy as np
+        >>> import keras, numpy as np
         >>> from keras_fmm import layers
         >>> gate = layers.SqueezeExcite(reduction=2)
         >>> gate.build((None, 4, 4, 8))
         >>> gate.start_as_identity()
         >>> x = np.random.rand(1, 4, 4, 8)
-        >>> bool(np.allclose(gate(x), x))
+        >>> bool(np.allclose(keras.ops.convert_to_numpy(gate(x)), x))
         True
         """
         if not self.built:

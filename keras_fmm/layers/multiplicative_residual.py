@@ -30,7 +30,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
 
     >>> import keras, numpy as np
     >>> branch, shortcut = np.array([[1.0, 2.0]]), np.array([[3.0, -1.0]])
-    >>> np.asarray(MultiplicativeResidual()([branch, shortcut])).tolist()
+    >>> keras.ops.convert_to_numpy(MultiplicativeResidual()([branch, shortcut])).tolist()
     [[3.0, -2.0]]
 
     Reference:

@@ -20,8 +20,8 @@ def twice_sigmoid(x):
 
     Example:
 
-    >>> import numpy as np
-    >>> np.asarray(twice_sigmoid(np.array([-20.0, 0.0, 20.0]))).round(3).tolist()
+    >>> import keras, numpy as np
+    >>> keras.ops.convert_to_numpy(twice_sigmoid(np.array([-20.0, 0.0, 20.0]))).round(3).tolist()
     [0.0, 1.0, 2.0]
     """
     return ops.sigmoid(x) * 2

@@ -32,9 +32,9 @@ def one_filter_conv(inputs, kernel, bias=None):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> row = np.arange(4, dtype="float32").reshape(1, 1, 4, 1)
-    >>> np.asarray(one_filter_conv(row, np.ones((3, 3, 1, 1)))).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(one_filter_conv(row, np.ones((3, 3, 1, 1)))).ravel().tolist()
     [1.0, 3.0, 6.0, 5.0]
     """
     inputs = float_tensor("inputs", inputs)

@@ -34,9 +34,9 @@ def adaptive_average_pool(inputs, output_size):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image = np.arange(6, dtype="float32").reshape(1, 2, 3, 1)
-    >>> np.asarray(adaptive_average_pool(image, (1, 2))).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(adaptive_average_pool(image, (1, 2))).ravel().tolist()
     [2.0, 3.0]
     """
     rows, columns = output_size = checks.pair("output_size", output_size, checks.SIDES)

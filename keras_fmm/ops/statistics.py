@@ -22,9 +22,9 @@ def spatial_mean(inputs, keepdims=False):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image = np.arange(6, dtype="float32").reshape(1, 3, 1, 2)
-    >>> np.asarray(spatial_mean(image)).tolist()
+    >>> keras.ops.convert_to_numpy(spatial_mean(image)).tolist()
     [[2.0, 3.0]]
     """
     keepdims = checks.flag("keepdims", keepdims)
@@ -48,9 +48,9 @@ def spatial_max(inputs):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image = np.arange(6, dtype="float32").reshape(1, 3, 1, 2)
-    >>> np.asarray(spatial_max(image)).tolist()
+    >>> keras.ops.convert_to_numpy(spatial_max(image)).tolist()
     [[4.0, 5.0]]
     """
     inputs = float_tensor("inputs", inputs)
@@ -80,9 +80,9 @@ def spatial_mean_and_max(inputs):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image = np.arange(6, dtype="float32").reshape(1, 3, 1, 2)
-    >>> np.asarray(spatial_mean_and_max(image)).tolist()
+    >>> keras.ops.convert_to_numpy(spatial_mean_and_max(image)).tolist()
     [[2.0, 3.0], [4.0, 5.0]]
     """
     inputs = float_tensor("inputs", inputs)
@@ -128,8 +128,9 @@ def channel_pool(inputs):
 
     Example:
 
-    >>> import numpy as np
-    >>> np.asarray(channel_pool(np.ones((1, 1, 1, 2), "float32") * (1, 4))).ravel().tolist()
+    >>> import keras, numpy as np
+    >>> outputs = channel_pool(np.ones((1, 1, 1, 2), "float32") * (1, 4))
+    >>> keras.ops.convert_to_numpy(outputs).ravel().tolist()
     [4.0, 2.5]
     """
     inputs = float_tensor("inputs", inputs)
@@ -154,9 +155,9 @@ def normalized(inputs, gamma, beta, epsilon):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> outputs, *_ = normalized(np.array([[1.0], [3.0]], "float32"), np.ones(1), np.zeros(1), 1e-9)
-    >>> np.asarray(outputs).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(outputs).ravel().tolist()
     [-1.0, 1.0]
     """
     inputs = at_least_float32(float_tensor("inputs", inputs, rank=None))
@@ -180,9 +181,9 @@ def scale_channels(inputs, gate):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image = np.ones((1, 1, 2, 1), "float32")
-    >>> np.asarray(scale_channels(image, 3 * image[:, :, :1])).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(scale_channels(image, 3 * image[:, :, :1])).ravel().tolist()
     [3.0, 3.0]
     """
     inputs, gate = float_tensor("inputs", inputs), float_tensor("gate", gate)

@@ -159,3 +159,74 @@ def test_more_batches_trace_no_more(function):
         function(model, np.resize(IMAGES, (number, 3, 2, 2)), batch_size=2, **classes)
         counts.append(counting.count - before)
     assert counts[0] == counts[1]
+
+
+class FrozenScale(L.Layer):
+    """Calls a layer of its own on a weight that is not trained."""
+
+    fails = False
+
+    def build(self, shape):
+        self.relu = L.Activation("relu")
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", trainable=False)
+
+    def call(self, inputs):
+        scaled = inputs * self.relu(self.scale)
+        if self.fails:
+            raise RuntimeError("asked to fail")
+        return scaled
+
+
+def test_weights_are_marked_as_they_were():
+    inputs = keras.Input((3, 2, 2))
+    layer = FrozenScale()
+    model = keras.Model(inputs, L.Dense(5)(L.Flatten()(layer(inputs))))
+
+    def marks():
+        # PyTorch marks tensors themselves.
+        return [getattr(weight.value, "requires_grad", None) for weight in model.weights]
+
+    before = marks()
+    if keras.backend.backend() == "torch":
+        assert before.count(False) == 1
+    found = analysis.full_grad(model, IMAGES, CLASSES)
+    by_images = analysis.smooth_grad(model, IMAGES, CLASSES, 1, noise=0)
+    assert marks() == before
+    kernel = keras.ops.convert_to_numpy(model.layers[-1].kernel).astype("float64")
+    expected = kernel.T[CLASSES].reshape(IMAGES.shape)
+    close(by_images, expected)
+    close(found.input_term, (IMAGES * expected).sum((1, 2, 3)))
+
+    layer.fails = True
+    with pytest.raises(RuntimeError, match="asked to fail"):
+        analysis.full_grad(model, IMAGES, CLASSES)
+    assert marks() == before
+
+
+class Cut(L.Layer):
+    """Gives what it takes, and no gradient."""
+
+    def __init__(self, how, **kwargs):
+        super().__init__(**kwargs)
+        self.how = how
+
+    def call(self, inputs):
+        if self.how == "integers":
+            return keras.ops.cast(keras.ops.cast(inputs, "int32"), "float32")
+        stop = keras.ops.stop_gradient
+        if self.how == "jit":
+            import jax
+
+            stop = jax.jit(stop)
+        return stop(inputs)
+
+
+@pytest.mark.parametrize("how", ["integers", "stop_gradient", "jit"])
+def test_grad_cam_refuses_what_no_gradient_reaches(how):
+    if how == "jit" and keras.backend.backend() != "jax":
+        pytest.skip("programs in programs are JAX's")
+    inputs = keras.Input((3, 2, 2))
+    x = Cut(how)(L.Conv2D(4, 1, name="features")(inputs))
+    model = keras.Model(inputs, L.Dense(5)(L.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ValueError, match="The logits must depend on what `layer` gives"):
+        analysis.grad_cam(model, IMAGES, CLASSES, "features")

@@ -4,6 +4,17 @@ import jax
 import keras
 from jax.extend import core
 
+try:
+    from jax.extend.core import DropVar, get_opaque_trace_state
+
+    OF_A_PART = {}
+except ImportError:
+    # Where JAX before 0.10 has them, and later ones no longer.
+    from jax.core import DropVar, get_opaque_trace_state
+
+    # JAX 0.5 wants a name for each argument of a program, and has those of the whole.
+    OF_A_PART = {"debug_info": None}
+
 
 def compiled(function, model, *inputs):
     variables = model.variables
@@ -32,7 +43,7 @@ def vjp(function, *inputs):
         return function(lambda x: None, *inputs)
 
     closed, shapes = jax.make_jaxpr(called, return_shape=True)(*inputs)
-    outcome, places, _ = keras.tree.pack_sequence_as(shapes, closed.jaxpr.outvars)
+    _, places, _ = keras.tree.pack_sequence_as(shapes, closed.jaxpr.outvars)
     # One tensor may stand at several places.
     unique = list(dict.fromkeys(places))
 
@@ -43,7 +54,9 @@ def vjp(function, *inputs):
 
     zeros = [jax.numpy.zeros(place.aval.shape, place.aval.dtype) for place in unique]
     outputs, pullback, (tensors, others) = jax.vjp(probed, zeros, has_aux=True)
-    is_reached = {place: _is_reached(closed.jaxpr, place, outcome) for place in unique}
+    # JAX gives zeros where no gradient goes; they are constants.
+    depends = _depend_on_inputs(jax.make_jaxpr(pullback)(outputs).jaxpr)
+    is_reached = dict(zip(unique, depends, strict=True))
 
     def pulled_back(upstream):
         (found,) = pullback(upstream)
@@ -70,25 +83,26 @@ def _evaluated(closed, inputs, probes):
     write(jaxpr.invars, inputs)
     for equation in jaxpr.eqns:
         taken = _variables(equation.invars)
+        given = _variables(equation.outvars)
         single = jaxpr.replace(
-            constvars=[], invars=taken, outvars=_variables(equation.outvars), eqns=[equation]
+            constvars=[], invars=taken, outvars=given, eqns=[equation], **OF_A_PART
         )
         found = jax.core.eval_jaxpr(single, [], *(values[variable] for variable in taken))
-        write(single.outvars, found)
+        write(given, found)
     return [x.val if isinstance(x, core.Literal) else values[x] for x in jaxpr.outvars]
 
 
 def _variables(atoms):
-    return [x for x in atoms if not isinstance(x, (core.Literal, core.DropVar))]
+    return [x for x in atoms if not isinstance(x, (core.Literal, DropVar))]
 
 
-def _is_reached(jaxpr, start, end):
-    """Returns whether a gradient goes from one variable to another."""
-    reached = {start}
+def _depend_on_inputs(jaxpr):
+    """Returns of each output of a program whether it is computed from an input."""
+    reached = {*jaxpr.invars}
     for equation in jaxpr.eqns:
-        if equation.primitive.name != "stop_gradient" and reached & {*_variables(equation.invars)}:
+        if reached & {*_variables(equation.invars)}:
             reached.update(equation.outvars)
-    return end in reached
+    return [not isinstance(x, core.Literal) and x in reached for x in jaxpr.outvars]
 
 
 def jvp(function, x):
@@ -96,7 +110,8 @@ def jvp(function, x):
 
 
 def scope():
-    return core.get_opaque_trace_state()
+    # JAX 0.5 asks for an argument, which it does not use.
+    return get_opaque_trace_state(None)
 
 
 def is_traced(x):

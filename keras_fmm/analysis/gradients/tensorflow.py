@@ -18,9 +18,9 @@ def compiled(function, model, *inputs):
 
 def vjp(function, *inputs):
     def watch(structure):
-        tape.watch(
-            [x for x in tf.nest.flatten(structure) if tf.is_tensor(x) and x.dtype.is_floating]
-        )
+        # Keras' variables are tensors to TensorFlow, and not to a tape.
+        tensors = [x for x in tf.nest.flatten(structure) if isinstance(x, tf.Tensor)]
+        tape.watch([x for x in tensors if x.dtype.is_floating])
 
     with tf.GradientTape(persistent=True) as tape:
         outputs, tensors, others = function(watch, *inputs)

@@ -2,6 +2,7 @@
 
 import keras
 import torch
+from torch.autograd.graph import get_gradient_edge
 
 
 def compiled(function, model, *inputs):
@@ -17,23 +18,35 @@ def compiled(function, model, *inputs):
 
 
 def vjp(function, *inputs):
-    with torch.enable_grad():
-        outputs, tensors, others = function(_watch, *inputs)
+    watched = []
+
+    def watch(structure):
+        for x in keras.tree.flatten(structure):
+            if isinstance(x, torch.Tensor) and x.is_floating_point() and not x.requires_grad:
+                watched.append(x.requires_grad_())
+
+    try:
+        with torch.enable_grad():
+            outputs, tensors, others = function(watch, *inputs)
+        # These say what to differentiate by once the tensors are no longer watched.
+        edges = {i: get_gradient_edge(x) for i, x in enumerate(tensors) if x.requires_grad}
+        is_reached = outputs.requires_grad
+        found = keras.tree.map_structure(lambda x: x.detach(), (outputs, tensors, others))
+    finally:
+        # Some may be the model's own weights.
+        for x in watched:
+            x.requires_grad_(False)
 
     def pullback(upstream):
-        if not outputs.requires_grad:
-            return [None] * len(tensors)
-        return torch.autograd.grad(outputs, tensors, upstream, retain_graph=True, allow_unused=True)
+        gradients = dict.fromkeys(range(len(tensors)))
+        if is_reached and edges:
+            options = {"retain_graph": True, "allow_unused": True}
+            found = torch.autograd.grad(outputs, [*edges.values()], upstream, **options)
+            gradients.update(zip(edges, found, strict=True))
+        return [*gradients.values()]
 
     # The graph behind them goes when the pullback does.
-    found = keras.tree.map_structure(lambda x: x.detach(), (outputs, tensors, others))
     return *found, pullback
-
-
-def _watch(structure):
-    for x in keras.tree.flatten(structure):
-        if isinstance(x, torch.Tensor) and x.is_floating_point() and not x.requires_grad:
-            x.requires_grad_()
 
 
 def jvp(function, x):

@@ -126,7 +126,11 @@ def _heat_maps(flat, call, logits, shape):
         def scored(watch, images):
             watch(images)
             maker.watch = watch
-            found, features = model(images, training=False)
+            try:
+                found, features = model(images, training=False)
+            finally:
+                # A tape lives as long as what watches for it.
+                maker.watch = None
             return chosen(found, classes), [features], []
 
         scores, (features,), _, pullback = gradients.vjp(scored, images)

@@ -46,8 +46,7 @@ def integrated_gradients(
         TypeError: the images, the classes or the baseline hold no numbers.
         ValueError: there is no such class; the baseline fits no image; the model is subclassed,
             not built, gives no scores or takes integers; the images do not fit it, or are not
-            finite; or Keras' backend has no
-            gradients.
+            finite; or Keras' backend has no gradients.
 
     Example:
 

@@ -45,8 +45,7 @@ def smooth_grad(
         TypeError: the images or the classes hold no numbers.
         ValueError: there is no such class; the noise is negative; the model is subclassed, not
             built, gives no scores or takes integers; the images do not fit it, or are not finite;
-            or Keras' backend has no
-            gradients.
+            or Keras' backend has no gradients.
 
     Example:
 

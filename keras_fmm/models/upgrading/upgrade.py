@@ -107,7 +107,8 @@ def upgrade(
     >>> upgraded.get_layer("block_2_project_BN_attention").name
     'block_2_project_BN_attention'
     >>> x = np.random.rand(1, 32, 32, 3)
-    >>> bool(np.allclose(upgraded(x), model(x), atol=1e-4))
+    >>> outputs, expected = map(keras.ops.convert_to_numpy, (upgraded(x), model(x)))
+    >>> bool(np.allclose(outputs, expected, atol=1e-4))
     True
     """
     chosen = {

@@ -48,11 +48,11 @@ def factored_conv(
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image, kernel = np.ones((1, 2, 2, 3), "float32"), np.ones((1, 1, 3, 2), "float32")
     >>> gain = np.array([1.0, 0.5], "float32").reshape(1, 1, 1, 1, 2)
     >>> outputs = factored_conv(image, kernel, gain, (2, 2), "valid", (1, 1))
-    >>> np.asarray(outputs).tolist()
+    >>> keras.ops.convert_to_numpy(outputs).tolist()
     [[[[3.0, 1.5]]]]
     """
     one_sum = checks.flag("one_sum", one_sum)

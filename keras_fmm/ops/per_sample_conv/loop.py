@@ -34,12 +34,12 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image = np.arange(2, dtype="float32").reshape(1, 1, 1, 2)
     >>> kernel = np.ones((1, 1, 2, 1), "float32")
     >>> gain = np.array([5.0, 7.0], "float32").reshape(1, 1, 1, 2, 1)
     >>> outputs = loop_conv(image, kernel, gain, (1, 1), "same", (1, 1))
-    >>> np.asarray(outputs).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(outputs).ravel().tolist()
     [7.0]
     """
     inputs, kernel = float_tensor("inputs", inputs), float_tensor("kernel", kernel)

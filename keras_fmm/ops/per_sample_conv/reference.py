@@ -22,12 +22,12 @@ def vectorized_map_conv(inputs, kernel, gain, strides, padding, dilation_rate, b
 
     Example:
 
-    >>> import numpy as np
+    >>> import keras, numpy as np
     >>> image, kernel = np.ones((2, 3, 3, 1), "float32"), np.ones((3, 3, 1, 1), "float32")
     >>> gain = np.ones((2, 3, 3, 1, 1), "float32")
     >>> gain[1] = 2.0
     >>> outputs = vectorized_map_conv(image, kernel, gain, (1, 1), "valid", (1, 1))
-    >>> np.asarray(outputs).ravel().tolist()
+    >>> keras.ops.convert_to_numpy(outputs).ravel().tolist()
     [9.0, 18.0]
     """
     checks.one_of("padding", padding, windows.PADDINGS)
