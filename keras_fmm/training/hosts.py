@@ -9,6 +9,8 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -20,7 +22,13 @@ _LOST_ERRORS = re.compile(r"gloo|nccl|coordination|by peer|heartbeat|unavailable
 _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=300):
+def start(
+    count: int | None = None,
+    index: int | None = None,
+    coordinator: str | None = None,
+    timeout: int = 60,
+    start_timeout: int = 300,
+) -> None:
     """Makes this process one of the hosts that train together; all call it with the same `count`.
 
     It must come before anything is computed on JAX. `training.strategy()` then spans the devices of
@@ -117,6 +125,24 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if channel is not None:
         channel.send(b"1")
+    _meet()
+
+
+def _meet():
+    """Makes the connections that training needs, while all hosts are here.
+
+    Gloo makes them at the first collective of a group of devices, and gives a late host 30 seconds.
+    """
+    import jax
+
+    mesh = jax.sharding.Mesh(jax.devices(), "all")
+    split, whole = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axis)) for axis in ("all", None)
+    )
+    ones = np.ones(jax.device_count(), "float32")
+    ones = jax.make_array_from_callback(ones.shape, split, lambda part: ones[part])
+    jax.jit(lambda x: x.sum(keepdims=True), out_shardings=whole)(ones).block_until_ready()
+    check_same({})  # between hosts, the first device of each, the second ...
 
 
 _INSTEAD = {
@@ -152,22 +178,22 @@ def _check_place(count, index, coordinator):
         )
 
 
-def count():
+def count() -> int:
     """Returns how many hosts train together, an int."""
     return _jax().process_count() if _is_started() else 1
 
 
-def index():
+def index() -> int:
     """Returns which of the hosts this one is, an int from 0."""
     return _jax().process_index() if _is_started() else 0
 
 
-def is_first():
+def is_first() -> bool:
     """Whether this host is the first, which alone writes."""
     return index() == 0
 
 
-def from_first(function):
+def from_first(function: Callable[[], Any]) -> Any:
     """Calls a function on the first host alone, and returns what it returned on all hosts.
 
     The others wait for it. Every host must get here.
@@ -210,8 +236,49 @@ def from_first(function):
     return answer["value"]
 
 
+def check_same(settings: Mapping[str, Any]) -> None:
+    """Raises on all hosts where one has other settings. Every host must get here.
+
+    Args:
+        settings: dict by str of what JSON can hold; other values count as their text.
+
+    Raises:
+        ValueError: the settings of two hosts differ.
+
+    Example:
+
+    >>> from keras_fmm.training import hosts
+    >>> hosts.check_same({"epochs": 3})
+    """
+    if count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    content = np.frombuffer(json.dumps(settings, default=str).encode(), "uint8")
+    sizes = multihost_utils.process_allgather(np.array(content.size, "int32"))
+    content = np.pad(content, (0, max(sizes) - content.size))
+    rows = multihost_utils.process_allgather(content)
+    every = [
+        json.loads(row[:size].tobytes()) for row, size in zip(np.asarray(rows), sizes, strict=True)
+    ]
+    here = every[index()]
+    # The first host has itself as the first: it names the first one that differs.
+    other = next((number for number, there in enumerate(every) if there != here), None)
+    if other is None:
+        return
+    there = every[other]
+    names = [x for x in {**here, **there} if x not in here or x not in there or here[x] != there[x]]
+    told = ", ".join(
+        f"{name}={here.get(name)!r} here, {there.get(name)!r} on host {other}" for name in names
+    )
+    raise ValueError(
+        f"All hosts must be given the same settings. Received: {told}. "
+        "Give all hosts the same command, each with its own number."
+    )
+
+
 @contextlib.contextmanager
-def alone():
+def alone() -> Iterator[None]:
     """A scope without a distribution: what is computed in it takes no other host.
 
     Keras makes variables where one does not expect it, as in saving a model; under a distribution
@@ -225,7 +292,7 @@ def alone():
         keras.distribution.set_distribution(before)
 
 
-def broadcast(arrays):
+def broadcast(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """Returns the first host's arrays on all hosts.
 
     Args:
@@ -244,7 +311,7 @@ def broadcast(arrays):
     ]
 
 
-def stop(text, error=None, alone=True):
+def stop(text: str, error: BaseException | None = None, alone: bool = True) -> NoReturn:
     """Ends this process with a message on stderr, without waiting for other hosts.
 
     Args:
