@@ -38,7 +38,12 @@ def start(
     that has lost another, without Python's having a say. It says then that a host was lost, and
     ends with status 75 (`hosts.LOST`), within `timeout` seconds. A child whose parent was killed
     ends with it. An uncaught error on one host ends that host at once, and the others as if it had
-    been lost.
+    been lost; so does Ctrl-C. `sys.exit` does not: JAX then waits for the other hosts, for
+    `timeout` seconds, and the status may be 75. Use `hosts.stop`, or raise.
+
+    Hosts that do not find each other, a scheduler that is not found and JAX that has computed
+    already end the process, with status 1 or 75 and what to do: they show in the child, where
+    nothing can catch them.
 
     Args:
         count: int, at least 1, default None. How many hosts; 1 does nothing. Without `count`,
@@ -52,8 +57,8 @@ def start(
         start_timeout: int, at least 1, default 300. Seconds to wait for all hosts at the start.
 
     Raises:
-        RuntimeError: Keras runs on another backend than JAX, JAX has computed already, no
-            scheduler is found, or the hosts do not find each other.
+        RuntimeError: Keras runs on another backend than JAX, JAX is too old, the hosts have
+            started already, or this is not the main thread.
         TypeError: `count`, `index`, `timeout` or `start_timeout` is no integer, or `coordinator`
             no str.
         ValueError: one is out of range, or only some of `count`, `index`, `coordinator` are given.
@@ -70,6 +75,7 @@ def start(
         raise ValueError(f"`timeout` must be at least 5 seconds. Received: timeout={timeout}")
     start_timeout = checks.positive_integer("start_timeout", start_timeout)
     if count is not None and checks.positive_integer("count", count) == 1:
+        _check_place(count, index, coordinator)
         return
     backend = keras.backend.backend()
     if backend != "jax":
@@ -86,6 +92,12 @@ def start(
             "Several hosts need JAX 0.7 or newer, which can tell soon that one is lost. "
             f"Received: JAX {jax.__version__}. Install a newer one."
         )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "The hosts start in the program's main thread, which takes its signals. Received: the "
+            f"thread {threading.current_thread().name!r}. Call `hosts.start` at the program's "
+            "beginning."
+        )
     if _is_started():
         raise RuntimeError(
             "The hosts start once in a process. Received: JAX' distributed runtime, which runs "
@@ -101,6 +113,7 @@ def start(
     sys.excepthook = lambda kind, error, trace: stop(
         "".join(traceback.format_exception(kind, error, trace)).rstrip(), error
     )
+    at_sigterm = signal.getsignal(signal.SIGTERM)
     # A CPU has no collectives of its own; "gloo" is what newer versions of JAX choose themselves.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -122,7 +135,7 @@ def start(
             )
         stop(f"{error}\nerror: {missing}", error, alone=False)
     # JAX has taken SIGTERM, to tell of a preemption, and would go on training.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, at_sigterm or signal.SIG_DFL)
     if channel is not None:
         channel.send(b"1")
     _meet()
@@ -160,20 +173,21 @@ _INSTEAD = {
 
 def _check_place(count, index, coordinator):
     given = [count is not None, index is not None, coordinator is not None]
-    if any(given[:2]) and not all(given):
+    if count != 1 and any(given[:2]) and not all(given):
         raise ValueError(
             "`count`, `index` and `coordinator` must be given together, or none of them where a "
             f"scheduler says. Received: count={count}, index={index}, coordinator={coordinator!r}"
         )
-    if count is None:
+    if index is not None:
+        checks.integer("index", index, f"an integer from 0 to {count - 1}", below=count)
+    if count is None or coordinator is None:
         return
-    if checks.integer("index", index, f"an integer from 0 to {count - 1}", below=count) < 0:
-        raise ValueError(f"`index` must be at least 0. Received: index={index}")
     if not isinstance(coordinator, str):
         raise TypeError(f"`coordinator` must be a str. Received: coordinator={coordinator!r}")
-    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+    port = re.fullmatch(r".+:(\d{1,5})", coordinator)
+    if not port or not 0 < int(port[1]) < 2**16:
         raise ValueError(
-            "`coordinator` must be an address and a port, as in '10.0.0.1:1234'. "
+            "`coordinator` must be an address and a port from 1 to 65535, as in '10.0.0.1:1234'. "
             f"Received: coordinator={coordinator!r}"
         )
 
@@ -199,9 +213,11 @@ def from_first(function: Callable[[], Any]) -> Any:
     The others wait for it. Every host must get here.
 
     Args:
-        function: callable without arguments, whose result JSON can hold.
+        function: callable without arguments, whose result JSON can hold. It comes back as JSON has
+            it, a tuple as a list, on the first host too.
 
     Raises:
+        TypeError: JSON cannot hold the result (on the first host).
         RuntimeError: on the other hosts, where the function raised on the first, which raises what
             it did.
 
@@ -212,22 +228,20 @@ def from_first(function: Callable[[], Any]) -> Any:
     {'epoch': 3}
     """
     if count() == 1:
-        return function()
-    answer, failure = {}, None
+        return json.loads(json.dumps(function()))
+    answer, failure = "{}", None
     if is_first():
         try:
             with alone():
-                answer["value"] = result = function()
+                answer = json.dumps({"value": function()})
         except Exception as error:
             failure = error
-            answer = {"error": f"{type(error).__name__}: {error}"}
-    content = np.frombuffer(json.dumps(answer).encode(), "uint8")
+            answer = json.dumps({"error": f"{type(error).__name__}: {error}"})
+    content = np.frombuffer(answer.encode(), "uint8")
     (size,) = broadcast([np.array(len(content), "int32")])
     (content,) = broadcast([content if is_first() else np.zeros(size, "uint8")])
     if failure is not None:
         raise failure
-    if is_first():
-        return result
     answer = json.loads(content.tobytes())
     if "error" in answer:
         raise RuntimeError(
@@ -325,7 +339,12 @@ def stop(text: str, error: BaseException | None = None, alone: bool = True) -> N
     sys.stdout.flush()
     sys.stderr.flush()
     # Python's own end would wait for the other hosts, that wait for this one.
-    os._exit(LOST if error is not None and _LOST_ERRORS.search(str(error)) else 1)
+    os._exit(LOST if _tells_of_a_lost_host(error) else 1)
+
+
+def _tells_of_a_lost_host(error):
+    # Other errors may name a file that is called so.
+    return isinstance(error, _jax().errors.JaxRuntimeError) and _LOST_ERRORS.search(str(error))
 
 
 def _go_on_in_child(missing):
@@ -342,6 +361,9 @@ def _go_on_in_child(missing):
         ours.close()
         # Its own group: a terminal's interrupt comes once, from the parent.
         os.setpgid(0, 0)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # A KeyboardInterrupt would wait for the other hosts, or be lost in JAX' callbacks.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, args=(childs,), daemon=True).start()
         return childs
     childs.close()
