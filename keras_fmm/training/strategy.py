@@ -36,7 +36,11 @@ def strategy(kind: str = "auto", model_devices: int = 1) -> Strategy:
             "default": one device; in TensorFlow its own strategy.
         model_devices: int, at least 1, default 1. Each convolution's kernel is cut by its filters
             among so many devices of one host, and the other devices divide the batch, for networks
-            too wide for one device. Their number must be a multiple of it. On JAX alone.
+            too wide for one device. Their number must be a multiple of it. On JAX alone. Cut are
+            the kernels of layers whose name ends in "conv", a number after it or not, and of those
+            that Keras names, "conv2d" and "conv2d_1"; all others are whole on each device. These
+            must be two-dimensional convolutions, with filters that it divides: else building the
+            model raises an IndexError or ValueError of JAX.
 
     Returns:
         `tf.distribute.Strategy`, `keras.distribution.DataParallel` or `ModelParallel`, the same one
@@ -115,8 +119,9 @@ def _distribution(kind, model_devices):
         (len(devices) // model_devices, model_devices), ("batch", "model"), devices
     )
     layout = keras.distribution.LayoutMap(mesh)
-    # The backbones name them so. An attention has no wide kernel, a depthwise one nothing to cut.
-    layout[r".*(?<!depthwise_)conv\d*/kernel"] = (None, None, None, "model")
+    # The backbones name them so, or Keras. An attention has no wide kernel, a depthwise one nothing
+    # to cut.
+    layout[r".*(?<!depthwise_)conv(\d*|2d(_\d+)?)/kernel"] = (None, None, None, "model")
     return keras.distribution.ModelParallel(
         layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False
     )
