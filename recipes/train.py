@@ -90,6 +90,11 @@ NOT_IDENTITY = (
     *("data_dir", "workdir", "tensorboard", "verbose"),
     *("model_devices", "hosts", "host", "coordinator", "host_timeout", "start_timeout"),
 )
+# What may differ among the hosts of a run.
+OF_A_HOST = (
+    *("data_dir", "workdir", "verbose"),
+    *("hosts", "host", "coordinator", "host_timeout", "start_timeout"),
+)
 
 
 def main(settings):
@@ -128,6 +133,8 @@ def join(settings):
         settings.host_timeout,
         settings.start_timeout,
     )
+    given = dataclasses.asdict(settings).items()
+    training.hosts.check_same({name: value for name, value in given if name not in OF_A_HOST})
 
 
 def conclude(run, best, dataset, settings, metrics, folder):

@@ -9,6 +9,8 @@ import socket
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -20,7 +22,13 @@ _LOST_ERRORS = re.compile(r"gloo|nccl|coordination|by peer|heartbeat|unavailable
 _FORWARDED = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
-def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=300):
+def start(
+    count: int | None = None,
+    index: int | None = None,
+    coordinator: str | None = None,
+    timeout: int = 60,
+    start_timeout: int = 300,
+) -> None:
     """Makes this process one of the hosts that train together; all call it with the same `count`.
 
     It must come before anything is computed on JAX. `training.strategy()` then spans the devices of
@@ -30,7 +38,12 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
     that has lost another, without Python's having a say. It says then that a host was lost, and
     ends with status 75 (`hosts.LOST`), within `timeout` seconds. A child whose parent was killed
     ends with it. An uncaught error on one host ends that host at once, and the others as if it had
-    been lost.
+    been lost; so does Ctrl-C. `sys.exit` does not: JAX then waits for the other hosts, for
+    `timeout` seconds, and the status may be 75. Use `hosts.stop`, or raise.
+
+    Hosts that do not find each other, a scheduler that is not found and JAX that has computed
+    already end the process, with status 1 or 75 and what to do: they show in the child, where
+    nothing can catch them.
 
     Args:
         count: int, at least 1, default None. How many hosts; 1 does nothing. Without `count`,
@@ -44,8 +57,8 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
         start_timeout: int, at least 1, default 300. Seconds to wait for all hosts at the start.
 
     Raises:
-        RuntimeError: Keras runs on another backend than JAX, JAX has computed already, no
-            scheduler is found, or the hosts do not find each other.
+        RuntimeError: Keras runs on another backend than JAX, JAX is too old, the hosts have
+            started already, or this is not the main thread.
         TypeError: `count`, `index`, `timeout` or `start_timeout` is no integer, or `coordinator`
             no str.
         ValueError: one is out of range, or only some of `count`, `index`, `coordinator` are given.
@@ -62,6 +75,7 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
         raise ValueError(f"`timeout` must be at least 5 seconds. Received: timeout={timeout}")
     start_timeout = checks.positive_integer("start_timeout", start_timeout)
     if count is not None and checks.positive_integer("count", count) == 1:
+        _check_place(count, index, coordinator)
         return
     backend = keras.backend.backend()
     if backend != "jax":
@@ -78,6 +92,12 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
             "Several hosts need JAX 0.7 or newer, which can tell soon that one is lost. "
             f"Received: JAX {jax.__version__}. Install a newer one."
         )
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError(
+            "The hosts start in the program's main thread, which takes its signals. Received: the "
+            f"thread {threading.current_thread().name!r}. Call `hosts.start` at the program's "
+            "beginning."
+        )
     if _is_started():
         raise RuntimeError(
             "The hosts start once in a process. Received: JAX' distributed runtime, which runs "
@@ -93,6 +113,7 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
     sys.excepthook = lambda kind, error, trace: stop(
         "".join(traceback.format_exception(kind, error, trace)).rstrip(), error
     )
+    at_sigterm = signal.getsignal(signal.SIGTERM)
     # A CPU has no collectives of its own; "gloo" is what newer versions of JAX choose themselves.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     try:
@@ -114,9 +135,27 @@ def start(count=None, index=None, coordinator=None, timeout=60, start_timeout=30
             )
         stop(f"{error}\nerror: {missing}", error, alone=False)
     # JAX has taken SIGTERM, to tell of a preemption, and would go on training.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, at_sigterm or signal.SIG_DFL)
     if channel is not None:
         channel.send(b"1")
+    _meet()
+
+
+def _meet():
+    """Makes the connections that training needs, while all hosts are here.
+
+    Gloo makes them at the first collective of a group of devices, and gives a late host 30 seconds.
+    """
+    import jax
+
+    mesh = jax.sharding.Mesh(jax.devices(), "all")
+    split, whole = (
+        jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(axis)) for axis in ("all", None)
+    )
+    ones = np.ones(jax.device_count(), "float32")
+    ones = jax.make_array_from_callback(ones.shape, split, lambda part: ones[part])
+    jax.jit(lambda x: x.sum(keepdims=True), out_shardings=whole)(ones).block_until_ready()
+    check_same({})  # between hosts, the first device of each, the second ...
 
 
 _INSTEAD = {
@@ -134,48 +173,51 @@ _INSTEAD = {
 
 def _check_place(count, index, coordinator):
     given = [count is not None, index is not None, coordinator is not None]
-    if any(given[:2]) and not all(given):
+    if count != 1 and any(given[:2]) and not all(given):
         raise ValueError(
             "`count`, `index` and `coordinator` must be given together, or none of them where a "
             f"scheduler says. Received: count={count}, index={index}, coordinator={coordinator!r}"
         )
-    if count is None:
+    if index is not None:
+        checks.integer("index", index, f"an integer from 0 to {count - 1}", below=count)
+    if count is None or coordinator is None:
         return
-    if checks.integer("index", index, f"an integer from 0 to {count - 1}", below=count) < 0:
-        raise ValueError(f"`index` must be at least 0. Received: index={index}")
     if not isinstance(coordinator, str):
         raise TypeError(f"`coordinator` must be a str. Received: coordinator={coordinator!r}")
-    if not re.fullmatch(r".+:\d{1,5}", coordinator):
+    port = re.fullmatch(r".+:(\d{1,5})", coordinator)
+    if not port or not 0 < int(port[1]) < 2**16:
         raise ValueError(
-            "`coordinator` must be an address and a port, as in '10.0.0.1:1234'. "
+            "`coordinator` must be an address and a port from 1 to 65535, as in '10.0.0.1:1234'. "
             f"Received: coordinator={coordinator!r}"
         )
 
 
-def count():
+def count() -> int:
     """Returns how many hosts train together, an int."""
     return _jax().process_count() if _is_started() else 1
 
 
-def index():
+def index() -> int:
     """Returns which of the hosts this one is, an int from 0."""
     return _jax().process_index() if _is_started() else 0
 
 
-def is_first():
+def is_first() -> bool:
     """Whether this host is the first, which alone writes."""
     return index() == 0
 
 
-def from_first(function):
+def from_first(function: Callable[[], Any]) -> Any:
     """Calls a function on the first host alone, and returns what it returned on all hosts.
 
     The others wait for it. Every host must get here.
 
     Args:
-        function: callable without arguments, whose result JSON can hold.
+        function: callable without arguments, whose result JSON can hold. It comes back as JSON has
+            it, a tuple as a list, on the first host too.
 
     Raises:
+        TypeError: JSON cannot hold the result (on the first host).
         RuntimeError: on the other hosts, where the function raised on the first, which raises what
             it did.
 
@@ -186,22 +228,20 @@ def from_first(function):
     {'epoch': 3}
     """
     if count() == 1:
-        return function()
-    answer, failure = {}, None
+        return json.loads(json.dumps(function()))
+    answer, failure = "{}", None
     if is_first():
         try:
             with alone():
-                answer["value"] = result = function()
+                answer = json.dumps({"value": function()})
         except Exception as error:
             failure = error
-            answer = {"error": f"{type(error).__name__}: {error}"}
-    content = np.frombuffer(json.dumps(answer).encode(), "uint8")
+            answer = json.dumps({"error": f"{type(error).__name__}: {error}"})
+    content = np.frombuffer(answer.encode(), "uint8")
     (size,) = broadcast([np.array(len(content), "int32")])
     (content,) = broadcast([content if is_first() else np.zeros(size, "uint8")])
     if failure is not None:
         raise failure
-    if is_first():
-        return result
     answer = json.loads(content.tobytes())
     if "error" in answer:
         raise RuntimeError(
@@ -210,8 +250,49 @@ def from_first(function):
     return answer["value"]
 
 
+def check_same(settings: Mapping[str, Any]) -> None:
+    """Raises on all hosts where one has other settings. Every host must get here.
+
+    Args:
+        settings: dict by str of what JSON can hold; other values count as their text.
+
+    Raises:
+        ValueError: the settings of two hosts differ.
+
+    Example:
+
+    >>> from keras_fmm.training import hosts
+    >>> hosts.check_same({"epochs": 3})
+    """
+    if count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    content = np.frombuffer(json.dumps(settings, default=str).encode(), "uint8")
+    sizes = multihost_utils.process_allgather(np.array(content.size, "int32"))
+    content = np.pad(content, (0, max(sizes) - content.size))
+    rows = multihost_utils.process_allgather(content)
+    every = [
+        json.loads(row[:size].tobytes()) for row, size in zip(np.asarray(rows), sizes, strict=True)
+    ]
+    here = every[index()]
+    # The first host has itself as the first: it names the first one that differs.
+    other = next((number for number, there in enumerate(every) if there != here), None)
+    if other is None:
+        return
+    there = every[other]
+    names = [x for x in {**here, **there} if x not in here or x not in there or here[x] != there[x]]
+    told = ", ".join(
+        f"{name}={here.get(name)!r} here, {there.get(name)!r} on host {other}" for name in names
+    )
+    raise ValueError(
+        f"All hosts must be given the same settings. Received: {told}. "
+        "Give all hosts the same command, each with its own number."
+    )
+
+
 @contextlib.contextmanager
-def alone():
+def alone() -> Iterator[None]:
     """A scope without a distribution: what is computed in it takes no other host.
 
     Keras makes variables where one does not expect it, as in saving a model; under a distribution
@@ -225,7 +306,7 @@ def alone():
         keras.distribution.set_distribution(before)
 
 
-def broadcast(arrays):
+def broadcast(arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
     """Returns the first host's arrays on all hosts.
 
     Args:
@@ -244,7 +325,7 @@ def broadcast(arrays):
     ]
 
 
-def stop(text, error=None, alone=True):
+def stop(text: str, error: BaseException | None = None, alone: bool = True) -> NoReturn:
     """Ends this process with a message on stderr, without waiting for other hosts.
 
     Args:
@@ -258,7 +339,12 @@ def stop(text, error=None, alone=True):
     sys.stdout.flush()
     sys.stderr.flush()
     # Python's own end would wait for the other hosts, that wait for this one.
-    os._exit(LOST if error is not None and _LOST_ERRORS.search(str(error)) else 1)
+    os._exit(LOST if _tells_of_a_lost_host(error) else 1)
+
+
+def _tells_of_a_lost_host(error):
+    # Other errors may name a file that is called so.
+    return isinstance(error, _jax().errors.JaxRuntimeError) and _LOST_ERRORS.search(str(error))
 
 
 def _go_on_in_child(missing):
@@ -275,6 +361,9 @@ def _go_on_in_child(missing):
         ours.close()
         # Its own group: a terminal's interrupt comes once, from the parent.
         os.setpgid(0, 0)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # A KeyboardInterrupt would wait for the other hosts, or be lost in JAX' callbacks.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         threading.Thread(target=_end_with_parent, args=(childs,), daemon=True).start()
         return childs
     childs.close()

@@ -70,7 +70,7 @@ class Run:
             str, or `resumable` no sequence of str.
         ValueError: `workdir` is empty; `config` holds a NaN or an infinity; `resumable` holds what
             is no key of `config`; `mode` is none of the three; the folder is another run's or
-            damaged, or not a run's and not empty.
+            damaged, or not a run's and not empty; hosts differ in `config`, `monitor` or `mode`.
         BlockingIOError: another process or thread has the folder; the message says which.
         OSError: the folder cannot be made, read or written, or is full.
         RuntimeError: on another host than the first, which raised one of these. So do the methods.
@@ -114,6 +114,7 @@ class Run:
                 f"Received: resumable={resumable!r}, with {unknown[0]!r}. "
                 f"Choose from {list(config)}."
             )
+        hosts.check_same({**config, "monitor": monitor, "mode": mode})
         self.workdir = checks.path("workdir", workdir)
         self._state = None  # what the backup holds beside the variables; None until `restore`
         self._config = config  # recorded once something was done under it

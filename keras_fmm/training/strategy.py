@@ -36,7 +36,11 @@ def strategy(kind: str = "auto", model_devices: int = 1) -> Strategy:
             "default": one device; in TensorFlow its own strategy.
         model_devices: int, at least 1, default 1. Each convolution's kernel is cut by its filters
             among so many devices of one host, and the other devices divide the batch, for networks
-            too wide for one device. Their number must be a multiple of it. On JAX alone.
+            too wide for one device. Their number must be a multiple of it. On JAX alone. Cut are
+            the kernels of layers whose name ends in "conv", a number after it or not, and of those
+            that Keras names, "conv2d" and "conv2d_1", where they are two-dimensional; all others
+            are whole on each device. It must divide their filters: else building the model raises
+            a ValueError that names the layer.
 
     Returns:
         `tf.distribute.Strategy`, `keras.distribution.DataParallel` or `ModelParallel`, the same one
@@ -115,11 +119,27 @@ def _distribution(kind, model_devices):
         (len(devices) // model_devices, model_devices), ("batch", "model"), devices
     )
     layout = keras.distribution.LayoutMap(mesh)
-    # The backbones name them so. An attention has no wide kernel, a depthwise one nothing to cut.
-    layout[r".*(?<!depthwise_)conv\d*/kernel"] = (None, None, None, "model")
-    return keras.distribution.ModelParallel(
-        layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False
-    )
+    # The backbones name them so, or Keras. An attention has no wide kernel, a depthwise one nothing
+    # to cut.
+    layout[r".*(?<!depthwise_)conv(\d*|2d(_\d+)?)/kernel"] = (None, None, None, "model")
+    return _CutKernels(layout_map=layout, batch_dim_name="batch", auto_shard_dataset=False)
+
+
+class _CutKernels(keras.distribution.ModelParallel):
+    """Cuts only what is a kernel of a two-dimensional convolution, whatever is named like one."""
+
+    def get_variable_layout(self, variable):
+        layout = super().get_variable_layout(variable)
+        shape = variable.shape
+        if len(layout.axes) != len(shape):
+            return keras.distribution.TensorLayout([None] * len(shape), self.device_mesh)
+        parts = self.device_mesh.shape[1]
+        if layout.axes[-1:] == ("model",) and shape[-1] % parts:
+            raise ValueError(
+                "`model_devices` must divide the filters of every convolution. Received: "
+                f"model_devices={parts} and {variable.path}, which has {shape[-1]} filters."
+            )
+        return layout
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Several hosts: two processes of recipes.train on one machine, on JAX, one of them killed."""
 
+import concurrent.futures
 import csv
 import os
 import pathlib
@@ -139,6 +140,7 @@ def test_devices_share_the_batch_and_kernels():
     ("given", "error", "message"),
     [
         ({"count": 0}, ValueError, "`count` must be a positive integer"),
+        ({"count": 1, "index": 3}, ValueError, "an integer from 0 to 0. Received: index=3"),
         ({"count": 2, "timeout": 4}, ValueError, "at least 5 seconds. Received: timeout=4"),
         ({"count": 2, "start_timeout": 1.5}, TypeError, "`start_timeout` must be a positive"),
     ],
@@ -164,6 +166,8 @@ def test_other_backends_say_what_they_have_instead():
         ((2, 2, "localhost:1234"), ValueError, "an integer from 0 to 1. Received: index=2"),
         ((2, -1, "localhost:1234"), ValueError, "an integer from 0 to 1. Received: index=-1"),
         ((2, 0, "localhost"), ValueError, "an address and a port"),
+        ((2, 0, "localhost:0"), ValueError, "a port from 1 to 65535"),
+        ((2, 0, "localhost:65536"), ValueError, "a port from 1 to 65535"),
         ((2, 0, 1234), TypeError, "`coordinator` must be a str"),
     ],
 )
@@ -173,10 +177,22 @@ def test_hosts_refuse_half_a_place(place, error, message, monkeypatch):
         training.hosts.start(*place)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "jax", reason="another error comes first")
+def test_hosts_start_in_the_main_thread():
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        started = pool.submit(training.hosts.start, 2, 0, "localhost:1234")
+    with pytest.raises(RuntimeError, match="main thread"):
+        started.result()
+
+
 def test_one_host_is_the_first_and_calls_by_itself():
     training.hosts.start(count=1)
     assert (training.hosts.count(), training.hosts.index()) == (1, 0)
-    assert training.hosts.from_first(lambda: (1, 2)) == (1, 2)
+    training.hosts.check_same({"epochs": 3})
+    # As on several, whose results travel as JSON.
+    assert training.hosts.from_first(lambda: (1, 2)) == [1, 2]
+    with pytest.raises(TypeError, match="JSON"):
+        training.hosts.from_first(set)
     with pytest.raises(OSError, match="full"):
         training.hosts.from_first(_full)
     with pytest.raises(SystemExit, match="error: it"):
