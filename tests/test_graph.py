@@ -286,7 +286,8 @@ def test_a_model_whose_output_is_its_input():
     try:
         same = keras.Model(inputs, inputs, name="same")
     except ValueError as error:
-        assert "not connected" in str(error)
+        if "not connected" not in str(error):
+            raise
         pytest.skip("Keras 3.13 makes no such model")
     assert graph.read(same).calls == []
     model = keras.Model(inputs, layers.Dense(3, name="top")(same(inputs)))

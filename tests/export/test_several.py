@@ -73,7 +73,8 @@ def made(make):
     try:
         return make()
     except ValueError as error:
-        assert "not connected" in str(error)
+        if "not connected" not in str(error):
+            raise
         pytest.skip("Keras 3.13 makes no model with an input that is not used, or is an output")
 
 
