@@ -114,6 +114,16 @@ def importance_of_gate(model, images, **options):
     return analysis.channel_importance(model, images, "gate", **options)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="PyTorch's own mode")
+def test_inference_mode_takes_no_gradient_away():
+    import torch
+
+    model = Network().model
+    expected = analysis.jacobian_norms(model, IMAGES)
+    with torch.inference_mode():
+        close(analysis.jacobian_norms(model, IMAGES), expected)
+
+
 OF_GRADIENTS = [
     analysis.full_grad,
     analysis.grad_cam,

@@ -69,6 +69,15 @@ def many():
     ]
 
 
+def made(make):
+    try:
+        return make()
+    except ValueError as error:
+        if "not connected" not in str(error):
+            raise
+        pytest.skip("Keras 3.13 makes no model with an input that is not used, or is an output")
+
+
 MODELS = {
     "listed": (listed, {"zebra": X, "ant": Y}),
     "keyed": (keyed, {"left": Y, "right": X}),
@@ -84,7 +93,7 @@ MODELS = {
 def case(request, tmp_path_factory):
     """A model, what it is fed by name and in order, what it must say, and its artefacts."""
     make, fed = MODELS[request.param]
-    model, expected = make()
+    model, expected = made(make)
     if fed is None:
         called = [tensor._keras_history.operation.name for tensor in model.inputs]
         fed = dict(zip(called, (X, Y), strict=True))
@@ -145,7 +154,7 @@ def test_rows_are_reached_by_the_output_s_name(tmp_path):
         with pytest.raises(KeyError, match=rows):
             report[name]
     # One of a layer's two outputs has no name but its number.
-    model, _ = shared()
+    model, _ = made(shared)
     path = export.to_tflite(model, path)
     fed = [np.ones((5, 2)), Y, X]
     assert [row.output for row in export.compare(model, fed, tflite=path)] == [
@@ -225,6 +234,8 @@ def test_a_file_of_another_origin_is_fed_by_name(written, tmp_path):
     with pytest.raises(ValueError, match="Received: a list of 2. Give a dict of arrays by name"):
         export.run_tflite(foreign, [X, Y])
     assert export.compare(written[0], [X, Y], tflite=foreign)["tflite", "area"].max_difference == 0
+    if keras.__version__ < "3.15":
+        return
     # Keras' own exporter numbers them where they are given no names.
     signature = [[keras.InputSpec(shape=(None, 3), dtype="float32")] * 2]
     written[0].export(str(foreign), format="litert", input_signature=signature, verbose=False)

@@ -7,11 +7,12 @@ from torch.autograd.graph import get_gradient_edge
 
 def compiled(function, model, *inputs):
     def call(*arrays):
-        given = (
-            keras.ops.convert_to_tensor(array, x.dtype)
-            for array, x in zip(arrays, inputs, strict=True)
-        )
-        with torch.no_grad():
+        # A caller's inference mode would leave no gradients, silently.
+        with torch.inference_mode(False), torch.no_grad():
+            given = [
+                keras.ops.convert_to_tensor(array, x.dtype)
+                for array, x in zip(arrays, inputs, strict=True)
+            ]
             return function(*given)
 
     return call

@@ -62,15 +62,22 @@ def integer_forms(model, bits):
 def _converted(model, batch_size, told):
     """Returns the bytes of a TFLite file, made as Keras 3.15's exporter makes it.
 
-    Those of Keras 3.13 and 3.14 drop the names of several inputs, take no `Path`, and print.
+    Those of Keras 3.13 and 3.14 drop the names of several inputs and the size of the batch, which
+    a traced function keeps there.
     """
     import tensorflow as tf
 
+    specs = keras.tree.map_structure(
+        lambda spec: tf.TensorSpec(spec.shape, spec.dtype, spec.name),
+        arguments.input_specs(model, batch_size),
+    )
+    call = functools.partial(model.__call__, training=False)
+    call = tf.function(call, input_signature=[specs], autograph=False)
+    call.get_concrete_function()
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)
-        call = functools.partial(model.__call__, training=False)
-        archive.add_endpoint("serve", call, [arguments.input_specs(model, batch_size)])
+        archive.add_endpoint("serve", call)
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.experimental_enable_resource_variables = True
