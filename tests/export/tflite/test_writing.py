@@ -107,11 +107,11 @@ def test_operators_without_int16_are_named(tmp_path, dtype, cure):
 @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_what_keras_has_quantized_is_written_or_refused_by_name(tmp_path, mode):
-    """TensorFlow's converter takes int4 alone, as Keras computes it from 3.15 on at the latest."""
+    """TensorFlow's converter takes int4 alone, as Keras computes it since 3.14."""
     model = keras.Sequential([keras.Input((4, 4, 8)), SqueezeExcite(2, name="gate")])
     model.quantize(mode)
     path = tmp_path / "toy.tflite"
-    if mode == "int4" and keras.__version__ >= "3.15":
+    if mode == "int4" and keras.__version__ >= "3.14":
         _agrees(export.to_tflite(model, path), model, np.random.default_rng(0).random((2, 4, 4, 8)))
         return
     with pytest.raises(ValueError, match=rf"layers gate/\w+ \({mode}\), gate/\w+ "):
