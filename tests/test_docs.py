@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import json
 import pathlib
 import re
@@ -95,6 +96,10 @@ def test_every_public_name_has_a_page(part):
     public = getattr(module, "__all__", None)
     if public is None:
         public = [name for name, symbol in vars(module).items() if isinstance(symbol, type)]
+    for inner in [getattr(module, name) for name in public]:
+        if inspect.ismodule(inner):
+            functions = inspect.getmembers(inner, inspect.isfunction)
+            public = [*public, *(name for name, _ in functions if name[0] != "_")]
     assert sorted(listed) == sorted(public), (
         f"The lists in docs/api/{part}.md must name each public name once. They differ in "
         f"{sorted({*listed} ^ {*public})}."
