@@ -284,6 +284,7 @@ class ImageDataset:
         True
         """
         shuffle = checks.flag("shuffle", shuffle)
+        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         source, indices = self._part(split)
         size = arguments.image_size(image_size, self)
         seed = arguments.seed(seed)

@@ -234,7 +234,9 @@ class FeatureGate(AttentionMapMixin, FeatureMapLayer):
         outputs = self(inputs, training=False)
         if tuple(outputs.shape) != tuple(inputs.shape):
             return math.inf
-        return float(keras.ops.convert_to_numpy(keras.ops.max(keras.ops.abs(outputs - inputs))))
+        # In float32: TensorFlow makes no array of a single bfloat16.
+        difference = keras.ops.cast(keras.ops.max(keras.ops.abs(outputs - inputs)), "float32")
+        return float(keras.ops.convert_to_numpy(difference))
 
     def attention_multiply_adds(self, height, width, channels):
         """Returns the multiply-adds of the gate alone, for one image; the default is 0.
