@@ -240,3 +240,27 @@ def test_grad_cam_refuses_what_no_gradient_reaches(how):
     model = keras.Model(inputs, L.Dense(5)(L.GlobalAveragePooling2D()(x)))
     with pytest.raises(ValueError, match="The logits must depend on what `layer` gives"):
         analysis.grad_cam(model, IMAGES, CLASSES, "features")
+
+
+class CurvedWeight(keras.layers.Layer):
+    """Multiplies by a curved function of a weight, which a layer of its own computes."""
+
+    def __init__(self):
+        super().__init__()
+        self.curved = keras.layers.Activation("tanh")
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, inputs):
+        return inputs * self.curved(self.scale)
+
+
+@pytest.mark.parametrize("count", [1, IMAGES.shape[-1]])
+def test_what_is_computed_of_a_weight_is_no_bias_of_an_image(count):
+    inputs = keras.Input(IMAGES.shape[1:])
+    features = keras.layers.Flatten()(CurvedWeight()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="top")(features))
+    found = analysis.full_grad(model, np.repeat(IMAGES[:1], count, axis=0), class_index=0)
+    assert list(found.bias_terms) == ["top"]
+    close(found.remainder, np.zeros(count))

@@ -156,7 +156,7 @@ def followed(model, watch, hold_gates=False):
     Yields:
         `Followed`, which fills up.
     """
-    follower = _Follower(watch)
+    follower = _Follower(watch, model.variables)
     with contextlib.ExitStack() as stack:
         followed_ones = set()
         for place in graph.places(model):
@@ -188,8 +188,9 @@ def _attributes(owner, values):
 class _Follower:
     """Makes the functions that stand for the layers' own, and keeps what they note."""
 
-    def __init__(self, watch):
+    def __init__(self, watch, variables):
         self.watch = watch
+        self.variables = variables
         self.scope = gradients.scope()
         self.followed = Followed([], [])
         self.paused = False
@@ -215,6 +216,9 @@ class _Follower:
                 return original(*args, **kwargs)
             if not args and first in kwargs:
                 args = (kwargs.pop(first),)
+            # What is computed of a weight alone is of no image.
+            if args and any(args[0] is variable.value for variable in self.variables):
+                return original(*args, **kwargs)
             # Gradients by features are there to be had where those by the input are not, as behind
             # an input of integers: so what a layer takes is watched, and what anything gives. A
             # bare operation may take a constant.
