@@ -3,28 +3,62 @@
 import math
 
 import keras
+from keras import ops
 
+from keras_fmm import checks
 from keras_fmm.layers.feature_map import CastInputsMixin
+
+# What each form computes of branch F and shortcut x; those with the depth L are told it.
+FORMS = ("product", "centered", "linear", "exponential", "scaled", "sum_product")
+_OF_DEPTH = ("exponential", "scaled")
+_WEIGHTED = ("centered", "linear", "sum_product")
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
 class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
-    """Multiplies a residual branch with its shortcut: `outputs = F(x) * x`.
+    """Multiplies a residual branch with its shortcut: by default `outputs = F(x) * x`.
 
     It stands where a residual block has `keras.layers.Add`. Unlike `keras.layers.Multiply` it
-    refuses shapes that would broadcast, as far as they are known when it is traced. A chain of
-    them explodes: the FMM paper could not train more than seven blocks.
+    refuses shapes that would broadcast, as far as they are known when it is traced.
+
+    A chain of the FMM paper's plain products explodes: its authors could not train more than seven
+    blocks. The other forms, but for the last, multiply the shortcut by a gate that starts at 1 or
+    stays near it: an identity path, as the sum has one. `x * (1 + a * F)` is `x + a * x * F`. The
+    last starts as the sum, and so can stand in a trained network: `models.upgrade(residual=...)`.
+
+    | form | outputs | at the start | one block multiplies the shortcut by |
+    |---|---|---|---|
+    | "product" | `F * x` | the product | anything |
+    | "centered" | `x * (1 + a * tanh(F))` | `x` | 1 - abs(a) to 1 + abs(a) |
+    | "linear" | `x * (1 + a * F)` | `x` | anything |
+    | "exponential" | `x * exp(tanh(F) * c)` | near `x` | exp(-c) to exp(c) |
+    | "scaled" | `x * (1 + tanh(F) * c)` | near `x` | 1 - c to 1 + c |
+    | "sum_product" | `x + F * (1 + b * x)` | `x + F` | anything |
+
+    The weights a and b, one a channel, start at 0; c is 1 / sqrt(`depth`). A chain of
+    `depth` blocks of "exponential" or "scaled" makes no value larger than exp(sqrt(`depth`)) times
+    what it was.
 
     Args:
+        form: str, default "product". One of the table above.
+        depth: int or None, default None. How many such blocks follow one another in the model: for
+            "exponential" and "scaled", which need it, and for no other.
+        data_format: str or None, default None. Where inputs of three axes or more have the
+            channels: "channels_last", "channels_first", or None for Keras' setting.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:
-        A list of two tensors, `[branch, shortcut]`, of one shape; sizes may be unknown. Of any real
-        dtype, integers and bools too: they are cast to the layer's compute dtype, which the outputs
-        have.
+        A list of two tensors, `[branch, shortcut]`, of one shape; sizes may be unknown, but for the
+        channels of a form with weights. Of any real dtype, integers and bools too: they are cast to
+        the layer's compute dtype, which the outputs have.
 
     Output shape:
         That of either input.
+
+    Raises:
+        TypeError: `form` is no str, or `depth` no integer.
+        ValueError: `form` is not known; `depth` is less than 1, is missing or not for this form;
+            or, when called, the shapes differ.
 
     Example:
 
@@ -32,23 +66,73 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
     >>> branch, shortcut = np.array([[1.0, 2.0]]), np.array([[3.0, -1.0]])
     >>> keras.ops.convert_to_numpy(MultiplicativeResidual()([branch, shortcut])).tolist()
     [[3.0, -2.0]]
+    >>> centered = MultiplicativeResidual("centered")
+    >>> keras.ops.convert_to_numpy(centered([branch, shortcut])).tolist()
+    [[3.0, -1.0]]
 
     Reference:
-        Ye, He, Wang, Li, "Towards Understanding the Effectiveness of Attention Mechanism".
-        https://arxiv.org/abs/2106.15067
+        Ye, He, Wang, Li, "Towards Understanding the Effectiveness of Attention Mechanism", for the
+        product. https://arxiv.org/abs/2106.15067. Weights that start at 0 are those of Bachlechner
+        et al., "ReZero is All You Need".
     """
+
+    def __init__(self, form="product", depth=None, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.form = checks.one_of("form", form, FORMS)
+        self.depth = _checked_depth(form, depth)
+        self.data_format = checks.data_format(data_format)
 
     def build(self, input_shape):
         _check_same_shape(input_shape)
+        if self.form in _WEIGHTED:
+            axis = self._channel_axis(len(input_shape[0]))
+            channels = input_shape[0][axis] or input_shape[1][axis]
+            if channels is None:
+                raise ValueError(
+                    f"MultiplicativeResidual(form={self.form!r}) has a weight for each channel, so "
+                    f"their number must be known. Received: input_shape={input_shape}"
+                )
+            self.scale = self.add_weight(name="scale", shape=(channels,), initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs):
         # Again for each call: a layer built with unknown sizes meets the real ones only here.
         _check_same_shape([tuple(tensor.shape) for tensor in inputs])
-        return super().call(self.cast_inputs(inputs))
+        branch, shortcut = self.cast_inputs(inputs)
+        if self.form == "product":
+            return super().call([branch, shortcut])
+        if self.form == "exponential":
+            return shortcut * ops.exp(ops.tanh(branch) * self.depth**-0.5)
+        if self.form == "scaled":
+            return shortcut + shortcut * (ops.tanh(branch) * self.depth**-0.5)
+        shape = [1] * len(shortcut.shape)
+        shape[self._channel_axis(len(shape))] = -1
+        scale = ops.reshape(ops.cast(self.scale, self.compute_dtype), shape)
+        if self.form == "sum_product":
+            return shortcut + branch * (1 + scale * shortcut)
+        if self.form == "centered":
+            branch = ops.tanh(branch)
+        return shortcut + shortcut * (scale * branch)
+
+    def start_as_sum(self):
+        """Sets the weights of the built layer so that it gives branch + shortcut.
+
+        Raises:
+            ValueError: the form is not "sum_product", which alone can be the sum.
+        """
+        if self.form != "sum_product":
+            raise ValueError(
+                'Of the forms of MultiplicativeResidual, "sum_product" alone can be the sum. '
+                f"Received: form={self.form!r}. Give "
+                '`functools.partial(layers.MultiplicativeResidual, "sum_product")`.'
+            )
+        self.scale.assign(ops.zeros_like(self.scale))
+
+    def _channel_axis(self, rank):
+        return 1 if self.data_format == "channels_first" and rank > 2 else rank - 1
 
     def multiply_adds(self, input_shape):
-        """Returns the multiply-adds of one sample: one for each entry.
+        """Returns the multiply-adds of one sample: one for each entry, or two if it is not F * x.
 
         Args:
             input_shape: list of two tuples, the batch first and ignored, the rest known.
@@ -63,7 +147,21 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
                 "The cost of MultiplicativeResidual depends on the sizes of its inputs, which "
                 f"must be known. Received: input_shape={input_shape}"
             )
-        return math.prod(sizes)
+        return math.prod(sizes) * (1 if self.form == "product" else 2)
+
+    def get_config(self):
+        config = {"form": self.form, "depth": self.depth, "data_format": self.data_format}
+        return {**super().get_config(), **config}
+
+
+def _checked_depth(form, depth):
+    if (depth is None) == (form in _OF_DEPTH):
+        needs = "is needed by" if depth is None else "is for"
+        raise ValueError(
+            f"`depth`, the number of blocks in a chain, {needs} the forms "
+            f"{' and '.join(map(repr, _OF_DEPTH))} alone. Received: form={form!r}, depth={depth!r}"
+        )
+    return None if depth is None else checks.positive_integer("depth", depth)
 
 
 def _check_same_shape(shapes):

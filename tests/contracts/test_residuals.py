@@ -27,6 +27,9 @@ def test_both_branches_learn(row):
     a, b = (keras.Input(row.input_shape[1:]) for _ in range(2))
     sides = [keras.layers.Dense(4, name=name) for name in ("branch", "shortcut")]
     model = keras.Model([a, b], layer([sides[0](a), sides[1](b)]))
+    # A weight of 0 that holds the branch off learns first.
+    for weight in layer.weights:
+        weight.assign(np.ones(weight.shape))
     model.compile("sgd", "mse", run_eagerly=keras.backend.backend() == "tensorflow")
     before = [side.get_weights()[0] for side in sides]
     model.train_on_batch(row.example(), np.ones(row.input_shape, "float32"))

@@ -1,8 +1,11 @@
+import math
+
 import keras
 import numpy as np
 import pytest
 
 from keras_fmm import layers
+from keras_fmm.layers.multiplicative_residual import FORMS
 
 
 @pytest.mark.parametrize("shape", [(2, 1, 1, 3), (1, 3, 5, 1), (3, 4)])
@@ -42,3 +45,90 @@ def test_refuses_anything_but_two_tensors(inputs):
 
 def test_multiply_adds_by_hand():
     assert layers.MultiplicativeResidual().multiply_adds([(None, 3, 5, 8)] * 2) == 120
+
+
+def by_entry(form, branch, shortcut, scale, depth):
+    """Returns what the forms' equations give, entry by entry."""
+    outputs = np.empty(branch.shape)
+    for index in np.ndindex(branch.shape):
+        f, x, a = float(branch[index]), float(shortcut[index]), float(scale[index[-1]])
+        outputs[index] = {
+            "product": f * x,
+            "centered": x * (1 + a * math.tanh(f)),
+            "linear": x * (1 + a * f),
+            "exponential": x * math.exp(math.tanh(f) / math.sqrt(depth)),
+            "scaled": x * (1 + math.tanh(f) / math.sqrt(depth)),
+            "sum_product": x + f * (1 + a * x),
+        }[form]
+    return outputs
+
+
+def made(form, **arguments):
+    depth = 7 if form in ("exponential", "scaled") else None
+    return layers.MultiplicativeResidual(form, depth=depth, **arguments)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (3, 4)])
+def test_each_form_is_its_equation(form, shape):
+    rng = np.random.default_rng(2)
+    branch, shortcut = (3 * rng.normal(size=(2, *shape))).astype("float32")
+    scale = rng.normal(size=shape[-1]).astype("float32")
+    layer = made(form)
+    layer.build([shape, shape])
+    layer.set_weights([scale] * len(layer.weights))
+    outputs = layer([branch, shortcut])
+    expected = by_entry(form, branch, shortcut, scale, 7)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+    if len(shape) == 4:
+        first = made(form, data_format="channels_first")
+        pair = [np.moveaxis(x, -1, 1) for x in (branch, shortcut)]
+        first.build([pair[0].shape] * 2)
+        first.set_weights(layer.get_weights())
+        np.testing.assert_allclose(np.moveaxis(first(pair), 1, -1), outputs, rtol=1e-6)
+
+
+def test_how_the_forms_start():
+    branch, shortcut = np.random.default_rng(3).normal(size=(2, 2, 3, 3, 4)).astype("float32")
+    for form in ("centered", "linear"):
+        np.testing.assert_array_equal(made(form)([branch, shortcut]), shortcut)
+    layer = made("sum_product")
+    np.testing.assert_array_equal(layer([branch, shortcut]), branch + shortcut)
+    layer.scale.assign(np.ones(4))
+    layer.start_as_sum()
+    np.testing.assert_array_equal(layer([branch, shortcut]), branch + shortcut)
+    with pytest.raises(ValueError, match=r"alone can be the sum. Received: form='linear'"):
+        made("linear").start_as_sum()
+
+
+@pytest.mark.parametrize("form", ["exponential", "scaled"])
+def test_depth_bounds_the_growth_of_a_chain(form):
+    layer, x = layers.MultiplicativeResidual(form, depth=50), np.float32([[1.0, -1.0]])
+    for _ in range(50):
+        x = layer([np.full((1, 2), 1e6, "float32"), x])
+    assert 1 < np.abs(x).max() <= math.exp(math.sqrt(50)) * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"form": "sum"}, ValueError, "`form` must be one of 'product', 'centered'"),
+        ({"form": ["product"]}, ValueError, "`form` must be one of"),
+        ({"form": "scaled"}, ValueError, "`depth`.* is needed by .*Received: form='scaled'"),
+        ({"form": "centered", "depth": 3}, ValueError, "`depth`.* is for the forms"),
+        ({"form": "scaled", "depth": 0}, ValueError, "`depth` must be a positive integer"),
+        ({"form": "scaled", "depth": 2.0}, TypeError, "`depth` must be a positive integer"),
+        ({"data_format": "last"}, ValueError, "data_format"),
+    ],
+)
+def test_refuses_other_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        layers.MultiplicativeResidual(**arguments)
+
+
+def test_weights_need_the_channels():
+    unknown = [keras.Input((4, 4, None))] * 2
+    with pytest.raises(ValueError, match="their number must be known. Received: input_shape"):
+        made("centered")(unknown)
+    assert made("scaled")(unknown).shape == (None, 4, 4, None)
+    assert made("linear").multiply_adds([(None, 3, 5, 8)] * 2) == 240

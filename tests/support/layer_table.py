@@ -253,6 +253,24 @@ ROWS = (
         inputs=2,
         exports=("saved_model", "tflite", "onnx"),
     ),
+    Row(
+        layers.MultiplicativeResidual,
+        "residual",
+        {"form": "centered"},
+        (2, 5, 6, 4),
+        {"scale": (4,)},
+        inputs=2,
+        exports=("saved_model", "tflite", "onnx"),
+    ),
+    Row(
+        layers.MultiplicativeResidual,
+        "residual",
+        {"form": "exponential", "depth": 3},
+        (2, 5, 6, 4),
+        {},
+        inputs=2,
+        exports=("saved_model", "tflite", "onnx"),
+    ),
 )
 
 

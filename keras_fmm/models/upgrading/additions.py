@@ -208,6 +208,8 @@ def _ask(layer, path, method, *arguments):
     """Calls a method of `keras_fmm.protocols`, which a user's class may have written otherwise."""
     try:
         getattr(layer, method)(*arguments)
+    except ValueError as error:
+        raise ValueError(f"At {path!r}: {error}") from error
     except (AttributeError, TypeError) as error:
         given = "(kernel, bias)" if arguments else "()"
         raise ValueError(

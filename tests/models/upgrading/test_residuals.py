@@ -1,5 +1,7 @@
 """Residuals in the place of a model's sums: which, in which order, and how they start."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -117,15 +119,29 @@ class Primed(Bent):
 def test_a_residual_starts_as_the_sum_or_is_refused(model):
     upgraded = models.upgrade(model, residual=Primed, residual_where=["first"])
     np.testing.assert_allclose(upgraded(images(model)), model(images(model)), atol=1e-4)
-    for residual in ("multiply", layers.MultiplicativeResidual, kl.Subtract):
-        with pytest.raises(ValueError, match=r"in the place of 'first', whose.*`start_as_sum\(\)`"):
-            models.upgrade(model, residual=residual)
+    with pytest.raises(ValueError, match=r"in the place of 'first', whose.*`start_as_sum\(\)`"):
+        models.upgrade(model, residual=kl.Subtract)
     with pytest.raises(ValueError, match=r"have the shape \(None, 6, 6, 4\).*gives .*6, 6, 8\)"):
         models.upgrade(model, residual=kl.Concatenate)
     with pytest.raises(ValueError, match="`residual` must be .*'add', 'multiply'"):
         models.upgrade(model, residual="sum")
     with pytest.raises(TypeError, match="`residual` must be a name or a callable"):
         models.upgrade(model, residual=kl.Add())
+
+
+def test_sums_become_products_that_start_as_them(model):
+    residual = functools.partial(layers.MultiplicativeResidual, "sum_product")
+    upgraded = models.upgrade(model, residual=residual)
+    np.testing.assert_allclose(upgraded(images(model)), model(images(model)), atol=1e-4)
+    added = {x.name for x in upgraded._flatten_layers() if hasattr(x, "form")}
+    assert added == {"first", bare_sum(model), "inner", "projected"}
+    for other in (
+        "multiply",
+        layers.MultiplicativeResidual,
+        functools.partial(residual.func, "centered"),
+    ):
+        with pytest.raises(ValueError, match="At 'first': .*\"sum_product\" alone can be the sum"):
+            models.upgrade(model, residual=other)
 
 
 def test_a_shared_sum_stays_shared():
