@@ -13,7 +13,7 @@ class SqueezeExcite(FeatureGate):
     """Gates each channel by what all channels hold on average.
 
     `g(x) = gate_activation(W2 . activation(W1 . mean(x) + b1) + b2)`, with the mean over space
-    and `max(1, channels // reduction)` hidden units.
+    and `max(1, channels // reduction)` hidden units, or the nearest multiple of `divisor`.
 
     Args:
         reduction: int, default 16. By how much there are fewer hidden units than channels, at
@@ -30,6 +30,8 @@ class SqueezeExcite(FeatureGate):
         bias_regularizer: str, regularizer or None, default None. Of both biases.
         data_format: str or None, default None. "channels_last", "channels_first", or None for
             Keras' setting.
+        divisor: int, default 1. What the number of hidden units is rounded to a multiple of, at
+            least one; 8 in the networks of timm.
         **kwargs: the arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -70,6 +72,7 @@ class SqueezeExcite(FeatureGate):
         kernel_regularizer=None,
         bias_regularizer=None,
         data_format=None,
+        divisor=1,
         **kwargs,
     ):
         super().__init__(
@@ -82,6 +85,7 @@ class SqueezeExcite(FeatureGate):
         self.bias_initializer = checks.of_keras(bias_initializer=bias_initializer)
         self.kernel_regularizer = checks.of_keras(kernel_regularizer=kernel_regularizer)
         self.bias_regularizer = checks.of_keras(bias_regularizer=bias_regularizer)
+        self.divisor = checks.positive_integer("divisor", divisor, checks.CHANNELS)
 
     def build_attention(self, channels):
         hidden = self._hidden_units(channels)
@@ -89,7 +93,9 @@ class SqueezeExcite(FeatureGate):
         self.excite = self._product(hidden, channels, None, "excite")
 
     def _hidden_units(self, channels):
-        return max(1, channels // self.reduction)
+        half = self.divisor // 2
+        rounded = (channels // self.reduction + half) // self.divisor * self.divisor
+        return max(self.divisor, rounded)
 
     def _product(self, inputs, units, activation, name):
         return self.make_sublayer(
@@ -134,6 +140,7 @@ class SqueezeExcite(FeatureGate):
                 "bias_initializer": keras.initializers.serialize(self.bias_initializer),
                 "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
                 "bias_regularizer": keras.regularizers.serialize(self.bias_regularizer),
+                "divisor": self.divisor,
             }
         )
         return config

@@ -83,6 +83,13 @@ def check_sides(model, x, minimum):
         )
 
 
+def checked_epsilon(epsilon):
+    """Returns the epsilon of batch norms, a number above 0."""
+    if checks.number("epsilon", epsilon) <= 0:
+        raise ValueError(f"`epsilon` must be above 0. Received: epsilon={epsilon!r}")
+    return epsilon
+
+
 def pooled(x, pooling):
     """Returns what, without a top, a backbone ends in: a map (None), its means or its maxima."""
     if pooling == "avg":

@@ -55,6 +55,11 @@ class Parts:
         residual: as of `layers.get_residual`.
         epsilon: float, of the batch norms.
         activation: a layer's class, or a callable with `name`, that follows a batch norm.
+        symmetric_padding: bool. Whether a strided 3x3 convolution is padded by 1 on all sides, as
+            PyTorch does it; else where its family pads it.
+        stride_in_3x3: bool. Where a bottleneck has its stride; else in its first convolution.
+        average_shortcut: bool. Whether a strided shortcut averages 2x2; else it takes every second
+            row and column.
     """
 
     gates: dict = dataclasses.field(default_factory=dict)
@@ -62,6 +67,9 @@ class Parts:
     residual: typing.Any = "add"
     epsilon: float = 1e-5
     activation: typing.Callable = keras.layers.ReLU
+    symmetric_padding: bool = False
+    stride_in_3x3: bool = False
+    average_shortcut: bool = False
 
     def __post_init__(self):
         # Says what is wrong before anything is built.
@@ -76,18 +84,22 @@ class Parts:
         return layer(x)
 
     def chosen_convolution(self, x, filters, kernel_size, name, strides=1, use_bias=False):
-        """Convolves, "same", with what the user chose."""
+        """Convolves, "same" or padded by 1 on all sides, with what the user chose."""
+        shape = [None if size is None else -(-size // strides) for size in x.shape]
+        shape[0], shape[channel_axis()] = x.shape[0], filters
+        padding = "same"
+        if strides != 1 and self.symmetric_padding:
+            padding = "valid"
+            x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
         layer = layers.get_convolution(self.convolution)(
             filters=filters,
             kernel_size=kernel_size,
             strides=strides,
-            padding="same",
+            padding=padding,
             use_bias=use_bias,
             name=name,
         )
         layer.name = name
-        shape = [None if size is None else -(-size // strides) for size in x.shape]
-        shape[0], shape[channel_axis()] = x.shape[0], filters
         return called(layer, x, shape, "convolution", self.convolution)
 
     def gate(self, x, place, name):
@@ -168,12 +180,21 @@ def convolution(x, filters, kernel_size, name, strides=1, padding="same"):
     return layer(x)
 
 
-def bottleneck_block(x, filters, strides, name, parts):
-    """ResNet's block of 1x1, 3x3 and 1x1 convolutions, version 1: the stride is in the first."""
-    shortcut = _subsampled(x, strides, name)
-    y = convolution(shortcut, filters, 1, f"{name}_conv1")
+def bottleneck_block(x, filters, strides, name, parts, width=None):
+    """ResNet's block of 1x1, 3x3 and 1x1 convolutions, version 1: `width` is the 3x3's, `filters`.
+
+    The stride is in the first, or in the 3x3.
+    """
+    width = width or filters
+    if parts.stride_in_3x3:
+        y, shortcut, inner = x, _shortcut(x, strides, name, parts), strides
+    else:
+        y, inner = _subsampled(x, strides, name), 1
+        # Branch and shortcut share this one small map, if the shortcut has it too.
+        shortcut = _shortcut(x, strides, name, parts) if parts.average_shortcut else y
+    y = convolution(y, width, 1, f"{name}_conv1")
     y = parts.activation(name=f"{name}_relu1")(parts.batch_norm(y, f"{name}_bn1"))
-    y = parts.chosen_convolution(y, filters, 3, f"{name}_conv2")
+    y = parts.chosen_convolution(y, width, 3, f"{name}_conv2", inner)
     y = parts.activation(name=f"{name}_relu2")(parts.batch_norm(y, f"{name}_bn2"))
     y = convolution(y, 4 * filters, 1, f"{name}_conv3")
     y = parts.batch_norm(y, f"{name}_bn3")
@@ -186,13 +207,22 @@ def basic_block(x, filters, strides, name, parts):
     y = parts.activation(name=f"{name}_relu1")(parts.batch_norm(y, f"{name}_bn1"))
     y = parts.chosen_convolution(y, filters, 3, f"{name}_conv2")
     y = parts.batch_norm(y, f"{name}_bn2")
-    return _end_of_block(y, _subsampled(x, strides, name), name, parts)
+    return _end_of_block(y, _shortcut(x, strides, name, parts), name, parts)
+
+
+def _shortcut(x, strides, name, parts):
+    """Returns what of a block's input its shortcut sees."""
+    if strides == 1 or not parts.average_shortcut:
+        return _subsampled(x, strides, name)
+    # The mean of what is there: at an odd end, of one row or column.
+    pool = keras.layers.AveragePooling2D(2, strides, padding="same", name=f"{name}_shortcut_pool")
+    return pool(x)
 
 
 def _subsampled(x, strides, name):
     """Returns every `strides`-th row and column, all that a strided 1x1 convolution sees.
 
-    Branch and shortcut share this one small map; the numbers are those of strided convolutions.
+    The numbers are those of a strided convolution.
     """
     if strides == 1:
         return x
@@ -234,7 +264,8 @@ def separable_block(x, filters, strides, name, parts, depth_multiplier=1, choose
     if strides != 1:
         # Where the weights of keras.applications expect the rows and columns that are left over.
         padding = "valid"
-        x = keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name=f"{name}_depthwise_pad")(x)
+        sides = 1 if parts.symmetric_padding else ((0, 1), (0, 1))
+        x = keras.layers.ZeroPadding2D(sides, name=f"{name}_depthwise_pad")(x)
     depthwise = keras.layers.DepthwiseConv2D(
         3,
         strides=strides,

@@ -4,6 +4,8 @@ import re
 
 import keras
 
+from keras_fmm.models import pytorch
+
 # How many blocks stand before each of MobileNet's stages; keras.applications counts through.
 _MOBILENET_OFFSETS = (0, 1, 3, 5, 11)
 
@@ -43,6 +45,12 @@ def _in_mobilenet(name):
 def imagenet_model(model, argument):
     """Returns the model of keras.applications with its weights, with a top as `model` has one."""
     names = [layer.name for layer in model.layers]
+    if pytorch.is_arranged(model.layers):
+        raise ValueError(
+            f'`{argument}="imagenet"` is of keras.applications, whose strides and padding are '
+            f"others than PyTorch's. Received: the model {model.name!r}, which has PyTorch's. Give "
+            "a `.safetensors` or `.pth` file, or build the model without `symmetric_padding`."
+        )
     arguments = {"weights": "imagenet", "include_top": "predictions" in names}
     if "stage1_block1_pointwise_conv" in names:
         alpha = model.get_layer("stage1_block1_pointwise_conv").filters / 64

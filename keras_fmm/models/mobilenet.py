@@ -29,6 +29,8 @@ def MobileNet(
     name="mobilenet",
     attention=None,
     convolution=None,
+    symmetric_padding=False,
+    epsilon=1e-3,
 ):
     """Returns MobileNet: a 3x3 convolution of stride 2, then 13 depthwise separable blocks.
 
@@ -62,6 +64,9 @@ def MobileNet(
         convolution: None, str or callable, default None (Conv2D). What stands in every second
             block's pointwise place: "aw" is AWConv2D; for a callable see
             `layers.get_convolution`.
+        symmetric_padding: bool, default False. Whether strided convolutions are padded by 1 on all
+            sides, as PyTorch does it; else as keras.applications does it, below and right.
+        epsilon: number above 0, default 1e-3. Of the batch norms; PyTorch's is 1e-5.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place. They are `stem_conv`, `stem_bn`,
@@ -96,13 +101,17 @@ def MobileNet(
     parts = blocks.Parts(
         blocks.gates_by_place(attention, places, default=places),
         convolution,
-        epsilon=1e-3,
+        epsilon=backbone.checked_epsilon(epsilon),
         activation=functools.partial(keras.layers.ReLU, 6.0),
+        symmetric_padding=checks.flag("symmetric_padding", symmetric_padding),
     )
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top)
     start = backbone.images(name, input_tensor, input_shape, minimum=32)
-    x = blocks.convolution(start, _width(32, alpha), 3, "stem_conv", strides=2)
+    x, padding = start, "same"
+    if parts.symmetric_padding:
+        x, padding = keras.layers.ZeroPadding2D(1, name="stem_pad")(x), "valid"
+    x = blocks.convolution(x, _width(32, alpha), 3, "stem_conv", strides=2, padding=padding)
     x = parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
     number = 0
     for stage, (filters, count) in enumerate(_STAGES, start=1):

@@ -1,10 +1,13 @@
-"""Backbones by name: the AW paper's, and the FMM paper's."""
+"""Backbones by name: the AW paper's, the FMM paper's, and timm's."""
 
 import difflib
+import fnmatch
 import functools
 import types
 
+from keras_fmm import checks
 from keras_fmm.layers import CBAM, CONVOLUTIONS, GATES, SHORT_NAMES
+from keras_fmm.models import timm
 from keras_fmm.models.mobilenet import MobileNet
 from keras_fmm.models.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
 from keras_fmm.models.wide_resnet import WideResNet
@@ -46,6 +49,30 @@ def _presets():
 PRESETS = types.MappingProxyType(dict(_presets()))
 
 
+def list_presets(pattern="*"):
+    """Returns the names that `from_preset` knows.
+
+    Args:
+        pattern: str, default "*". What a name must be like; "*" stands for any letters, "?" for
+            one, and capitals count as small ones.
+
+    Returns:
+        A list of str: the names of `PRESETS`, then timm's as `timm/NAME`, with and without the
+        tags of their weights.
+
+    Raises:
+        TypeError: the pattern is no str.
+
+    Example:
+
+    >>> list_presets("*se*resnet50")
+    ['se_resnet50', 'aw_se_resnet50', 'timm/seresnet50']
+    """
+    checks.instance("pattern", pattern, str)
+    known = [*PRESETS, *(f"timm/{name}" for name in timm.names())]
+    return [name for name in known if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
+
+
 def from_preset(preset, **arguments):
     """Returns a backbone by its name.
 
@@ -53,9 +80,10 @@ def from_preset(preset, **arguments):
     AW-convolutions and squeeze-and-excitation. "cbam_maxpool" is what the AW paper calls CBAM
     (MaxPool), channel attention alone; "cbam_spatial" its CBAM (Spatial), without max-pooling.
     `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut.
+    `timm/NAME` is `from_timm(NAME)`. `list_presets` has all names.
 
     Args:
-        preset: str. A name among `PRESETS`.
+        preset: str. A name among `PRESETS`, or of timm.
         **arguments: of the backbone, such as `classes`, `input_shape` or `weights`; they go before
             the preset's.
 
@@ -74,11 +102,12 @@ def from_preset(preset, **arguments):
     """
     if not isinstance(preset, str):
         raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
+    if preset.startswith("timm/"):
+        return timm.from_timm(preset, **arguments)
     if preset not in PRESETS:
-        close = difflib.get_close_matches(preset.lower(), PRESETS, n=3)
-        near = f"Near it: {', '.join(map(repr, close))}. " if close else ""
+        close = difflib.get_close_matches(preset.lower(), list_presets(), n=3, cutoff=0.0)
         raise ValueError(
-            f"`preset` must be a name of a preset. Received: preset={preset!r}. {near}"
-            f"`models.PRESETS` has all {len(PRESETS)} names."
+            f"`preset` must be a name of a preset. Received: preset={preset!r}. "
+            f"Near it: {', '.join(map(repr, close))}. `models.list_presets()` has all names."
         )
     return PRESETS[preset](**arguments)

@@ -11,8 +11,8 @@ from keras_fmm.models.weights import with_weights
 # The largest side that `stem="auto"` takes for a small image: CIFAR has 32, Tiny ImageNet 64.
 _LARGEST_SMALL_IMAGE = 64
 
-# How many times each stem, and then the stages, halve the image.
-_SMALLEST_IMAGE = {"imagenet": 32, "small": 8}
+# How much each stem, and then the stages, make an image smaller.
+_SMALLEST_IMAGE = {"imagenet": 32, "deep": 32, "tiered": 32, "small": 8}
 
 
 def ResNet(
@@ -31,6 +31,11 @@ def ResNet(
     residual="add",
     stem="auto",
     filters=64,
+    stride_in_3x3=False,
+    symmetric_padding=False,
+    average_shortcut=False,
+    bottleneck_width=64,
+    epsilon=1.001e-5,
 ):
     """Returns a residual network of version 1: a stem, then four stages of residual blocks.
 
@@ -67,18 +72,29 @@ def ResNet(
             which is called on `[branch, shortcut]`. One that gives zeros wherever the shortcut is
             zero, as "multiply", is refused: each block ends in a ReLU, whose zeros a product never
             leaves, so that after ten blocks nothing is left. `WideResNet` takes it.
-        stem: "auto", "imagenet" or "small", default "auto". "imagenet" is a 7x7 convolution of
-            stride 2 and a max-pool; "small" a 3x3 convolution of stride 1; "auto" the small one
-            where height and width are known and at most 64.
+        stem: "auto", "imagenet", "small", "deep", "tiered" or tuple of 3 ints, default "auto".
+            "imagenet" is a 7x7 convolution of stride 2 and a max-pool; "small" a 3x3 convolution
+            of stride 1; "auto" the small one where height and width are known and at most 64.
+            A tuple is of the widths of three 3x3 convolutions in the place of the 7x7: of 64
+            `filters` "deep" is (32, 32, 64), and "tiered" (24, 32, 64).
         filters: int, from 1 to 65,535, default 64. The width of the stem and of the first stage's
             3x3 convolutions; each later stage doubles it.
+        stride_in_3x3: bool, default False. Whether a bottleneck has its stride in its 3x3
+            convolution, as PyTorch has it; else in the first.
+        symmetric_padding: bool, default False. Whether strided 3x3 convolutions of the blocks are
+            padded by 1 on all sides, as PyTorch does it; else as Keras' "same".
+        average_shortcut: bool, default False. Whether a strided shortcut averages 2x2 before its
+            1x1 convolution; else that takes every second row and column.
+        bottleneck_width: int, from 1 to 65,535, default 64. Of 64ths of a bottleneck's width how
+            many its 3x3 convolution has: 128 doubles it, as in "wide" ResNets.
+        epsilon: number above 0, default 1.001e-5. Of the batch norms; PyTorch's is 1e-5.
 
     Returns:
-        A functional `keras.Model`. Layer names tell the place. They are `stem_conv`, `stem_bn`,
-        ..., `stage1_block1_conv1`, `stage1_block1_bn1`, `stage1_block1_relu1`, ...,
-        `stage1_block1_attention`, `stage1_block1_shortcut_conv`, `stage1_block1_add` (with a
-        callable `stage1_block1_residual`), `stage1_block1_relu`, ..., `stage1_attention` (the gate
-        of a stage), ..., `avg_pool`, `predictions`.
+        A functional `keras.Model`. Layer names tell the place. They are `stem_conv`, `stem_bn`
+        (with three `stem_conv1`, `stem_bn1`, ...), ..., `stage1_block1_conv1`, `stage1_block1_bn1`,
+        `stage1_block1_relu1`, ..., `stage1_block1_attention`, `stage1_block1_shortcut_conv`,
+        `stage1_block1_add` (with a callable `stage1_block1_residual`), `stage1_block1_relu`, ...,
+        `stage1_attention` (the gate of a stage), ..., `avg_pool`, `predictions`.
 
     Raises:
         TypeError: an argument is of another type, or a callable does not give a layer as it should.
@@ -102,9 +118,20 @@ def ResNet(
     bottleneck = checks.flag("bottleneck", bottleneck)
     include_top, classes = backbone.check_head(include_top, pooling, classes)
     filters = checks.positive_integer("filters", filters, checks.CHANNELS)
-    checks.one_of("stem", stem, ("auto", "imagenet", "small"))
+    stem, widths = _checked_stem(stem, filters)
+    bottleneck_width = checks.positive_integer(
+        "bottleneck_width", bottleneck_width, checks.CHANNELS
+    )
     gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
-    parts = blocks.Parts(gates, convolution, residual, epsilon=1.001e-5)
+    parts = blocks.Parts(
+        gates,
+        convolution,
+        residual,
+        epsilon=backbone.checked_epsilon(epsilon),
+        symmetric_padding=checks.flag("symmetric_padding", symmetric_padding),
+        stride_in_3x3=checks.flag("stride_in_3x3", stride_in_3x3),
+        average_shortcut=checks.flag("average_shortcut", average_shortcut),
+    )
     blocks.refuse_kept_zeros(residual, 4 * filters if bottleneck else filters)
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top)
@@ -114,13 +141,16 @@ def ResNet(
         small = known and max(backbone.sides(x)) <= _LARGEST_SMALL_IMAGE
         stem = "small" if small else "imagenet"
     backbone.check_sides(name, x, _SMALLEST_IMAGE[stem])
-    x = _stem(x, stem, filters, parts)
-    block = blocks.bottleneck_block if bottleneck else blocks.basic_block
+    x = _stem(x, stem, widths, parts)
     for stage, count in enumerate(blocks_per_stage, start=1):
         for index in range(1, count + 1):
             strides = 2 if stage > 1 and index == 1 else 1
-            width = filters * 2 ** (stage - 1)
-            x = block(x, width, strides, f"stage{stage}_block{index}", parts)
+            place, width = f"stage{stage}_block{index}", filters * 2 ** (stage - 1)
+            if bottleneck:
+                inner = max(1, width * bottleneck_width // 64)
+                x = blocks.bottleneck_block(x, width, strides, place, parts, inner)
+            else:
+                x = blocks.basic_block(x, width, strides, place, parts)
         x = parts.gate(x, "stage", f"stage{stage}_attention")
 
     if include_top:
@@ -146,13 +176,34 @@ def _checked_blocks(blocks_per_stage):
     )
 
 
-def _stem(x, stem, filters, parts):
+def _checked_stem(stem, filters):
+    """Returns the name of a stem, "deep" for a tuple, and the widths of its convolutions."""
+    if isinstance(stem, (tuple, list)):
+        if len(stem) != 3:
+            raise ValueError(
+                "`stem` as a tuple must have the widths of three convolutions. "
+                f"Received: stem={stem!r}"
+            )
+        return "deep", [
+            checks.positive_integer(f"stem[{i}]", width, checks.CHANNELS)
+            for i, width in enumerate(stem)
+        ]
+    checks.one_of("stem", stem, ("auto", *_SMALLEST_IMAGE))
+    half = max(1, filters // 2)
+    first = {"deep": half, "tiered": max(1, half * 3 // 4)}.get(stem)
+    return stem, [first, half, filters] if first else [filters]
+
+
+def _stem(x, stem, widths, parts):
     if stem == "small":
-        x = blocks.convolution(x, filters, 3, "stem_conv")
+        x = blocks.convolution(x, *widths, 3, "stem_conv")
         return parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
-    x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
-    x = blocks.convolution(x, filters, 7, "stem_conv", strides=2, padding="valid")
-    x = parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
+    size, ends = (7, ("",)) if len(widths) == 1 else (3, (1, 2, 3))
+    x = keras.layers.ZeroPadding2D(size // 2, name="stem_pad")(x)
+    for end, width in zip(ends, widths, strict=True):
+        how = {"padding": "same"} if end in (2, 3) else {"strides": 2, "padding": "valid"}
+        x = blocks.convolution(x, width, size, f"stem_conv{end}", **how)
+        x = parts.activation(name=f"stem_relu{end}")(parts.batch_norm(x, f"stem_bn{end}"))
     # Zeros beside what a ReLU gives never win the maximum.
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)

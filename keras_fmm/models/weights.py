@@ -1,12 +1,14 @@
-"""Loading weights into a backbone: from its like, with and without attention, or Keras' own."""
+"""Loading weights into a backbone: of its like, with and without attention, Keras' or timm's."""
 
+import collections
 import dataclasses
 import re
 
 import keras
 
 from keras_fmm import checks
-from keras_fmm.models import keras_applications, weights_files
+from keras_fmm.models import keras_applications, pytorch, weights_files
+from keras_fmm.models.preprocessing import Preprocessing
 from keras_fmm.protocols import ReplacesConvolution
 
 # What a backbone cannot do without, of Keras' own class or standing for it as AWConv2D does; gates,
@@ -47,14 +49,17 @@ def load_weights(model, source):
 
     The weights of keras.applications' ResNet and MobileNet fit where they fit in size: the biases
     of convolutions, which the models here do not have, are subtracted from the mean in the batch
-    norm that follows, so that the predictions stay the same.
+    norm that follows, so that the predictions stay the same. Those of timm and torchvision fit
+    into what `from_timm` builds, with other attention too.
 
     Args:
         model: `keras.Model` of this package, with any attention; its weights are changed.
-        source: "imagenet", the weights of keras.applications, which are downloaded; or the path
+        source: "imagenet", the weights of keras.applications, which are downloaded; "hub", those
+            that timm has of a model of `from_timm`, downloaded by huggingface_hub; or the path
             of a `.keras`, `.weights.h5` or legacy `.h5` file; or a model. They are of
             keras.applications, of a model of this package, or of any whose layers have the same
-            names.
+            names. Or the path of a `.safetensors` or `.pth` file of PyTorch's, or a state dict:
+            arrays or tensors by their names. Of a `.pth` file nothing but arrays is unpickled.
 
     Returns:
         `LoadReport`.
@@ -64,6 +69,7 @@ def load_weights(model, source):
         TypeError: `source` is none of these, or `model` no model.
         ValueError: the source does not fit; nothing is loaded then, and the first mismatches are
             named.
+        ImportError: for a file of PyTorch's, safetensors or torch is missing.
 
     Example:
 
@@ -75,13 +81,15 @@ def load_weights(model, source):
     'stage1_block1_depthwise_attention/squeeze'
     """
     checks.instance("model", model, keras.Model)
-    return _load_from(model, source, "source")
+    return load_weights_of(model, source, "source")
 
 
-def _load_from(model, source, argument):
+def load_weights_of(model, source, argument):
     """Loads as `load_weights` does; the errors call the source by the name of the argument."""
     if isinstance(source, str) and source == "imagenet":
         source = keras_applications.imagenet_model(model, argument)
+    elif isinstance(source, str) and source == "hub":
+        source = pytorch.downloaded(_source_of(model, argument), argument)
     with weights_files.opened(source, argument) as arrays:
         plan = _Plan(model, arrays, _convolutions(source))
     if plan.mismatches:
@@ -98,6 +106,17 @@ def _load_from(model, source, argument):
     loaded = [plan.paths[name] for name in plan.values]
     new = [plan.paths[name] for name in plan.layers if name not in plan.values]
     return LoadReport(tuple(loaded), tuple(plan.skipped), tuple(new))
+
+
+def _source_of(model, argument):
+    """Returns what timm calls the network and weights that a model was built after."""
+    for *_, layer in weights_files.parts(model):
+        if isinstance(layer, Preprocessing) and layer.source:
+            return layer.source
+    raise ValueError(
+        f'`{argument}="hub"` is for models of `from_timm`. Received: the model {model.name!r}. '
+        "Give a file or a model."
+    )
 
 
 def _load(model, plan):
@@ -121,7 +140,7 @@ def _load(model, plan):
 def with_weights(model, weights):
     """Returns `model`, which has the weights of `weights`, see `load_weights`, if not None."""
     if weights is not None:
-        _load_from(model, weights, "weights")
+        load_weights_of(model, weights, "weights")
     return model
 
 
@@ -141,6 +160,7 @@ class _Plan:
         # The names of the source's layers that are known to be Keras' own convolutions.
         self.convolutions = convolutions
         translate = keras_applications.name_in(arrays)
+        self._compare([layer for *_, layer in found], arrays, translate)
         # By the batch norm that takes it over.
         biases = {}
         left = self._by_paths(arrays)
@@ -158,6 +178,13 @@ class _Plan:
         top = translate("predictions")
         self.skipped += [name for name in left if name == top]
         self.mismatches += [self._not_placed(name) for name in left if name != top]
+
+    def _compare(self, layers, arrays, translate):
+        """Notes what weights do not show: strides, padding and pooling of their network."""
+        if isinstance(arrays, pytorch.Layers):
+            self.mismatches += arrays.differences(layers)
+        elif translate is not keras_applications.same_name and pytorch.is_arranged(layers):
+            self.mismatches.append("the model has PyTorch's strides and padding")
 
     def _by_paths(self, arrays):
         """Returns the arrays by the names here where the source has paths, as legacy files may."""
@@ -240,4 +267,7 @@ def _is_of_keras(layer):
 
 
 def _named(source):
-    return f"the model {source.name!r}" if isinstance(source, keras.Model) else str(source)
+    if isinstance(source, keras.Model):
+        return f"the model {source.name!r}"
+    is_state = isinstance(source, collections.abc.Mapping)
+    return f"a state dict of {len(source)} entries" if is_state else str(source)

@@ -14,6 +14,9 @@ import keras
 import ml_dtypes
 
 from keras_fmm import checks, files, graph
+from keras_fmm.models import pytorch
+
+_FILES = "`.keras`, `.weights.h5`, `.h5`, `.safetensors` or `.pth` file"
 
 # What Keras' layers hold in the order in which `own_weights` has them. A legacy file has those that
 # are trained first: a variable frozen by itself, as in a quantized layer, behind the others.
@@ -30,36 +33,58 @@ def opened(source, argument):
     What a file says of itself costs no memory: a small one can claim to hold very much.
 
     Args:
-        source: a built `keras.Model`, or the path of a `.keras`, `.weights.h5` or legacy `.h5`
-            file.
+        source: a built `keras.Model`, the path of a `.keras`, `.weights.h5` or legacy `.h5` file
+            or of one of `pytorch.SUFFIXES`, or a state dict of PyTorch.
         argument: str, such as "source". What the errors call it.
 
     Yields:
         Dict from a layer's name to its own weights, a list in the order of `own_weights`, each with
         a shape; those without weights are left out. Nested models are entered; a layer inside a
         layer is named `outer/inner`. In a legacy file a layer of a nested Sequential is named by
-        its path, as there it cannot always be told from one inside a layer.
+        its path, as there it cannot always be told from one inside a layer. Of PyTorch it is
+        `pytorch.Layers`.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        TypeError: `source` is neither a model nor a path.
+        TypeError: `source` is none of these.
         ValueError: there are no weights, or no layer names, or one name twice.
+        ImportError: what reads PyTorch's files is missing.
     """
     if isinstance(source, keras.Model):
         named = ((name, own_weights(layer)) for name, _, layer in parts(source))
         yield _by_name(named, f"the model {source.name!r}", argument)
         return
+    if isinstance(source, collections.abc.Mapping):
+        try:
+            layers = pytorch.layers_of(source)
+        except ValueError as error:
+            raise ValueError(
+                f"`{argument}` as a dict must be a state dict of PyTorch: arrays by their names. "
+                f"Received: one in which {error}"
+            ) from error
+        yield layers
+        return
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            f"`{argument}` must be a model or the path of a `.keras`, `.weights.h5` or `.h5` file. "
+            f"`{argument}` must be a model, a state dict or the path of a {_FILES}. "
             f"Received: {argument}={source!r}"
         )
     path = checks.path(argument, source)
     if not path.is_file():
         raise FileNotFoundError(
-            f"`{argument}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+            f"`{argument}` must be a {_FILES} with a model's weights. "
             f"Received: {argument}={str(source)!r}, where there is no file."
         )
+    if path.suffix in pytorch.SUFFIXES:
+        try:
+            layers = pytorch.layers_of(pytorch.read(path))
+        except ImportError:
+            raise
+        # A damaged file makes these libraries raise errors of many classes.
+        except Exception as error:
+            raise _unreadable(argument, source, error) from error
+        yield layers
+        return
     with contextlib.ExitStack() as stack:
         # A damaged file makes h5py and zipfile raise errors of about every class.
         try:
@@ -95,9 +120,9 @@ class _UnreadableArray(Exception):
 
 def _unreadable(argument, source, error):
     # What a damaged file says of itself may be no text that a terminal can show.
-    text = checks.printable(str(error))
+    text = checks.printable(str(error).partition("\n")[0])
     return OSError(
-        f"`{argument}` must be a `.keras`, `.weights.h5` or `.h5` file with a model's weights. "
+        f"`{argument}` must be a {_FILES} with a model's weights. "
         f"Received: {str(source)!r}, which could not be read ({type(error).__name__}: {text}). "
         "Save the model again, or copy the file again."
     )
