@@ -103,7 +103,9 @@ def from_preset(preset, **arguments):
     if not isinstance(preset, str):
         raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
     if preset.startswith("timm/"):
-        return timm.from_timm(preset, **arguments)
+        asked = {"weights": None, "include_preprocessing": False}
+        asked = {name: arguments.pop(name, default) for name, default in asked.items()}
+        return timm.built(preset, **asked, backbone_arguments=arguments)
     if preset not in PRESETS:
         close = difflib.get_close_matches(preset.lower(), list_presets(), n=3, cutoff=0.0)
         raise ValueError(

@@ -39,6 +39,7 @@ _GATES = {
     "se": functools.partial(layers.SqueezeExcite, divisor=8),
     "eca": layers.EfficientChannelAttention,
 }
+_WITHOUT_TOP = {"include_top": False, "pooling": "avg"}
 # As PyTorch computes.
 _PYTORCH = {"symmetric_padding": True, "epsilon": 1e-5}
 
@@ -158,6 +159,15 @@ def from_timm(name, weights=None, include_preprocessing=False, **backbone_argume
     >>> model.output_shape
     (None, 10)
     """
+    return built(name, weights, include_preprocessing, backbone_arguments)
+
+
+def built(name, weights, include_preprocessing, backbone_arguments):
+    """Returns what `from_timm` returns; `name` may be among the backbone's arguments, the model's.
+
+    Args:
+        backbone_arguments: dict.
+    """
     normalize = checks.flag("include_preprocessing", include_preprocessing)
     known = find(name)
     function, arguments = _architecture(known.network)
@@ -175,16 +185,13 @@ def from_timm(name, weights=None, include_preprocessing=False, **backbone_argume
     return model
 
 
-_WITHOUT_TOP = {"include_top": False, "pooling": "avg"}
-
-
 def find(name):
     """Returns the `Pretrained` of a name with or without its tag, as `from_timm` takes it."""
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str. Received: name={name!r}")
     bare = name.removeprefix("timm/")
     for weights in pretrained():
-        if bare in (weights.name, weights.network, weights.former_name):
+        if bare and bare in (weights.name, weights.network, weights.former_name):
             return weights
     network, _, tag = bare.partition(".")
     tags = [weights.tag for weights in pretrained() if weights.network == network]
