@@ -6,7 +6,7 @@ import re
 from tests.test_declared import SETUP
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Tools of those who work on the package; PyTorch and timm, whose bounds are the version that was run.
+# Tools of those who work on the package; PyTorch and timm, whose bound is the version that was run.
 NOT_INSTALLED = {"all", "dev", "docs", "timm", "torch"}
 
 
