@@ -76,7 +76,8 @@ def test_every_network_of_timms_class_is_built_or_refused_with_a_reason():
 
     built = {weights.network for weights in timm.pretrained()}
     for name in _registry._module_to_models["resnet"]:
-        if name not in built:
+        former = name in _registry._deprecated_models
+        if not former and name not in built:
             with pytest.raises(ValueError, match=f"Received: name='{name}', which (is|has) "):
                 models.from_timm(name)
 
@@ -180,7 +181,7 @@ def test_what_weights_do_not_show_is_compared(changed, message):
 
 @pytest.mark.parametrize("weights", ["imagenet", "hub"])
 def test_weights_of_others_are_refused_before_a_download(weights):
-    model = small(name="resnet50t")
+    model = small(name="seresnet18")
     with pytest.raises(ValueError, match=f'`source="{weights}"` is'):
         models.load_weights(model, weights)
 
@@ -232,6 +233,8 @@ def test_files_of_pytorch_load_without_unpickling_more_than_arrays(tmp_path):
     ("missing", "file"), [("safetensors", "a.safetensors"), ("torch", "a.pth")]
 )
 def test_a_missing_package_is_named_with_its_extra(missing, file, tmp_path, monkeypatch):
+    if missing == keras.backend.backend():
+        pytest.skip("Keras runs on it")
     (tmp_path / file).touch()
     for module in [missing, *(name for name in sys.modules if name.startswith(f"{missing}."))]:
         monkeypatch.setitem(sys.modules, module, None)
