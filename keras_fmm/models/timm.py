@@ -196,7 +196,7 @@ def find(name):
     network, _, tag = bare.partition(".")
     tags = [weights.tag for weights in pretrained() if weights.network == network]
     if tags:
-        near = _nearest(tag, tags)
+        near = nearest(tag, tags)
         raise ValueError(
             f"`name` must end in a tag that timm has of {network}. Received: name={name!r}. "
             f"Nearest first: {near}."
@@ -206,18 +206,23 @@ def find(name):
             raise ValueError(
                 "`name` must be of a network of timm's that the backbones here compute. "
                 f"Received: name={name!r}, which {reason}. "
-                f"Nearest first: {_nearest(network, names())}."
+                f"Nearest first: {nearest(network, names())}."
             )
     raise ValueError(
         "`name` must be of a network of timm's that the backbones here compute. "
-        f"Received: name={name!r}. Nearest first: {_nearest(bare, names())}. "
+        f"Received: name={name!r}. Nearest first: {nearest(bare, names())}. "
         '`models.list_presets("timm/*")` has all.'
     )
 
 
-def _nearest(name, known):
-    close = difflib.get_close_matches(name.lower(), known, n=5, cutoff=0.0)
-    return ", ".join(map(repr, close))
+def nearest(name, known, count=5):
+    """Returns, for people, the known names that are most like one, the nearest first."""
+
+    def likeness(other):
+        ratio = difflib.SequenceMatcher(None, name.lower(), other).ratio()
+        return ratio, other.startswith(name.lower()), -len(other)
+
+    return ", ".join(map(repr, sorted(known, key=likeness, reverse=True)[:count]))
 
 
 def is_computed(network):

@@ -119,6 +119,7 @@ def test_all_names_are_listed_and_each_has_an_architecture():
         ("ResNet50", "Nearest first: 'resnet50', "),
         ("seresnet-50", "Nearest first: 'seresnet50', "),
         ("resnet50.a1_in1", r"a tag that timm has of resnet50\. .* first: 'a1_in1k', "),
+        ("seresnet50.a1", "Nearest first: 'a1_in1k', "),
         ("", "Nearest first: "),
     ],
 )
