@@ -1,4 +1,4 @@
-"""Writes what pages list of the layers, from the layers and their registry.
+"""Writes what pages list of the layers, from the layers and their registry, and of timm's weights.
 
     make tables
 
@@ -14,6 +14,7 @@ import re
 import keras
 
 from keras_fmm import files, layers
+from keras_fmm.models import timm
 
 ROOT = pathlib.Path(__file__).parents[1]
 START, END = "<!-- of the layers: make tables -->\n", "<!-- end -->"
@@ -107,6 +108,36 @@ def reference():
     return "\n".join(_list(title, names) for title, names in sections)
 
 
+def weights_of_timm():
+    head = (
+        "weights",
+        "top-1, top-5 (%)",
+        "tested at",
+        "trained at",
+        "mean; deviation",
+        "trained on",
+        "licence",
+    )
+    rows = []
+    for found in timm.pretrained():
+        if found.tag == "untrained":
+            continue
+        known = found.top1 is not None
+        halves = found.mean == (0.5, 0.5, 0.5)
+        rows.append(
+            (
+                f"`{found.name}`",
+                f"{found.top1:.2f}, {found.top5:.2f}" if known else "",
+                f"{found.test_image_size}, {found.test_crop_pct:g}",
+                f"{found.image_size}, {found.crop_pct:g}, {found.interpolation}",
+                "0.5; 0.5" if halves else "ImageNet's",
+                found.data,
+                found.license or "not said",
+            )
+        )
+    return _table(head, rows)
+
+
 def _table(head, rows):
     lines = [head, ["---"] * len(head), *rows]
     return "".join("| " + " | ".join(row) + " |\n" for row in lines)
@@ -123,6 +154,7 @@ TABLES = {
     "README.md": (readme,),
     "docs/layers.md": (readme, page),
     "docs/api/layers.md": (reference,),
+    "docs/timm.md": (weights_of_timm,),
 }
 
 

@@ -6,8 +6,8 @@ import re
 from tests.test_declared import SETUP
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Tools of those who work on the package, and PyTorch, whose bound is the one version that was run.
-NOT_INSTALLED = {"all", "dev", "docs", "torch"}
+# Tools of those who work on the package; PyTorch and timm, whose bound is the version that was run.
+NOT_INSTALLED = {"all", "dev", "docs", "timm", "torch"}
 
 
 def named(text):

@@ -60,6 +60,8 @@ class Parts:
         stride_in_3x3: bool. Where a bottleneck has its stride; else in its first convolution.
         average_shortcut: bool. Whether a strided shortcut averages 2x2; else it takes every second
             row and column.
+        shortcut_first: bool. Whether sums name the shortcut before the branch. Keras follows the
+            first inputs of a model's layers back by recursion, which Python ends at a thousand.
     """
 
     gates: dict = dataclasses.field(default_factory=dict)
@@ -70,6 +72,7 @@ class Parts:
     symmetric_padding: bool = False
     stride_in_3x3: bool = False
     average_shortcut: bool = False
+    shortcut_first: bool = False
 
     def __post_init__(self):
         # Says what is wrong before anything is built.
@@ -112,7 +115,10 @@ class Parts:
         kind = self.residual if isinstance(self.residual, str) else "residual"
         layer = layers.get_residual(self.residual, f"{name}_{kind}")
         layer.name = f"{name}_{kind}"
-        return called(layer, [branch, shortcut], branch.shape, "residual", self.residual)
+        pair = [branch, shortcut]
+        if self.shortcut_first and kind == "add":
+            pair.reverse()
+        return called(layer, pair, branch.shape, "residual", self.residual)
 
 
 def called(layer, inputs, shape, argument, choice):

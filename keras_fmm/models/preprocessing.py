@@ -58,6 +58,7 @@ class Preprocessing(keras.layers.Normalization):
         axis=-1,
         **kwargs,
     ):
+        normalize = checks.flag("normalize", normalize)
         means = [checks.number("image_mean", x) for x in checks.listed("image_mean", image_mean)]
         stds = [checks.number("image_std", x) for x in checks.listed("image_std", image_std)]
         if len(means) != len(stds) or not all(x > 0 for x in stds):
@@ -73,7 +74,7 @@ class Preprocessing(keras.layers.Normalization):
         )
         self.image_mean = tuple(means)
         self.image_std = tuple(stds)
-        self.normalize = checks.flag("normalize", normalize)
+        self.normalize = normalize
         self.image_size = image_size
         self.crop_pct = crop_pct
         self.test_image_size = test_image_size

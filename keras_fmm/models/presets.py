@@ -1,6 +1,5 @@
 """Backbones by name: the AW paper's, the FMM paper's, and timm's."""
 
-import difflib
 import fnmatch
 import functools
 import types
@@ -103,11 +102,13 @@ def from_preset(preset, **arguments):
     if not isinstance(preset, str):
         raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
     if preset.startswith("timm/"):
-        return timm.from_timm(preset, **arguments)
+        asked = {"weights": None, "include_preprocessing": False}
+        asked = {name: arguments.pop(name, default) for name, default in asked.items()}
+        return timm.built(preset, **asked, backbone_arguments=arguments)
     if preset not in PRESETS:
-        close = difflib.get_close_matches(preset.lower(), list_presets(), n=3, cutoff=0.0)
         raise ValueError(
             f"`preset` must be a name of a preset. Received: preset={preset!r}. "
-            f"Near it: {', '.join(map(repr, close))}. `models.list_presets()` has all names."
+            f"Near it: {timm.nearest(preset, list_presets(), 3)}. "
+            "`models.list_presets()` has all names."
         )
     return PRESETS[preset](**arguments)

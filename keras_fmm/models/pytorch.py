@@ -46,11 +46,9 @@ class Layers(dict):
             found.append("the model has other strides, padding or epsilon than PyTorch's")
         averages = any(layer.name.endswith("_shortcut_pool") for layer in layers)
         if averages != self.is_averaging:
-            which = ("the model's", "the source's") if averages else ("the source's", "the model's")
-            found.append(
-                f"{which[averages]} strided shortcuts take every second row and column, "
-                f"{which[not averages]} average"
-            )
+            ways = ("average", "take every second row and column")
+            of_model, of_source = ways if averages else reversed(ways)
+            found.append(f"the model's strided shortcuts {of_model}, the source's {of_source}")
         return found
 
 

@@ -11,6 +11,9 @@ from keras_fmm.models.weights import with_weights
 # The largest side that `stem="auto"` takes for a small image: CIFAR has 32, Tiny ImageNet 64.
 _LARGEST_SMALL_IMAGE = 64
 
+# A network of more has longer branches, one behind the other, than Python's recursions.
+_MOST_BLOCKS = 80
+
 # How much each stem, and then the stages, make an image smaller.
 _SMALLEST_IMAGE = {"imagenet": 32, "deep": 32, "tiered": 32, "small": 8}
 
@@ -131,6 +134,7 @@ def ResNet(
         symmetric_padding=checks.flag("symmetric_padding", symmetric_padding),
         stride_in_3x3=checks.flag("stride_in_3x3", stride_in_3x3),
         average_shortcut=checks.flag("average_shortcut", average_shortcut),
+        shortcut_first=sum(blocks_per_stage) > _MOST_BLOCKS,
     )
     blocks.refuse_kept_zeros(residual, 4 * filters if bottleneck else filters)
     if input_tensor is None and input_shape is None:

@@ -39,6 +39,7 @@ _GATES = {
     "se": functools.partial(layers.SqueezeExcite, divisor=8),
     "eca": layers.EfficientChannelAttention,
 }
+_WITHOUT_TOP = {"include_top": False, "pooling": "avg"}
 # As PyTorch computes.
 _PYTORCH = {"symmetric_padding": True, "epsilon": 1e-5}
 
@@ -158,6 +159,15 @@ def from_timm(name, weights=None, include_preprocessing=False, **backbone_argume
     >>> model.output_shape
     (None, 10)
     """
+    return built(name, weights, include_preprocessing, backbone_arguments)
+
+
+def built(name, weights, include_preprocessing, backbone_arguments):
+    """Returns what `from_timm` returns; `name` may be among the backbone's arguments, the model's.
+
+    Args:
+        backbone_arguments: dict.
+    """
     normalize = checks.flag("include_preprocessing", include_preprocessing)
     known = find(name)
     function, arguments = _architecture(known.network)
@@ -175,21 +185,18 @@ def from_timm(name, weights=None, include_preprocessing=False, **backbone_argume
     return model
 
 
-_WITHOUT_TOP = {"include_top": False, "pooling": "avg"}
-
-
 def find(name):
     """Returns the `Pretrained` of a name with or without its tag, as `from_timm` takes it."""
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str. Received: name={name!r}")
     bare = name.removeprefix("timm/")
     for weights in pretrained():
-        if bare in (weights.name, weights.network, weights.former_name):
+        if bare and bare in (weights.name, weights.network, weights.former_name):
             return weights
     network, _, tag = bare.partition(".")
     tags = [weights.tag for weights in pretrained() if weights.network == network]
     if tags:
-        near = _nearest(tag, tags)
+        near = nearest(tag, tags)
         raise ValueError(
             f"`name` must end in a tag that timm has of {network}. Received: name={name!r}. "
             f"Nearest first: {near}."
@@ -199,18 +206,23 @@ def find(name):
             raise ValueError(
                 "`name` must be of a network of timm's that the backbones here compute. "
                 f"Received: name={name!r}, which {reason}. "
-                f"Nearest first: {_nearest(network, names())}."
+                f"Nearest first: {nearest(network, names())}."
             )
     raise ValueError(
         "`name` must be of a network of timm's that the backbones here compute. "
-        f"Received: name={name!r}. Nearest first: {_nearest(bare, names())}. "
+        f"Received: name={name!r}. Nearest first: {nearest(bare, names())}. "
         '`models.list_presets("timm/*")` has all.'
     )
 
 
-def _nearest(name, known):
-    close = difflib.get_close_matches(name.lower(), known, n=5, cutoff=0.0)
-    return ", ".join(map(repr, close))
+def nearest(name, known, count=5):
+    """Returns, for people, the known names that are most like one, the nearest first."""
+
+    def likeness(other):
+        ratio = difflib.SequenceMatcher(None, name.lower(), other).ratio()
+        return ratio, other.startswith(name.lower()), -len(other)
+
+    return ", ".join(map(repr, sorted(known, key=likeness, reverse=True)[:count]))
 
 
 def is_computed(network):

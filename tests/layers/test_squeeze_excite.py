@@ -33,6 +33,28 @@ def test_by_hand():
     np.testing.assert_allclose(layer(x)[0, 0], [[0.0, 1.0], [1.5, 2.0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("channels", "arguments", "hidden"),
+    [
+        (64, {}, 4),
+        (8, {}, 1),
+        (64, {"divisor": 8}, 8),
+        (128, {"divisor": 8}, 8),
+        (256, {"divisor": 8}, 16),
+        (72, {"reduction": 4, "divisor": 8}, 16),
+        (80, {"reduction": 4, "divisor": 8}, 24),
+        (2048, {"divisor": 8}, 128),
+    ],
+)
+def test_hidden_units_are_rounded_to_the_nearest_multiple_of_the_divisor(
+    channels, arguments, hidden
+):
+    layer = layers.SqueezeExcite(**arguments)
+    layer.build((None, None, None, channels))
+    assert layer.squeeze.kernel.shape == (channels, hidden)
+    assert layer.get_config()["divisor"] == arguments.get("divisor", 1)
+
+
 def test_no_activation_is_a_linear_squeeze():
     # AMnoRL: the logits are linear in the means, so minus the inputs gives minus the logits.
     layer = layers.SqueezeExcite(reduction=2, activation=None, gate_activation=None, use_bias=False)

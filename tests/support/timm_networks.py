@@ -42,11 +42,12 @@ CASES = {
 
 def numbers(name, shape):
     """Returns float32 numbers of 0 to 1 that depend on a name and a shape alone."""
-    count = int(np.prod(shape))
-    # The golden ratio's multiples: evenly spread, and not in step with any side.
-    start = zlib.crc32(name.encode()) % 2**20
-    values = (start + np.arange(1, count + 1, dtype="float64") ** 1.5) * 0.6180339887498949
-    return (values % 1.0).astype("float32").reshape(shape)
+    mixed = np.arange(int(np.prod(shape)), dtype="uint32") * np.uint32(2654435761)
+    mixed += np.uint32(zlib.crc32(name.encode()))
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        mixed ^= mixed >> np.uint32(shift)
+        mixed *= np.uint32(factor)
+    return (mixed / np.float32(2**32)).astype("float32").reshape(shape)
 
 
 def weights(shapes):
@@ -67,10 +68,18 @@ def weights(shapes):
         elif len(shape) == 1:
             values = 0.6 + 0.8 * values
         else:
-            fan_in = int(np.prod(shape[1:]))
-            values = (values - 0.45) * (6 / fan_in) ** 0.5
+            values = (2 * values - 1) * (6 / np.prod(shape[1:])) ** 0.5
         state[name] = values.astype("float32")
     return state
+
+
+def narrow(name):
+    """Returns the state dict of a recorded network with `filters=4`; gates have other sizes."""
+    kept = (1, 3, 7, 1000)
+    shapes = recorded()[name]["shapes"]
+    return weights(
+        {key: [n if n in kept else max(1, n // 16) for n in shape] for key, shape in shapes.items()}
+    )
 
 
 def image(sides):
@@ -106,7 +115,7 @@ def _of_pytorch(name):
     state = {key: torch.from_numpy(value) for key, value in weights(shapes).items()}
     module.load_state_dict(state)
     logits = computed(module, image(CASES[name]))[0, ::100]
-    return {"shapes": shapes, "logits": [round(float(x), 5) for x in logits]}
+    return {"shapes": shapes, "logits": [float(f"{x:.7g}") for x in logits]}
 
 
 DATA = {
