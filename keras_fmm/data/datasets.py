@@ -256,10 +256,14 @@ class ImageDataset:
             return source.batches(items, batch_size, drop_remainder, size)
 
         if not shuffle:
-            return pipelines.one_pass(items, batches, steps)
-        return pipelines.shuffled_epochs(
-            items, batches, steps, source.shuffle_buffer, seed, initial_epoch, epochs
-        )
+            found = pipelines.one_pass(items, batches, steps)
+        else:
+            found = pipelines.shuffled_epochs(
+                items, batches, steps, source.shuffle_buffer, seed, initial_epoch, epochs
+            )
+        # TensorFlow's graphs hold no object of Python's that they read from.
+        found._source = source
+        return found
 
     def batches(
         self,

@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import pathlib
+import weakref
 import zlib
 
 import numpy as np
@@ -131,10 +132,10 @@ class ImageFileSource:
         from keras_fmm.data import pipelines
 
         size = image_size or self.image_size
-        read = functools.partial(self._read, image_size=size)
+        _SOURCES[id(self)] = self
 
         def example(indices):
-            images, labels = tf.numpy_function(read, [indices], (tf.float32, tf.int32))
+            images, labels = _traced()(tf.constant(id(self), tf.int64), indices, tf.constant(size))
             images.set_shape((*indices.shape, *size, self._channels))
             labels.set_shape(indices.shape)
             return images, labels
@@ -158,6 +159,36 @@ class _Kept:
         if index < len(self._is_here):
             self._images[index] = image
             self._is_here[index] = True
+
+
+# By their `id`; whoever reads from one of them must hold it.
+_SOURCES = weakref.WeakValueDictionary()
+
+
+@functools.cache
+def _traced():
+    """Returns the function of TensorFlow's that reads from a source.
+
+    There is one for all: TensorFlow keeps what `tf.numpy_function` is given as long as the process
+    lives.
+    """
+    import tensorflow as tf
+
+    def read(key, indices, size):
+        return _SOURCES[int(key)]._read(indices, tuple(map(int, size)))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((), tf.int64),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((2,), tf.int32),
+        ],
+        autograph=False,
+    )
+    def traced(key, indices, size):
+        return tf.numpy_function(read, [key, indices, size], (tf.float32, tf.int32))
+
+    return traced
 
 
 @functools.cache
