@@ -1,10 +1,12 @@
 """People's own images: folders of classes, of splits, CSVs; what is odd is read or named."""
 
+import gc
 import os
 import pathlib
 import struct
 import subprocess
 import sys
+import weakref
 import zlib
 
 import keras
@@ -479,6 +481,23 @@ def test_streams_give_what_arrays_do(tmp_path, monkeypatch, memory):
         dataset.arrays("train", at=[1, 1])
     with pytest.raises(ValueError, match="`at` must be an integer from 0 to"):
         dataset.arrays("train", at=[999])
+
+
+def test_what_was_read_is_freed_with_the_dataset(tmp_path):
+    dataset = data.load_folder(folder(tmp_path), SIZE)
+    source = weakref.ref(dataset._part("train")[0])
+    batches = dataset.batches("train", 4)
+    assert len(batches[0]) == 2
+    if keras.backend.backend() == "tensorflow":
+        pipeline = dataset.pipeline("train", 4, epochs=1).map(lambda images, labels: images)
+        del dataset, batches
+        gc.collect()
+        # The pipeline alone reads on.
+        assert len(list(pipeline)) > 0
+        del pipeline
+    dataset = batches = None
+    gc.collect()
+    assert source() is None
 
 
 def test_a_file_that_goes_meanwhile_is_named(tmp_path, monkeypatch):
