@@ -248,9 +248,9 @@ def _files(folder, follow_links):
 def _not_read(error):
     return type(error)(
         error.errno,
-        "`directory` must be a folder that can be read, and so must be those in it "
-        f"({error.strerror}). Give yourself the right to read it, or move it away",
-        error.filename,
+        "`directory` must be a folder that can be read, and so must be those in it. Received: "
+        f"{error.filename!r} ({error.strerror}). Give yourself the right to read it, or move it "
+        "away.",
     )
 
 

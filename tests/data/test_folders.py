@@ -443,7 +443,7 @@ def test_arguments_that_are_refused(tmp_path, given, error, message):
         data.load_folder(**{"directory": tmp_path, **given})
 
 
-@pytest.mark.parametrize("memory", [2**30, 5 * 8 * 8 * 3 * 4, 0])
+@pytest.mark.parametrize("memory", [2**30, 5 * 8 * 8 * 3 * 2, 0])
 def test_streams_give_what_arrays_do(tmp_path, monkeypatch, memory):
     monkeypatch.setattr(image_source, "IN_MEMORY_BYTES", memory)
     folder(tmp_path, ("a", "b", "c"), 15)
