@@ -218,6 +218,13 @@ def _entries(folder):
         path = pathlib.Path(folder, name)
         if not _is_passed_over(name):
             (folders if path.is_dir() else files).append(path)
+    nowhere = [path for path in files if not path.exists()]
+    if nowhere:
+        # It may have been the folder of a class.
+        raise ValueError(
+            "What is beside the folders of classes must be there. Received: links to nothing, "
+            f"{enumerated(list(map(shown, nowhere)))}. Mend or remove them."
+        )
     return folders, files
 
 

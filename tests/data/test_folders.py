@@ -297,6 +297,10 @@ BAD_FOLDERS = {
         two(top / "train"),
         photograph(top / "extra" / "1.png"),
     ),
+    "links to nothing, '.*/emu'. Mend or remove": lambda top: (
+        two(top),
+        (top / "emu").symlink_to(top / "nowhere"),
+    ),
     "images of a class.*/test', which has none": lambda top: (
         two(top / "train"),
         (top / "test" / "cat").mkdir(parents=True),
