@@ -65,13 +65,13 @@ class ImageFileSource:
 
     def _look(self, index):
         path = pathlib.Path(self.paths[index])
-        if not path.is_file():
-            return "it is a link to nothing" if path.is_symlink() else "it is no file"
-        if path.stat().st_size == 0:
-            return "it is empty"
         # For the smallest picture, too, all bytes of a JPEG are looked at.
         size = self.image_size or (1, 1)
         try:
+            if not path.is_file():
+                return "it is a link to nothing" if path.is_symlink() else "it is no file"
+            if path.stat().st_size == 0:
+                return "it is empty"
             with open(path, "rb") as file:
                 image, whole = image_files.decoded(file, self._channels, size, self._fit)
                 file.seek(0)

@@ -209,16 +209,15 @@ def _is_named_as_image(path):
 
 def _entries(folder):
     """Returns the folders and the files of a folder, without what is passed over, both sorted."""
-    folders, files = [], []
     try:
-        names = sorted(os.listdir(folder))
+        paths = [pathlib.Path(folder, name) for name in sorted(os.listdir(folder))]
+        paths = [path for path in paths if not _is_passed_over(path.name)]
+        folders, files = [], []
+        for path in paths:
+            (folders if path.is_dir() else files).append(path)
+        nowhere = [path for path in files if not path.exists()]
     except OSError as error:
         raise _not_read(error) from error
-    for name in names:
-        path = pathlib.Path(folder, name)
-        if not _is_passed_over(name):
-            (folders if path.is_dir() else files).append(path)
-    nowhere = [path for path in files if not path.exists()]
     if nowhere:
         # It may have been the folder of a class.
         raise ValueError(
