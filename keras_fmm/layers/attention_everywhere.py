@@ -195,7 +195,7 @@ class AttentionEverywhereMixin(AttentionWeightsMixin):
                 fits = len(values.shape) == 2 and values.shape[1] == shape[1]
                 if fits and (values.shape[0] % 2 or not relative):
                     side = (shape[0] + 1) // 2 if relative else shape[0]
-                    values = np.asarray(values)
+                    values = np.asarray(checks.as_numpy(values))
                     store[str(n)] = table_at(values, side, self.interpolate_positions, relative)
         super().load_own_variables(store)
 

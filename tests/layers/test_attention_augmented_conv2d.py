@@ -21,7 +21,7 @@ def said(layer, x, values):
 CASES = [
     ((2, 3, 5, 4), {"filters": 8, "num_heads": 4, "key_dim": 2, "value_dim": 1}),
     ((1, 1, 1, 3), {"filters": 3, "num_heads": 2, "key_dim": 1, "value_dim": 1}),
-    ((1, 5, 4, 2), {"filters": 7, "num_heads": 2, "key_dim": 3, "value_dim": 3, "strides": (2, 3)}),
+    ((1, 5, 4, 2), {"filters": 8, "num_heads": 2, "key_dim": 3, "value_dim": 3, "strides": (2, 3)}),
     ((1, 5, 6, 2), {"filters": 4, "num_heads": 1, "key_dim": 2, "attention_pool": 2}),
     (
         (1, 7, 6, 2),

@@ -101,9 +101,10 @@ def sinusoidal(height, width, channels):
     def along(size, count):
         c = np.arange(count)
         rates = 10000.0 ** (-2.0 * (c // 2) / max(1, count))
-        angles = ops.expand_dims(ops.cast(ops.arange(size), "float32"), 1) * rates.astype("float32")
+        angles = ops.expand_dims(ops.cast(ops.arange(size), "float32"), 1)
+        angles = angles * ops.convert_to_tensor(rates.astype("float32"))
         # A cosine is the sine of an angle a quarter further.
-        return ops.sin(angles + (c % 2 * np.pi / 2).astype("float32"))
+        return ops.sin(angles + ops.convert_to_tensor((c % 2 * np.pi / 2).astype("float32")))
 
     of_rows, of_columns = channels // 2, channels - channels // 2
     rows = ops.pad(along(height, of_rows), ((0, 0), (0, of_columns)))
