@@ -49,7 +49,9 @@ def place(layer):
 def use(layer):
     """Returns how a backbone is asked for a layer, such as `attention="cbam"`."""
     role, name = place(layer)
-    return f'`{role}="{name}"`' if role else "the base of your own gates"
+    if role:
+        return f'`{role}="{name}"`'
+    return "the base of your own gates" if layer is layers.FeatureGate else ""
 
 
 def summary(layer):

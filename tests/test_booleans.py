@@ -17,7 +17,8 @@ PACKAGES = ("analysis", "data", "export", "layers", "models", "ops", "plots", "t
 HOOKS = ("compute_attention_map", "compute_output_spec")
 
 # Arguments that are looked at before a boolean is; the others need not be given rightly.
-NEEDED = {"filters": 1, "kernel_size": 1, "blocks_per_stage": (1, 1, 1, 1)}
+NEEDED = {"filters": 64, "kernel_size": 1, "num_heads": 1, "key_dim": 1}
+NEEDED |= {"blocks_per_stage": (1, 1, 1, 1)}
 
 WRONG = ("False", "no", "", 0, 1, 2, 1.0, float("nan"), b"", {}, [], np.array(True), np.int64(1))
 

@@ -1,5 +1,7 @@
 """What the gates of a model attend to."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
@@ -12,6 +14,7 @@ def attention_maps(
     images: hints.ArrayLike,
     batch_size: int = 128,
     verbose: hints.Verbose = "auto",
+    queries: Sequence[tuple[int, int]] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns the map of every gate of a model, for each image.
 
@@ -25,18 +28,24 @@ def attention_maps(
         batch_size: int, at least 1, default 128. The images that are run at once.
         verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
             five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
+        queries: list of pairs of int or None, default None. For layers of self-attention: the row
+            and column of each position whose looks are asked for, on the map that is attended to.
+            None: all positions, which holds a number for each pair of positions. Gates, which have
+            one map, do without.
 
     Returns:
         Dict of float32 NumPy arrays, by the layers' paths in the order in which they run. One in
         a nested model is "backbone/stage1_attention"; a later call of the same layer ends in ":2",
         ":3" and so on. (Keys with dots are found for one more release.) Each map is as the layer
         gives it, the images first: for a `FeatureGate` it broadcasts against the gate's inputs,
-        such as `(n, 1, 1, channels)` or `(n, height, width, 1)`.
+        such as `(n, 1, 1, channels)` or `(n, height, width, 1)`; for layers of self-attention
+        `(n, queries, heads, height, width)`.
 
     Raises:
-        TypeError: the images hold no numbers.
+        TypeError: the images hold no numbers, or `queries` are no pairs of integers.
         ValueError: the model has no gate, is subclassed or not built; the images do not fit it, or
-            are not finite.
+            are not finite; there are `queries`, but no layer takes them, or one lies outside of
+            what it attends to.
 
     Example:
 
@@ -61,7 +70,17 @@ def attention_maps(
             "`attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
             f"{graph.said_of_closed(model)}"
         )
-    outputs = [_Map(gate)(*gate.args, **gate.kwargs) for gate in gates]
+    if queries is not None:
+        queries = [
+            tuple(checks.listed("queries", query)) for query in checks.listed("queries", queries)
+        ]
+        if not any(_takes_queries(gate.operation) for gate in gates):
+            raise ValueError(
+                "`queries` are for layers of self-attention, whose `attention_map` takes them. "
+                f"Received: queries={queries} for the model {model.name!r}, which has "
+                f"{', '.join(gate.path for gate in gates)} alone. Leave it out."
+            )
+    outputs = [_Map(gate, queries)(*gate.args, **gate.kwargs) for gate in gates]
     mapped = keras.Model(flat.inputs[0], outputs)
 
     def of_batch(images):
@@ -72,12 +91,17 @@ def attention_maps(
     return graph.ByPath(zip((gate.path for gate in gates), maps, strict=True))
 
 
+def _takes_queries(layer):
+    return checks.takes(layer.attention_map, None, queries=None)
+
+
 class _Map(keras.Operation):
     """Gives a gate's map; called symbolically, it keeps the gate from noting the call."""
 
-    def __init__(self, gate):
+    def __init__(self, gate, queries):
         super().__init__()
         self.gate = gate
+        self.queries = queries
 
     def compute_output_spec(self, *args, **kwargs):
         # Of a shape that nobody asks for. Were it found by tracing, JAX would keep each trace.
@@ -86,6 +110,8 @@ class _Map(keras.Operation):
     def call(self, *args, **kwargs):
         kwargs.pop("return_attention_map", None)
         gate = self.gate.operation
+        if self.queries is not None and _takes_queries(gate):
+            kwargs["queries"] = self.queries
         output = gate.attention_map(*args, **kwargs)
         if not keras.ops.is_tensor(output) or not len(output.shape):
             raise ValueError(

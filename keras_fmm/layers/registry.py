@@ -13,10 +13,12 @@ import weakref
 import keras
 
 from keras_fmm import checks
+from keras_fmm.layers.attention_augmented_conv2d import AttentionAugmentedConv2D
 from keras_fmm.layers.aw_conv2d import AWConv2D
 from keras_fmm.layers.cbam import CBAM
 from keras_fmm.layers.channel_attention import ChannelAttention
 from keras_fmm.layers.efficient_channel_attention import EfficientChannelAttention
+from keras_fmm.layers.local_self_attention2d import LocalSelfAttention2D
 from keras_fmm.layers.multiplicative_residual import MultiplicativeResidual
 from keras_fmm.layers.spatial_attention import SpatialAttention
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
@@ -33,7 +35,13 @@ GATES = types.MappingProxyType(
 )
 
 # The names that `get_convolution` knows, each with its class.
-CONVOLUTIONS = types.MappingProxyType({"aw": AWConv2D})
+CONVOLUTIONS = types.MappingProxyType(
+    {
+        "aw": AWConv2D,
+        "attention_augmented": AttentionAugmentedConv2D,
+        "local_attention": LocalSelfAttention2D,
+    }
+)
 
 # The names that `get_residual` knows, each with its class.
 RESIDUALS = types.MappingProxyType({"add": keras.layers.Add, "multiply": MultiplicativeResidual})

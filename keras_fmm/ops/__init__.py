@@ -1,6 +1,6 @@
 """Functions of tensors, without weights: the algorithms that the layers are made of."""
 
-from keras_fmm.ops.layout import from_channels_last, to_channels_last
+from keras_fmm.ops.layout import convolved, from_channels_last, to_channels_last
 from keras_fmm.ops.one_filter_conv import one_filter_conv
 from keras_fmm.ops.per_sample_conv.choice import IMPLEMENTATIONS, fastest
 from keras_fmm.ops.per_sample_conv.factored import factored_conv
@@ -22,6 +22,7 @@ __all__ = [
     "adaptive_average_pool",
     "channel_max_and_mean",
     "channel_pool",
+    "convolved",
     "factored_conv",
     "fastest",
     "from_channels_last",

@@ -1,5 +1,8 @@
 """Pooling that Keras has not in the form the layers need."""
 
+import functools
+
+import keras
 from keras import ops
 
 from keras_fmm import checks
@@ -57,6 +60,73 @@ def adaptive_average_pool(inputs, output_size):
     )
     x = ops.matmul(ops.reshape(weights, (rows * columns, height * width)), x)
     return ops.cast(ops.reshape(x, (batch, rows, columns, channels)), dtype)
+
+
+def average_pool(inputs, stride, window=None):
+    """Averages what lies on the map of each window, as with `padding="same"`.
+
+    Keras' own repeats the edge of a map on PyTorch where the padding is uneven.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+        stride: int or pair of int.
+        window: int, pair of int or None, default None. Its sides; None: `2 * stride - 1`.
+    """
+    window = 2 * stride - 1 if window is None else window
+    how = {"strides": stride, "padding": "same", "data_format": "channels_last"}
+    if keras.backend.backend() != "torch":
+        return ops.average_pool(inputs, window, **how)
+    padding = [(0, 0)]
+    for size, step, side in zip(inputs.shape[1:3], _pair(stride), _pair(window), strict=True):
+        over = max(0, (-(-size // step) - 1) * step + side - size)
+        padding.append((over // 2, over - over // 2))
+    padding.append((0, 0))
+    how["padding"] = "valid"
+    shares = ops.average_pool(ops.pad(ops.ones_like(inputs[:1]), padding), window, **how)
+    return ops.average_pool(ops.pad(inputs, padding), window, **how) / shares
+
+
+def max_pool(inputs, size):
+    """Returns the maxima of windows side by side, as with `padding="same"`.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+        size: int, of the windows.
+    """
+    if inputs.shape[0]:
+        return ops.max_pool(inputs, size, size, padding="same", data_format="channels_last")
+    # TensorFlow's gradient of max-pooling ends the process on a CPU where the batch is empty.
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    least = -6e4 if dtype == "float16" else -3e38
+    _, height, width, channels = ops.shape(inputs)
+    counts = [(side + size - 1) // size for side in (height, width)]
+    over = [count * size - side for count, side in zip(counts, (height, width), strict=True)]
+    beside = [(side // 2, side - side // 2) for side in over]
+    x = ops.pad(inputs, [(0, 0), *beside, (0, 0)], constant_values=least)
+    x = ops.reshape(x, (-1, counts[0], size, counts[1] * size, channels))
+    x = _largest([x[:, :, place] for place in range(size)])
+    x = ops.reshape(x, (-1, *counts, size, channels))
+    return _largest([x[:, :, :, place] for place in range(size)])
+
+
+def _largest(tensors):
+    # Not `ops.max`, which refuses to take it of nothing.
+    return functools.reduce(ops.maximum, tensors)
+
+
+def _pair(side):
+    return (side, side) if isinstance(side, int) else side
+
+
+def resize(inputs, size):
+    """Resizes a map bilinearly, the corners of its outermost positions where they were.
+
+    Args:
+        inputs: float tensor `(batch, height, width, channels)`.
+        size: height and width, each an int or a scalar tensor.
+    """
+    how = {"interpolation": "bilinear", "data_format": "channels_last"}
+    return ops.cast(ops.image.resize(inputs, size, **how), inputs.dtype)
 
 
 def _means_of_bins(x, output_size):

@@ -58,3 +58,10 @@ def total(tensors):
     for tensor in tensors[1:]:
         found = found + tensor
     return found
+
+
+def softmax(logits):
+    """Returns the softmax over the last axis, taken and given in float32 at least."""
+    logits = at_least_float32(logits)
+    # Of one entry it is 1, of which Keras warns.
+    return ops.ones_like(logits) + 0 * logits if logits.shape[-1] == 1 else ops.softmax(logits)

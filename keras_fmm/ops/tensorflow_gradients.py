@@ -31,6 +31,36 @@ def is_native_tensorflow():
     return keras.backend.backend() == "tensorflow" and not compiled_by_xla()
 
 
+def at_most(size, limit):
+    """Returns a size that is known when a graph runs, and ends the run where it is above a limit.
+
+    XLA checks nothing while it runs; it knows all sizes, and refuses the slice that is taken then.
+    """
+    import tensorflow as tf
+
+    if compiled_by_xla():
+        return size
+    text = f"A map must not be larger than the layer's `position_size`, {limit} along this axis"
+    message = f"{text}, with `interpolate_positions=False`. Received a size of:"
+    with tf.control_dependencies([tf.debugging.Assert(size <= limit, [message, size])]):
+        return tf.identity(size)
+
+
+def reshape_at_run_time(x, shape):
+    """Returns a tensor of a shape that it should have already, and may not have when a graph runs.
+
+    Grappler takes a reshape away that seems to change nothing; it does not know this one's shape.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return tf.reshape(x, shape)
+    hidden = tf.compat.v1.placeholder_with_default(tf.stack(shape), (len(shape),))
+    found = tf.reshape(x, hidden)
+    found.set_shape(x.shape)
+    return found
+
+
 def spatial_mean(inputs, keepdims=False):
     """Returns the mean over the two axes of space; its gradient divides before it is spread."""
 

@@ -134,3 +134,30 @@ def test_no_trace_is_kept():
         analysis.attention_maps(toy("cbam"), IMAGES)
         counts.append(traces())
     assert counts[1] == counts[2]
+
+
+def test_queries_say_where_positions_look():
+    inputs = keras.Input((5, 6, 4))
+    augmented = layers.AttentionAugmentedConv2D(8, 3, num_heads=2, value_dim=1, name="augmented")
+    local = layers.LocalSelfAttention2D(8, 3, num_heads=2, name="local")
+    x = layers.SqueezeExcite(name="gate")(augmented(inputs))
+    model = keras.Model(inputs, local(x))
+    images = np.random.default_rng(0).normal(size=(3, 5, 6, 4)).astype("float32")
+    found = analysis.attention_maps(model, images, batch_size=2, queries=[(0, 0), (4, 5)])
+    shapes = {"augmented": (3, 2, 2, 5, 6), "gate": (3, 1, 1, 8), "local": (3, 2, 2, 3, 3)}
+    assert {path: x.shape for path, x in found.items()} == shapes
+    whole = analysis.attention_maps(model, images)
+    for name in ("augmented", "local"):
+        np.testing.assert_allclose(found[name], whole[name][:, [0, 29]], atol=1e-6)
+        np.testing.assert_allclose(found[name].sum(axis=(3, 4)), 1, atol=1e-5)
+    with pytest.raises(ValueError, match=r"must lie on the map .*the query .5, 0. on a map"):
+        analysis.attention_maps(model, images, queries=[(5, 0)])
+
+
+def test_queries_are_for_layers_that_take_them():
+    inputs = keras.Input((5, 6, 4))
+    model = keras.Model(inputs, layers.SqueezeExcite(name="gate")(inputs))
+    with pytest.raises(ValueError, match="`queries` are for layers of self-attention"):
+        analysis.attention_maps(model, np.zeros((1, 5, 6, 4)), queries=[(0, 0)])
+    with pytest.raises(TypeError, match="`queries` must be a list or tuple"):
+        analysis.attention_maps(model, np.zeros((1, 5, 6, 4)), queries=3)

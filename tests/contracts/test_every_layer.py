@@ -234,7 +234,7 @@ def test_a_frozen_model_is_frozen_when_it_is_loaded(row, tmp_path):
 
 def own_weights(row, kind):
     """The indices of a layer's kernels or biases: those its arguments speak of."""
-    found = [n for n, name in enumerate(row.weights) if name.split("/")[-1] == kind]
+    found = [n for n, name in enumerate(row.weights) if name.split("/")[-1].endswith(kind)]
     # AWConv2D's speak of its own kernel and bias, not of those in its attention.
     own = [n for n in found if list(row.weights)[n] == kind]
     return own or found

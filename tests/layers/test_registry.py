@@ -15,7 +15,7 @@ class Own(keras.layers.Layer):
 
 
 CONVOLUTION = {
-    "filters": 4,
+    "filters": 64,
     "kernel_size": 3,
     "strides": 1,
     "padding": "same",
@@ -77,7 +77,7 @@ def test_any_fresh_layer_may_stand_in_a_roles_place(role):
 KNOWN = {
     "attention": "None, one of 'squeeze_excite', 'eca',.*, or a callable without arguments that",
     "block": "None, a callable without arguments that returns",
-    "convolution": "None, one of 'aw', or a callable that takes what Conv2D takes that returns",
+    "convolution": "None, one of 'aw', .*, or a callable that takes what Conv2D takes that returns",
     "residual": "one of 'add', 'multiply', or a callable that takes `name` that returns",
 }
 

@@ -108,6 +108,31 @@ def _aw(kernel, bias, channels, hidden, entries):
     }
 
 
+def _attention(channels, depths, tables, seen=None, bias=True):
+    keys, values = depths
+    found = {f"{name}_embeddings": shape for name, shape in tables.items()}
+    for name, shape in (
+        ("qkv", (seen or channels, 2 * keys + values)),
+        ("projection", (values, channels)),
+    ):
+        found[f"{name}/kernel"] = shape
+        found |= {f"{name}/bias": shape[1:]} if bias else {}
+    return found
+
+
+def _augmented(conv, depths, tables, bias=()):
+    *_, channels, _ = conv
+    keys, values, _ = depths
+    names = ("row_embeddings", "column_embeddings")
+    return {
+        **{name: (size, depths[2]) for name, size in zip(names, tables, strict=True)},
+        **({"bias": bias} if bias else {}),
+        "conv/kernel": conv,
+        "qkv/kernel": (1, 1, channels, 2 * keys + values),
+        "projection/kernel": (1, 1, values, values),
+    }
+
+
 MLP_ENDS = ("excite/kernel", "excite/bias")
 
 ROWS = (
@@ -243,6 +268,103 @@ ROWS = (
         (2, 6, 5, 4),
         _aw((2, 2, 4, 2), True, 4, 1, 2),
         ("batch_norm2/gamma", "batch_norm2/beta"),
+    ),
+    Row(
+        layers.AttentionAugmentedConv2D,
+        "convolution",
+        {"filters": 6, "kernel_size": 3, "num_heads": 2, "key_dim": 3, "value_dim": 1},
+        (2, 5, 6, 4),
+        _augmented((3, 3, 4, 4), (6, 2, 3), (9, 11), bias=(6,)),
+        sizes="fixed",
+    ),
+    Row(
+        layers.AttentionAugmentedConv2D,
+        "convolution",
+        {
+            "filters": 8,
+            "kernel_size": (3, 2),
+            "strides": 2,
+            "num_heads": 2,
+            "value_ratio": 0.5,
+            "min_key_dim": 2,
+            "position_size": (3, 2),
+            "attention_pool": 2,
+            "use_bias": False,
+            "activation": "relu",
+        },
+        (2, 7, 6, 4),
+        _augmented((3, 2, 4, 4), (4, 4, 2), (5, 3)),
+    ),
+    Row(
+        layers.LocalSelfAttention2D,
+        "convolution",
+        {"filters": 6, "kernel_size": 3, "num_heads": 3},
+        (2, 5, 6, 4),
+        {
+            "row_embeddings": (3, 3, 1),
+            "column_embeddings": (3, 3, 1),
+            **{f"{name}/kernel": (1, 1, 4, 6) for name in ("query", "key", "value")},
+        },
+    ),
+    Row(
+        layers.LocalSelfAttention2D,
+        "convolution",
+        {
+            "filters": 4,
+            "kernel_size": 5,
+            "num_heads": 4,
+            "strides": (2, 3),
+            "positions": None,
+            "use_bias": True,
+            "mask_padding": False,
+        },
+        (2, 4, 7, 3),
+        {
+            "bias": (4,),
+            **{f"{name}/kernel": (1, 1, 3, 4) for name in ("query", "key", "value")},
+        },
+    ),
+    Row(
+        layers.RelativeSelfAttention2D,
+        "map",
+        {"num_heads": 2, "key_dim": 3},
+        (2, 4, 5, 6),
+        _attention(6, (6, 6), {"row": (7, 3), "column": (9, 3)}),
+        sizes="fixed",
+    ),
+    Row(
+        layers.RelativeSelfAttention2D,
+        "map",
+        {
+            "num_heads": 1,
+            "key_dim": 2,
+            "value_dim": 4,
+            "positions": "coordinates",
+            "use_bias": False,
+        },
+        (2, 4, 5, 3),
+        _attention(3, (2, 4), {}, seen=6, bias=False),
+    ),
+    Row(
+        layers.RelativeSelfAttention2D,
+        "map",
+        {"num_heads": 2, "key_dim": 2, "positions": "absolute", "position_size": (5, 3)},
+        (2, 4, 5, 6),
+        _attention(6, (4, 4), {"row": (5, 6), "column": (3, 6)}),
+    ),
+    Row(
+        layers.AttentionStem,
+        "map",
+        {"filters": 4, "num_heads": 2, "mixtures": 3, "pool_size": 2},
+        (2, 5, 6, 3),
+        {
+            "value_kernel": (3, 3, 4),
+            "row_embeddings": (4, 4),
+            "column_embeddings": (4, 4),
+            "mixture_embeddings": (3, 4),
+            "query/kernel": (1, 1, 3, 4),
+            "key/kernel": (1, 1, 3, 4),
+        },
     ),
     Row(
         layers.MultiplicativeResidual,

@@ -1,0 +1,107 @@
+"""Attention of every position of a map to every position, with relative positions."""
+
+from keras import ops
+
+from keras_fmm.ops.self_attention.positions import by_query
+from keras_fmm.ops.sums import at_least_float32, softmax
+
+
+def plain_attention(query, key, value, num_heads, rows=None, columns=None):
+    """Returns the mean of the values, weighted by how well their keys fit each query.
+
+    The weights of query (i, j) are the softmax, over all positions (a, b), of
+    `q . (k[a, b] + rows[a - i] + columns[b - j]) / sqrt(d)`: the formula said plainly.
+
+    Args:
+        query: tensor `(batch, height, width, num_heads * d)`.
+        key: tensor of the same shape.
+        value: tensor `(batch, height, width, num_heads * dv)`.
+        num_heads: int.
+        rows: tensor `(2 * height - 1, d)` or None. For each offset, from `1 - height` on.
+        columns: tensor `(2 * width - 1, d)` or None. As `rows`, of the columns.
+
+    Returns:
+        Tensor of the values' shape and dtype.
+    """
+    weights = attention_weights(query, key, num_heads, rows, columns)
+    value = _by_head(value, num_heads)
+    return _as_map(ops.matmul(ops.cast(weights, value.dtype), value), ops.shape(query))
+
+
+def attention_weights(query, key, num_heads, rows=None, columns=None):
+    """Returns the weights of `plain_attention`, `(batch, num_heads, positions, positions)`."""
+    _, height, width, channels = ops.shape(query)
+    depth, places = channels // num_heads, height * width
+    query = _scaled(_by_head(query, num_heads))
+    key = _by_head(key, num_heads)
+    logits = at_least_float32(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
+    if rows is not None:
+        query = ops.reshape(query, (-1, height, width, depth))
+        of_rows = _fits(ops.transpose(query, (1, 0, 2, 3)), rows, height)
+        of_rows = ops.transpose(of_rows, (1, 0, 2, 3))
+        of_columns = _fits(ops.transpose(query, (2, 0, 1, 3)), columns, width)
+        of_columns = ops.transpose(of_columns, (1, 2, 0, 3))
+        logits = ops.reshape(logits, (-1, height, width, height, width))
+        logits = logits + ops.expand_dims(at_least_float32(of_rows), 4)
+        logits = logits + ops.expand_dims(at_least_float32(of_columns), 3)
+        logits = ops.reshape(logits, (-1, num_heads, places, places))
+    return softmax(logits)
+
+
+def weights_of_queries(query, key, num_heads, rows, columns, queries):
+    """Returns the weights of some queries alone, `(batch, num_heads, len(queries), positions)`.
+
+    Args:
+        queries: list of pairs of int, row and column of each.
+    """
+    _, height, width, channels = ops.shape(query)
+    chosen = ops.stack([query[:, row, column] for row, column in queries], axis=1)
+    chosen = ops.reshape(chosen, (-1, len(queries), num_heads, channels // num_heads))
+    chosen = _scaled(ops.transpose(chosen, (0, 2, 1, 3)))
+    key = _by_head(key, num_heads)
+    logits = at_least_float32(ops.matmul(chosen, ops.transpose(key, (0, 1, 3, 2))))
+    if rows is not None:
+        found = []
+        for n, (row, column) in enumerate(queries):
+            one = chosen[:, :, n]
+            seen = rows[height - 1 - row : 2 * height - 1 - row]
+            of_rows = ops.matmul(one, ops.transpose(seen))
+            seen = columns[width - 1 - column : 2 * width - 1 - column]
+            of_columns = ops.matmul(one, ops.transpose(seen))
+            both = ops.expand_dims(of_rows, 3) + ops.expand_dims(of_columns, 2)
+            found.append(ops.reshape(both, (-1, num_heads, height * width)))
+        logits = logits + at_least_float32(ops.stack(found, axis=2))
+    return softmax(logits)
+
+
+def _by_head(x, num_heads):
+    """Returns a map as `(batch, num_heads, positions, channels of a head)`."""
+    _, height, width, channels = ops.shape(x)
+    x = ops.reshape(x, (-1, height * width, num_heads, channels // num_heads))
+    return ops.transpose(x, (0, 2, 1, 3))
+
+
+def _as_map(x, shape):
+    """Returns what `_by_head` gives as a map again, of the height and width of `shape`."""
+    _, height, width, _ = shape
+    num_heads, channels = x.shape[1], x.shape[3]
+    x = ops.transpose(x, (0, 2, 1, 3))
+    return ops.reshape(x, (-1, height, width, num_heads * channels))
+
+
+def _scaled(query):
+    return query * query.shape[-1] ** -0.5
+
+
+def _fits(query, table, size):
+    """Returns the products of queries `(size, m, n, d)` with their offsets': `(size, m, n, size)`.
+
+    Args:
+        query: tensor, the axis that the table is of first.
+        table: tensor `(2 * size - 1, d)`.
+        size: int or scalar tensor.
+    """
+    _, first, second, depth = ops.shape(query)
+    table = ops.transpose(by_query(table, size), (0, 2, 1))
+    found = ops.matmul(ops.reshape(query, (size, first * second, depth)), table)
+    return ops.reshape(found, (size, first, second, size))

@@ -1,0 +1,79 @@
+"""Attention of every position of a map to those in a window around it."""
+
+from keras import ops
+
+from keras_fmm.ops.per_sample_conv import windows
+from keras_fmm.ops.sums import at_least_float32, softmax, total
+
+# What is added to the logits of what lies outside of the map; exp() of it is 0.
+_OUTSIDE = -1e9
+
+
+def shifted_attention(
+    query, key, value, num_heads, kernel_size, bias=None, kernels=None, mask_padding=True
+):
+    """Returns the mean of the values in a window around each position, weighted by their keys.
+
+    The weights of query (i, j) are the softmax, over the entries (a, b) of the window, of
+    `q . (k[i + a - before, j + b - before] + bias[a, b])`: the map is shifted by each entry of the
+    window in turn. `before` is half of what the window is longer than 1, rounded down, as
+    convolutions with `padding="same"` have it.
+
+    Args:
+        query: tensor `(batch, height, width, num_heads * d)`.
+        key: tensor of the same shape.
+        value: tensor `(batch, height, width, channels)`, one head after the other.
+        num_heads: int.
+        kernel_size: int, the window's height and width.
+        bias: tensor `(kernel_size, kernel_size, num_heads * d)` or None. What is added to the keys.
+        kernels: tensor `(kernel_size, kernel_size, channels, filters)` or None. What the values at
+            each entry of the window are multiplied by first.
+        mask_padding: bool, default True. Whether positions outside of the map have no weight.
+            False: they have keys and values of 0.
+
+    Returns:
+        Tensor `(batch, height, width, channels)`, or of `filters`, of the values' dtype.
+    """
+    weights = window_weights(query, key, num_heads, kernel_size, bias, mask_padding)
+    weights = ops.cast(weights, value.dtype)
+    found = []
+    for n, (row, column, seen) in enumerate(_entries(value, kernel_size)):
+        if kernels is not None:
+            seen = ops.matmul(seen, kernels[row, column])
+        found.append(_by_head(seen, num_heads) * weights[..., n : n + 1])
+    found = total(found)
+    return ops.reshape(found, (*ops.shape(found)[:3], num_heads * found.shape[4]))
+
+
+def window_weights(query, key, num_heads, kernel_size, bias=None, mask_padding=True):
+    """Returns the weights of `shifted_attention`, `(batch, height, width, heads, entries)`."""
+    logits = []
+    for row, column, seen in _entries(key, kernel_size):
+        if bias is not None:
+            seen = seen + bias[row, column]
+        products = _by_head(query * seen, num_heads)
+        logits.append(ops.sum(at_least_float32(products), axis=-1))
+    logits = ops.stack(logits, axis=-1)
+    if mask_padding:
+        ones = ops.ones_like(key[:1, :, :, :1])
+        inside = [seen for *_, seen in _entries(ones, kernel_size)]
+        outside = ops.expand_dims(1 - ops.concatenate(inside, axis=3), 3)
+        logits = logits + ops.cast(outside, logits.dtype) * _OUTSIDE
+    return softmax(logits)
+
+
+def _by_head(x, num_heads):
+    return ops.reshape(x, (*ops.shape(x)[:3], num_heads, x.shape[3] // num_heads))
+
+
+def _entries(x, kernel_size):
+    """Yields the row and column of each entry of the window, and the map that it sees."""
+    _, height, width, channels = ops.shape(x)
+    batch = -1 if x.shape[0] is None else x.shape[0]
+    before = (kernel_size - 1) // 2
+    beside = (before, kernel_size - 1 - before)
+    padded = ops.pad(x, ((0, 0), beside, beside, (0, 0)))
+    for row in range(kernel_size):
+        for column in range(kernel_size):
+            seen = windows.part(padded, (0, row, column, 0), (batch, height, width, channels))
+            yield row, column, seen
