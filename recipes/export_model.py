@@ -20,7 +20,7 @@ import pathlib
 import numpy as np
 
 from keras_fmm import data, export
-from recipes.lab import artefacts
+from recipes.lab import artefacts, names
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -29,7 +29,7 @@ class Settings:
     """What is written, and what it is compared on."""
 
     checkpoint: str = setting(..., "a .keras file")
-    quantization: str | None = setting(None, "how numbers are stored", choices=export.QUANTIZATIONS)
+    quantization: str | None = setting(None, "how numbers are stored", choices=names.QUANTIZATIONS)
     io_dtype: str = setting(
         "float32", "of input and output", choices=("float32", "int8", "uint8", "int16")
     )

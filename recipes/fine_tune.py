@@ -31,9 +31,9 @@ import sys
 
 import keras
 
-from keras_fmm import data, graph, layers, models, training
+from keras_fmm import data, graph, models, training
 from recipes import train
-from recipes.lab import artefacts, fitting
+from recipes.lab import artefacts, fitting, names
 from recipes.lab.settings import setting, start, verbosity
 
 
@@ -54,8 +54,8 @@ class Settings:
     preprocessing: str = setting(
         "own", "the model's own, or division by 255", choices=("own", "scale")
     )
-    attention: str | None = setting("squeeze_excite", "the gate", (None, *layers.GATES))
-    convolution: str | None = setting(None, "none: as it is", (None, *layers.CONVOLUTIONS))
+    attention: str | None = setting("squeeze_excite", "the gate", (None, *names.GATES))
+    convolution: str | None = setting(None, "none: as it is", (None, *names.CONVOLUTIONS))
     precision: str = setting(
         "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )

@@ -27,8 +27,8 @@ import re
 import keras
 import numpy as np
 
-from keras_fmm import analysis, data, export, layers, models, plots, training
-from recipes.lab import fitting
+from keras_fmm import analysis, data, export, models, plots, training
+from recipes.lab import fitting, names
 from recipes.lab.settings import setting, shown, start, verbosity
 
 MODELS = {
@@ -58,8 +58,8 @@ class Settings:
     )
     # Model
     model: str = setting("toy_cnn", "the backbone", choices=tuple(MODELS))
-    attention: str | None = setting(None, "the gate", choices=(None, *layers.GATES))
-    convolution: str | None = setting(None, "none: Conv2D", choices=(None, *layers.CONVOLUTIONS))
+    attention: str | None = setting(None, "the gate", choices=(None, *names.GATES))
+    convolution: str | None = setting(None, "none: Conv2D", choices=(None, *names.CONVOLUTIONS))
     precision: str = setting(
         "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
