@@ -99,13 +99,15 @@ def finished(run):
             f"`run` must be finished, and no smoke test. Received: {run}, which is {kind}. "
             "Give its command again; it goes on where it was."
         )
-    known = {field.name for field in dataclasses.fields(train.Settings)}
-    if set(config) | set(train.NOT_IDENTITY) != known:
+    known = {field.name: field.default for field in dataclasses.fields(train.Settings)}
+    if not set(known) - {*train.NOT_IDENTITY, *train.LATER} <= set(config) <= set(known):
         raise ValueError(
             "`run` must be a run of recipes.train. "
             f"Received: {run}, whose settings are {sorted(config)}"
         )
-    return record
+    # Every setting is named: defaults may change.
+    later = {name: known[name] for name in train.LATER if name in known}
+    return {**record, "config": {**later, **config}}
 
 
 def command(config, folder, settings):

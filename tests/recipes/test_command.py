@@ -12,7 +12,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("some recipes need TensorFlow", allow_module_level=True)
 
-from keras_fmm import export, layers
+from keras_fmm import export, layers, training
 from recipes import command
 from recipes.lab import names, settings
 
@@ -71,6 +71,7 @@ def test_names_are_the_package_s():
     assert tuple(layers.GATES) == names.GATES
     assert tuple(layers.CONVOLUTIONS) == names.CONVOLUTIONS
     assert tuple(export.QUANTIZATIONS) == names.QUANTIZATIONS
+    assert training.SCHEDULES == names.SCHEDULES
 
 
 def test_a_word_behind_two_dashes_is_a_file_s_name():
