@@ -13,7 +13,8 @@ goes into the model, or the path of a `.keras` file (which must have its preproc
 get `--preprocessing scale`); its last dense layer is replaced by one for the dataset's classes.
 Batch norms of the old model stay in inference mode. With `--attention none` and no
 `--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
-The folder holds both phases' runs, as of `recipes.train`, and export/ with the final model.
+The folder holds both phases' runs, as of `recipes.train`, report.html of the final model, with
+photographs of its worst mistakes unless --no-images is given, and export/ with that model.
 Cost: 45 seconds for the second of these, on 2 cores:
 
     python -m recipes.train --dataset fashion_mnist --epochs 2 --workdir runs/source
@@ -123,6 +124,7 @@ def main(settings):
     run = fit(model, pipelines, settings, strategy, workdir / "all_layers", old)
     best = train.best_of(run)
     metrics = train.score(best, dataset, settings, plan.global_batch_size)
+    train.report(run, best, dataset, settings, plan.global_batch_size, workdir)
     return train.conclude(run, best, dataset, settings, metrics, workdir / "export")
 
 

@@ -10,8 +10,9 @@ Command:
 A run that was killed goes on where it was when the same command is given again. On JAX several
 hosts train together, each with this command and `--hosts`; docs/guides/several_hosts.md says how.
 The folder holds the run's record (run.json), history.csv, the best model by validation accuracy
-(best.keras), the training curves (curves.png) and export/: model.keras and, on TensorFlow,
-saved_model and model.tflite.
+(best.keras), the training curves (curves.png), report.html about the test split, with photographs
+of the worst mistakes unless --no-images is given, and export/: model.keras and, on TensorFlow,
+saved_model and model.tflite. A finished run is reported and exported again by the same command.
 Cost: 11 seconds for 30 epochs of `digits` on 2 cores, exports included.
 Measured: 96.94 % of the 359 test digits; without attention 97.21 %. One seed each, on 2 cores of an
 AMD EPYC, 2026-11-20.
@@ -27,7 +28,7 @@ import re
 import keras
 import numpy as np
 
-from keras_fmm import analysis, data, export, models, plots, training
+from keras_fmm import analysis, data, export, models, plots, progress, training
 from recipes.lab import fitting, names
 from recipes.lab.settings import setting, shown, start, verbosity
 
@@ -123,6 +124,7 @@ def main(settings):
         best, metrics = scored(run, dataset, settings, batch_size)
         figure = plots.training_curves({run.record["name"]: run.record["history"]})
         plots.save_figure(figure, run.workdir / "curves.png")
+        report(run, best, dataset, settings, batch_size, run.workdir)
         return {**metrics, "exports": exported(best, dataset, settings, run.workdir / "export")}
 
     # The other hosts wait until it is written.
@@ -159,6 +161,23 @@ def conclude(run, best, dataset, settings, metrics, folder):
     run.finish({**metrics, "exports": exported(best, dataset, settings, folder)})
     print_results(run)
     return run.record
+
+
+def report(run, best, dataset, settings, batch_size, folder):
+    """Writes what the best model says of the test split as a page, and returns its path."""
+    files = getattr(dataset, "file_names", None)
+    return plots.save_report(
+        folder / "report.html",
+        best,
+        pipeline(dataset, "test", settings, batch_size, shuffle=False),
+        dataset.class_names,
+        f"{run.record['name']}: {dataset.sizes['test']} test images of {dataset.name}",
+        run.record["history"],
+        {**run.record["config"], "best.keras": "the best epoch by validation"},
+        files and files("test"),
+        settings.images,
+        verbose=shown(settings),
+    )
 
 
 def exported(best, dataset, settings, folder):
@@ -237,8 +256,11 @@ def new_run(settings, workdir):
 def score(model, dataset, settings, batch_size):
     """Returns what the model costs and scores on the test split, a dict."""
     test = pipeline(dataset, "test", settings, batch_size, shuffle=False)
-    loss, accuracy = model.evaluate(test, verbose=0)
+    bar = progress.Progress(len(test), shown(settings), "batch")
+    add = keras.callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: bar.add(1))
+    loss, accuracy = model.evaluate(test, verbose=0, callbacks=[add])
     return {
+        "class_names": list(dataset.class_names),
         "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
         "multiply_adds": analysis.flops(model),
         "test_loss": loss,
@@ -319,7 +341,7 @@ class Pipelines:
         self._weights = None
         if settings.class_weights is not None:
             is_balanced = settings.class_weights.strip() == "balanced"
-            labels = train_labels(dataset) if is_balanced else None
+            labels = train_labels(dataset, shown(settings)) if is_balanced else None
             self._weights = training.class_weights(
                 settings.class_weights, dataset.class_names, labels
             )
@@ -359,10 +381,14 @@ def augmentation(dataset, settings):
     return training.Augmentation(settings.augmentation, shape, dataset.classes, settings.seed)
 
 
-def train_labels(dataset):
+def train_labels(dataset, verbose):
     """Returns the labels of train, an int array."""
-    print("Counting the images of each class.", flush=True)
-    return np.concatenate([labels for _, labels in dataset.chunks("train")])
+    bar = progress.Progress(dataset.sizes["train"], verbose, "image")
+    found = []
+    for _, labels in dataset.chunks("train"):
+        found.append(labels)
+        bar.add(len(labels))
+    return np.concatenate(found)
 
 
 def size_of(settings):
