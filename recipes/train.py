@@ -165,7 +165,6 @@ def conclude(run, best, dataset, settings, metrics, folder):
 
 def report(run, best, dataset, settings, batch_size, folder):
     """Writes what the best model says of the test split as a page, and returns its path."""
-    files = getattr(dataset, "file_names", None)
     return plots.save_report(
         folder / "report.html",
         best,
@@ -174,10 +173,17 @@ def report(run, best, dataset, settings, batch_size, folder):
         f"{run.record['name']}: {dataset.sizes['test']} test images of {dataset.name}",
         run.record["history"],
         {**run.record["config"], "best.keras": "the best epoch by validation"},
-        files and files("test"),
+        file_names(dataset, "test"),
         settings.images,
         verbose=shown(settings),
     )
+
+
+def file_names(dataset, split):
+    """Returns the images' folders and files' names, or None where the dataset has no files."""
+    paths = dataset.file_paths(split) if hasattr(dataset, "file_paths") else None
+    # Where the folder of all lies is no one's business.
+    return paths and ["/".join(pathlib.Path(path).parts[-2:]) for path in paths]
 
 
 def exported(best, dataset, settings, folder):

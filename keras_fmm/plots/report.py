@@ -309,7 +309,8 @@ def _confusions(counts, class_names):
 
 
 def _matrix(counts, shown, class_names):
-    side, left = 24, 150
+    # As wide as the longest name is.
+    side, left = 24, 15 + 7 * max(len(_short(class_names[i])) for i in shown)
     size = left + side * len(shown)
     of_class = np.maximum(counts.sum(axis=1), 1)
     cells = []
