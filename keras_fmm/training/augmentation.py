@@ -14,6 +14,8 @@ from keras_fmm import checks, hints
 if TYPE_CHECKING:
     import tensorflow as tf
 
+_FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
+
 
 def _layers():
     """Returns Keras' layers that transform images for training, by their names, a dict."""
@@ -231,7 +233,7 @@ def _alone():
     if distribution is not None:
         keras.distribution.set_distribution(None)
     try:
-        with keras.device("cpu:0"):
+        with keras.device("cpu"):
             yield
     finally:
         if distribution is not None:
@@ -308,7 +310,11 @@ def _named(name, arguments, keywords):
     kind = _layers()[known[plain]]
     try:
         # Not half precision, which Keras' policy may say: images are of 0 to 255.
-        return kind(*arguments, **{"dtype": "float32", **keywords})
+        layer = kind(*arguments, **{"dtype": "float32", **keywords})
+        # Keras looks at it late, and takes an unknown one for none.
+        if getattr(layer, "mode", _FLIPS[0]) not in _FLIPS:
+            raise ValueError(f"`mode` must be one of {', '.join(_FLIPS)}")
+        return layer
     # Layers raise many kinds over their arguments.
     except Exception as error:
         raise ValueError(
