@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_fmm import checks, hints
+from keras_fmm.training.strategy import on_cpu
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -233,7 +234,7 @@ def _alone():
     if distribution is not None:
         keras.distribution.set_distribution(None)
     try:
-        with keras.device("cpu"):
+        with on_cpu():
             yield
     finally:
         if distribution is not None:
