@@ -20,7 +20,7 @@ import pathlib
 import numpy as np
 
 from keras_fmm import data, export
-from recipes.lab import artefacts, names
+from recipes.lab import artefacts, fitting, names
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -69,7 +69,8 @@ def main(settings):
     )
     print(export.inspect(path))
     images, labels = dataset.arrays("test", image_size=size)
-    found = compared(classes(model, images), path, images, labels)
+    said = classes(model, images, shown(settings))
+    found = compared(said, path, images, labels, shown(settings))
     print(
         f"test accuracy {found['accuracy']:.2%}, of the model {found['accuracy_of_keras']:.2%}; "
         f"same class for {found['same_class']:.2%} of {found['images']} images"
@@ -84,14 +85,16 @@ def sample(dataset, size=None, images=500):
     return arrays[np.random.default_rng(0).permutation(len(arrays))[:images]]
 
 
-def classes(model, images):
+def classes(model, images, verbose="auto"):
     """Returns the class that a model names for each image."""
-    return model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
+    bar = fitting.shows_progress(len(images), 200, verbose)
+    return model.predict(images, batch_size=200, verbose=0, callbacks=[bar]).argmax(axis=-1)
 
 
-def compared(keras_says, path, images, labels):
+def compared(keras_says, path, images, labels, verbose="auto"):
     """Returns the accuracy of a model's classes and of a file's, and where they agree, a dict."""
-    file_says = export.run_tflite(path, images, num_threads=2).argmax(axis=-1)
+    said = export.run_tflite(path, images, num_threads=2, verbose=verbose)
+    file_says = said.argmax(axis=-1)
     return {
         "accuracy": float(np.mean(file_says == labels)),
         "accuracy_of_keras": float(np.mean(keras_says == labels)),

@@ -262,9 +262,8 @@ def new_run(settings, workdir):
 def score(model, dataset, settings, batch_size):
     """Returns what the model costs and scores on the test split, a dict."""
     test = pipeline(dataset, "test", settings, batch_size, shuffle=False)
-    bar = progress.Progress(len(test), shown(settings), "batch")
-    add = keras.callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: bar.add(1))
-    loss, accuracy = model.evaluate(test, verbose=0, callbacks=[add])
+    bar = fitting.shows_progress(dataset.sizes["test"], batch_size, shown(settings))
+    loss, accuracy = model.evaluate(test, verbose=0, callbacks=[bar])
     return {
         "class_names": list(dataset.class_names),
         "parameters": sum(math.prod(weight.shape) for weight in model.trainable_weights),
@@ -426,10 +425,11 @@ def export_all(model, dataset, settings, folder):
     images = np.stack(images)
     names = dataset.class_names
     saved_model = export.to_saved_model(model, folder / "saved_model", class_names=names)
+    verbose = shown(settings)
     tflite = export.to_tflite(
-        model, folder / "model.tflite", class_names=names, input_range=(0, 255)
+        model, folder / "model.tflite", class_names=names, input_range=(0, 255), verbose=verbose
     )
-    return export.compare(model, images, saved_model=saved_model, tflite=tflite)
+    return export.compare(model, images, saved_model=saved_model, tflite=tflite, verbose=verbose)
 
 
 def print_results(run):

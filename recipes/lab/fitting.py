@@ -9,7 +9,7 @@ import typing
 
 import keras
 
-from keras_fmm import training
+from keras_fmm import progress, training
 
 
 class Data(typing.Protocol):
@@ -106,6 +106,20 @@ def fit(model, run, data, epochs, tensorboard=False, verbose="auto"):
     )
     if run.stopped and verbose:
         print_stopped(run)
+
+
+def shows_progress(examples, batch_size, verbose):
+    """Returns a callback that shows how far `evaluate` or `predict` is; Keras' own bar is not late.
+
+    Args:
+        examples, batch_size: ints.
+        verbose: as of `progress.Progress`.
+    """
+    bar = progress.Progress(-(-examples // batch_size), verbose, "batch")
+    return keras.callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: bar.add(1),
+        on_predict_batch_end=lambda batch, logs: bar.add(1),
+    )
 
 
 def print_stopped(run):
