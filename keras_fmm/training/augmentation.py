@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import difflib
+import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -105,6 +106,15 @@ class Augmentation:
         if self.mixes_labels:
             labels = self.one_hot(labels)
         batch = np.asarray(images, "float32")
+        before = random.getstate()
+        # Keras' AugMix chooses by Python's own generator.
+        random.seed(int(draw.integers(2**31)))
+        try:
+            return self._drawn(draw, batch, labels)
+        finally:
+            random.setstate(before)
+
+    def _drawn(self, draw, batch, labels):
         with _alone():
             for generator in self._generators:
                 state = [draw.integers(2**31), 0]

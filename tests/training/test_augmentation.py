@@ -1,5 +1,7 @@
 """Changes of training images: what they do, that they repeat, and what is refused."""
 
+import random
+
 import keras
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def test_a_flip_gives_each_image_or_its_mirror():
     assert 0 < mirrored < 20
 
 
-@pytest.mark.parametrize(("name", "error"), [("MixUp", 1e-3), ("CutMix", 1.0)])
+@pytest.mark.parametrize(("name", "error"), [("MixUp(1.0)", 1e-3), ("CutMix", 1.0)])
 def test_labels_are_mixed_as_images_are(name, error):
     # Keras' box has no whole pixels, its label has: in such images up to a point in thirty.
     shape = (60, 80, 1)
@@ -53,6 +55,17 @@ def test_a_batch_follows_from_its_number_alone():
     assert not np.array_equal(expected[0], expected[1])
     assert not np.array_equal(other(IMAGES, LABELS, 0)[0], expected[0])
     assert not np.array_equal(second(IMAGES, LABELS, 0, part=1)[0], expected[0])
+
+
+def test_what_python_draws_is_drawn_anew_and_nothing_else_is_changed():
+    mix = Augmentation("AugMix(num_chains=2, chain_depth=3)", SHAPE, CLASSES)
+    found = []
+    for seed in (1, 2):
+        random.seed(seed)
+        expected = random.getstate()
+        found.append(mix(IMAGES, LABELS, 7)[0])
+        assert random.getstate() == expected
+    np.testing.assert_array_equal(*found)
 
 
 class Repeated(keras.utils.PyDataset):
