@@ -1,6 +1,7 @@
 """Jobs, run as `python -m recipes.NAME`; experiments are in `papers` and `benchmarks`."""
 
 import os
+import sys
 
 # Before TensorFlow is imported: its start-up log is longer than what a recipe prints. Say
 # TF_CPP_MIN_LOG_LEVEL=0 to see it.
@@ -9,7 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # training takes two to six times as long, and grouped convolutions have no gradient at all.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
-from keras_fmm import deprecated
+from recipes import command
 
 # Names from before the folders, which lead to the new ones until version 0.2.
 MOVED = {
@@ -33,4 +34,13 @@ MOVED = {
     "trials": "lab.trials",
     "verdicts": "lab.verdicts",
 }
+_name, _words = command.words()
+if _name and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
+    command.drop_logs()
+# An old name is one that the package finds.
+if _name and _name.removeprefix("recipes.") not in MOVED and command.asks_for_help(_words):
+    sys.meta_path.insert(0, command.StandIns())
+
+from keras_fmm import deprecated  # noqa: E402
+
 deprecated.modules({f"recipes.{old}": f"recipes.{new}" for old, new in MOVED.items()})

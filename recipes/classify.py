@@ -1,63 +1,93 @@
-"""Say what a TFLite file sees in images.
+"""Say what a trained model sees in images.
 
-Data: image files (PNG, JPEG, ...), read by `keras_fmm.data.load_image` as grey or coloured, as the
-model needs them.
+Data: image files (PNG, JPEG, ...) or folders of them, read by `keras_fmm.data.load_image` as grey
+or coloured, as the model needs them.
 Command:
 
     python -m recipes.classify --model saved_models/toy_cnn_se_fashion_mnist_int8.tflite shoe.png
 
-The file tells its class names and the range of its inputs, if `keras_fmm.export.to_tflite` was
-told them; otherwise classes are numbers and images are taken as 0 to 255. Images must have the
-file's size, or are resized with `--resize`, by the `--aspect-ratio` of the training.
+The model is a .tflite file or a .keras file. A .tflite file tells its class names and the range of
+its inputs, if `keras_fmm.export.to_tflite` was told them. A .keras file takes images of 0 to 255,
+as those of recipes.train do; its class names are in the run.json beside it, or in the folder above.
+Where no names are known and none are given, classes are numbers. Images must have the model's
+size, or are resized with `--resize`, by the `--aspect-ratio` of the training.
 Cost: seconds, most of them TensorFlow's start.
 """
 
 import dataclasses
+import json
+import pathlib
 
 import numpy as np
 
-from keras_fmm import checks, data, export
-from recipes.lab import datasets
-from recipes.lab.settings import setting, start
+from keras_fmm import checks, data, export, progress
+from recipes.lab import artefacts, datasets
+from recipes.lab.settings import setting, shown, start, verbosity
+
+# What a folder is searched for.
+IMAGES = (".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff")
+IMAGES += (".webp",)
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """Which file looks at which images."""
+    """Which model looks at which images."""
 
-    images: tuple = setting(..., "image files")
-    model: str = setting(..., "a .tflite file")
+    images: tuple = setting(..., "image files, and folders of them")
+    model: str = setting(..., "a .tflite or .keras file")
+    class_names: str | None = setting(None, "with commas between; none: those that are known")
     top: int = setting(3, "how many classes to print", minimum=1)
-    resize: bool = setting(False, "resize images to the file's size")
+    resize: bool = setting(False, "resize images to the model's size")
     aspect_ratio: str = datasets.aspect_ratio()
+    verbose: str = verbosity()
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """A model that was opened.
+
+    Attributes:
+        shape: tuple of 3, of an image; what is not known is -1.
+        names: list of str, or None.
+        scores: function of one image, float32 of 0 to 255, that returns its scores.
+    """
+
+    shape: tuple
+    names: list | None
+    scores: object
 
 
 def main(settings):
     """Prints the top classes of each image; returns them, a list of (name, score) an image."""
-    inspection = export.inspect(settings.model)
-    if len(inspection.inputs) != 1 or len(inspection.outputs) != 1:
-        raise ValueError(f"`model` must have one input and output. Received: {settings.model}")
-    shape = inspection.inputs[0].shape
-    if len(shape) != 4 or len(inspection.outputs[0].shape) != 2:
+    is_keras = settings.model.endswith(".keras")
+    classifier = of_keras(settings.model) if is_keras else of_tflite(settings.model)
+    paths = listed(settings.images)
+    # Nothing is said before all images were seen; no more than one is kept.
+    bar = progress.Progress(len(paths), shown(settings), "image")
+    fitting = datasets.fitting(settings)
+    scores, errors = [], []
+    for path in paths:
+        try:
+            scores.append(classifier.scores(read(path, classifier.shape, settings.resize, fitting)))
+        except (OSError, ValueError) as error:
+            errors.append(error)
+        bar.add(1)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        told = "\n".join(str(error) for error in errors)
         raise ValueError(
-            "`model` must take images and give a score for each class. Received: "
-            f"{settings.model}, of inputs {shape} and outputs {inspection.outputs[0].shape}"
+            f"`images` must be readable. Received: {len(errors)} that are not:\n{told}"
         )
-    low, high = inspection.metadata.get("input_range") or (0, 255)
-    # All images are read before anything is printed.
-    images = [
-        read(path, shape[1:], settings.resize, datasets.fitting(settings))
-        for path in settings.images
-    ]
-    scores = [export.run_tflite(settings.model, scaled(image, low, high))[0] for image in images]
-    if not np.isfinite(scores).all():
+    names = named(settings.class_names, len(scores[0])) or classifier.names
+    if names is not None and len(names) != len(scores[0]):
         raise ValueError(
-            "`model` must give finite scores for `images`. "
-            f"Received: {settings.model}, which gives a NaN or an infinity"
+            "There must be a name for each class. "
+            f"Received: {len(names)} names, known of {settings.model}, for {len(scores[0])} "
+            "classes. Give --class-names."
         )
-    names = inspection.metadata.get("class_names")
     found = []
-    for path, row in zip(settings.images, scores, strict=True):
+    for path, row in zip(paths, scores, strict=True):
         best = np.argsort(-row, kind="stable")[: settings.top]
         found.append([(names[i] if names else str(i), float(row[i])) for i in best])
         form = ".1%" if row.min() >= 0 and row.max() <= 1 else ".3g"
@@ -66,18 +96,106 @@ def main(settings):
     return found
 
 
-def scaled(image, low, high):
-    """Returns a batch of one image of 0 to 255, in the file's range."""
-    return low + image[None] * ((high - low) / 255)
+def listed(images):
+    """Returns the files that are meant, those of a folder by their names' order."""
+    paths = []
+    for given in images:
+        folder = pathlib.Path(given)
+        if not folder.is_dir():
+            paths.append(given)
+            continue
+        found = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGES]
+        if not found:
+            raise ValueError(
+                "A folder among `images` must hold image files. "
+                f"Received: {given}, without a file that ends in {', '.join(IMAGES)}"
+            )
+        paths += map(str, sorted(found))
+    return paths
+
+
+def named(text, classes):
+    """Returns the names that a command line gives, or None."""
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != classes:
+        raise ValueError(
+            "`class_names` must be one for each class. "
+            f"Received: {len(names)} names for {classes} classes"
+        )
+    return names
+
+
+def of_tflite(path):
+    """Returns a TFLite file as a `Classifier`."""
+    inspection = export.inspect(path)
+    if len(inspection.inputs) != 1 or len(inspection.outputs) != 1:
+        raise ValueError(f"`model` must have one input and output. Received: {path}")
+    shape = checked(path, inspection.inputs[0].shape, inspection.outputs[0].shape)
+    low, high = inspection.metadata.get("input_range") or (0, 255)
+
+    def scores(image):
+        # A batch of one image, in the file's range.
+        return finite(path, export.run_tflite(path, low + image[None] * ((high - low) / 255))[0])
+
+    return Classifier(shape, inspection.metadata.get("class_names"), scores)
+
+
+def of_keras(path):
+    """Returns a .keras file as a `Classifier`."""
+    model = artefacts.load_model("model", path, compile=False)
+    shapes = [model.input_shape, model.output_shape]
+    if any(isinstance(shape, (list, dict)) for shape in shapes):
+        raise ValueError(f"`model` must have one input and output. Received: {path}")
+    sizes = [tuple(-1 if size is None else size for size in shape) for shape in shapes]
+
+    def scores(image):
+        return finite(path, checks.as_numpy(model.predict_on_batch(image[None]))[0])
+
+    return Classifier(checked(path, *sizes), names_of_run(pathlib.Path(path)), scores)
+
+
+def names_of_run(path):
+    """Returns the class names in the record of the run that a .keras file is of, or None."""
+    folder = path.resolve().parent
+    for place in (folder, folder.parent, folder.parent / "all_layers"):
+        try:
+            names = json.loads((place / "run.json").read_text())["metrics"]["class_names"]
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
+            continue
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
+    return None
+
+
+def checked(path, inputs, outputs):
+    """Returns the shape of an image of a model of these inputs and outputs."""
+    if len(inputs) != 4 or len(outputs) != 2:
+        raise ValueError(
+            "`model` must take images and give a score for each class. Received: "
+            f"{path}, of inputs {inputs} and outputs {outputs}"
+        )
+    if inputs[3] not in (1, 3):
+        raise ValueError(
+            f"`model` must take grey or coloured images. Received: inputs of shape {inputs[1:]}"
+        )
+    return tuple(inputs[1:])
+
+
+def finite(path, scores):
+    """Returns a row of scores; raises where one is none."""
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            "`model` must give finite scores for `images`. "
+            f"Received: {path}, which gives a NaN or an infinity"
+        )
+    return scores
 
 
 def read(path, shape, resize, fitting):
     """Returns an image file as a float32 array `(height, width, channels)` of 0 to 255."""
     height, width, channels = shape
-    if channels not in (1, 3):
-        raise ValueError(
-            f"`model` must take grey or coloured images. Received: inputs of shape {shape}"
-        )
     is_known = -1 not in (height, width)
     size = (height, width) if resize and is_known else None
     image = data.load_image(path, size, channels, **fitting)

@@ -19,8 +19,8 @@ import pathlib
 
 import numpy as np
 
-from keras_fmm import export
-from recipes.lab import artefacts, datasets
+from keras_fmm import export, progress
+from recipes.lab import artefacts, datasets, fitting, names
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -29,7 +29,7 @@ class Settings:
     """What is written, and what it is compared on."""
 
     checkpoint: str = setting(..., "a .keras file")
-    quantization: str | None = setting(None, "how numbers are stored", choices=export.QUANTIZATIONS)
+    quantization: str | None = setting(None, "how numbers are stored", choices=names.QUANTIZATIONS)
     io_dtype: str = setting(
         "float32", "of input and output", choices=("float32", "int8", "uint8", "int16")
     )
@@ -70,7 +70,7 @@ def main(settings):
         verbose=shown(settings),
     )
     print(export.inspect(path))
-    found = compared_on_test(model, path, dataset, size)
+    found = compared_on_test(model, path, dataset, size, shown(settings))
     print(
         f"test accuracy {found['accuracy']:.2%}, of the model {found['accuracy_of_keras']:.2%}; "
         f"same class for {found['same_class']:.2%} of {found['images']} images"
@@ -85,27 +85,30 @@ def sample(dataset, size=None, images=500):
     return dataset.arrays("train", size, chosen)[0]
 
 
-def classes(model, images):
+def classes(model, images, verbose="auto"):
     """Returns the class that a model names for each image."""
-    return model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
+    bar = fitting.shows_progress(len(images), 200, verbose)
+    return model.predict(images, batch_size=200, verbose=0, callbacks=[bar]).argmax(axis=-1)
 
 
-def compared(keras_says, path, images, labels):
+def compared(keras_says, path, images, labels, verbose="auto"):
     """Returns the accuracy of a model's classes and of a file's, and where they agree, a dict."""
-    return agreement(keras_says, file_classes(path, images), labels)
+    return agreement(keras_says, file_classes(path, images, verbose), labels)
 
 
-def compared_on_test(model, path, dataset, size=None):
+def compared_on_test(model, path, dataset, size=None, verbose="auto"):
     """Returns what `compared` does, of the test split, not all of which need fit into memory."""
     found = []
+    bar = progress.Progress(dataset.sizes["test"], verbose, "image")
     for images, labels in dataset.chunks("test", size):
-        found.append((classes(model, images), file_classes(path, images), labels))
+        found.append((classes(model, images, 0), file_classes(path, images, 0), labels))
+        bar.add(len(labels))
     return agreement(*map(np.concatenate, zip(*found, strict=True)))
 
 
-def file_classes(path, images):
+def file_classes(path, images, verbose="auto"):
     """Returns the class that a file names for each image."""
-    return export.run_tflite(path, images, num_threads=2).argmax(axis=-1)
+    return export.run_tflite(path, images, num_threads=2, verbose=verbose).argmax(axis=-1)
 
 
 def agreement(keras_says, file_says, labels):

@@ -14,7 +14,8 @@ goes into the model, or the path of a `.keras` file (which must have its preproc
 get `--preprocessing scale`); its last dense layer is replaced by one for the dataset's classes.
 Batch norms of the old model stay in inference mode. With `--attention none` and no
 `--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
-The folder holds both phases' runs, as of `recipes.train`, and export/ with the final model.
+The folder holds both phases' runs, as of `recipes.train`, report.html of the final model, with
+photographs of its worst mistakes unless --no-images is given, and export/ with that model.
 Cost: 45 seconds for the second of these, on 2 cores:
 
     python -m recipes.train --dataset fashion_mnist --epochs 2 --workdir runs/source
@@ -32,9 +33,9 @@ import sys
 
 import keras
 
-from keras_fmm import graph, layers, models, training
+from keras_fmm import graph, models, training
 from recipes import train
-from recipes.lab import artefacts, datasets, fitting
+from recipes.lab import artefacts, datasets, fitting, names
 from recipes.lab.settings import setting, start, verbosity
 
 
@@ -58,8 +59,8 @@ class Settings:
     preprocessing: str = setting(
         "own", "the model's own, or division by 255", choices=("own", "scale")
     )
-    attention: str | None = setting("squeeze_excite", "the gate", (None, *layers.GATES))
-    convolution: str | None = setting(None, "none: as it is", (None, *layers.CONVOLUTIONS))
+    attention: str | None = setting("squeeze_excite", "the gate", (None, *names.GATES))
+    convolution: str | None = setting(None, "none: as it is", (None, *names.CONVOLUTIONS))
     precision: str = setting(
         "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
@@ -69,12 +70,23 @@ class Settings:
     batch_size: int = setting(64, "images a step, of all replicas together", minimum=1)
     new_learning_rate: float = setting(0.05, "of SGD, for the new layers alone", minimum=0.0)
     learning_rate: float = setting(0.005, "of SGD, for all layers", minimum=0.0)
+    old_learning_rate: float | None = setting(
+        None, "of SGD, for those that the model had; none: as all", minimum=0.0
+    )
+    schedule: str = setting("constant", "of the rates, in each phase", choices=names.SCHEDULES)
+    warmup_epochs: float = setting(0.0, "epochs of a phase of rising rates", minimum=0.0)
     momentum: float = setting(0.9, "of SGD", minimum=0.0)
+    patience: int | None = setting(
+        None, "end a phase after so many epochs without a better val_accuracy", minimum=1
+    )
+    augmentation: str | None = setting(None, train.AUGMENTATION)
+    class_weights: str | None = setting(None, train.CLASS_WEIGHTS)
     seed: int = setting(0, "of the new weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     # Output
     workdir: str | None = setting(None, "folder; none: runs/fine_tune_MODEL_ATTENTION_DATASET")
     tensorboard: bool = setting(False, "write logs for TensorBoard too")
+    images: bool = setting(True, train.REPORT)
     verbose: str = verbosity()
     smoke: bool = setting(False, "one epoch of ten steps a phase, to see that all of it runs")
 
@@ -87,28 +99,39 @@ def main(settings):
     keras.config.set_dtype_policy(settings.precision)
     dataset = datasets.load(
         settings,
-        train.sides(settings),
+        train.size_of(settings),
         validation_fraction=settings.validation_fraction,
         seed=settings.seed,
     )
     strategy = training.strategy(settings.strategy)
     workdir = pathlib.Path(settings.workdir or default_workdir(settings))
+    plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
+    pipelines = train.Pipelines.of(dataset, settings, plan.global_batch_size, strategy)
+    alone = dataclasses.replace(
+        settings,
+        epochs=settings.new_epochs,
+        learning_rate=settings.new_learning_rate,
+        old_learning_rate=None,
+    )
+    for phase in [alone, settings] if settings.new_epochs else [settings]:
+        # What is wrong in it is said before anything is trained.
+        pipelines.schedule(phase, phase.learning_rate)
     with strategy.scope():
         model = classifier(settings, dataset)
         freeze(model)
         if settings.attention or settings.convolution:
             model = models.upgrade(model, settings.attention, settings.convolution)
+    new = {id(variable) for variable in model.trainable_variables}
     if settings.new_epochs:
-        phase = dataclasses.replace(
-            settings, epochs=settings.new_epochs, learning_rate=settings.new_learning_rate
-        )
-        run, _ = fit(model, phase, dataset, strategy, workdir / "new_layers")
+        run = fit(model, dataset, pipelines, alone, strategy, workdir / "new_layers")
         run.finish()
         model.load_weights(run.workdir / "best.keras")
     thaw(model)
-    run, batch_size = fit(model, settings, dataset, strategy, workdir / "all_layers")
-    best = keras.models.load_model(run.workdir / "best.keras")
-    metrics = train.score(best, dataset, settings, batch_size)
+    old = [variable for variable in model.trainable_variables if id(variable) not in new]
+    run = fit(model, dataset, pipelines, settings, strategy, workdir / "all_layers", old)
+    best = train.best_of(run)
+    metrics = train.score(best, dataset, settings, plan.global_batch_size)
+    train.report(run, best, dataset, settings, plan.global_batch_size, workdir)
     return train.conclude(run, best, dataset, settings, metrics, workdir / "export")
 
 
@@ -205,14 +228,17 @@ def thaw(model):
         norm.trainable = False
 
 
-def fit(model, settings, dataset, strategy, workdir):
-    """Trains one phase from its last finished epoch on; returns its run and the batch size."""
-    plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
+def fit(model, dataset, pipelines, settings, strategy, workdir, old=()):
+    """Trains one phase from its last finished epoch on, old variables at their rate."""
+    slow, factor = (), 1.0
+    if settings.old_learning_rate is not None:
+        slow, factor = old, settings.old_learning_rate / settings.learning_rate
+    rate = pipelines.schedule(settings, settings.learning_rate)
     with strategy.scope():
-        fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
+        fitting.compiled(model, pipelines, rate, settings.momentum, slow=slow, factor=factor)
     run = train.new_run(settings, workdir, dataset)
-    train.fit(model, run, dataset, settings, plan.global_batch_size, strategy)
-    return run, plan.global_batch_size
+    train.fit(model, run, pipelines, settings, strategy)
+    return run
 
 
 if __name__ == "__main__":

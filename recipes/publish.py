@@ -17,9 +17,9 @@ import re
 import shlex
 import shutil
 
-from keras_fmm import export, files, training
+from keras_fmm import files, training
 from recipes import export_model, train
-from recipes.lab import artefacts
+from recipes.lab import artefacts, names
 from recipes.lab.settings import flags, setting, start
 
 
@@ -29,7 +29,7 @@ class Settings:
 
     run: str = setting(..., "folder of a finished run of recipes.train")
     name: str = setting(..., "of the artefact: small letters, digits and underscores")
-    quantization: str | None = setting(None, "how numbers are stored", choices=export.QUANTIZATIONS)
+    quantization: str | None = setting(None, "how numbers are stored", choices=names.QUANTIZATIONS)
     replace: bool = setting(False, "put it in the place of another of this name")
     folder: str = setting("saved_models", "where artefacts and their manifest lie")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
@@ -99,13 +99,15 @@ def finished(run):
             f"`run` must be finished, and no smoke test. Received: {run}, which is {kind}. "
             "Give its command again; it goes on where it was."
         )
-    known = {field.name for field in dataclasses.fields(train.Settings)}
-    if set(config) | set(train.NOT_IDENTITY) != known:
+    known = {field.name: field.default for field in dataclasses.fields(train.Settings)}
+    if not set(known) - {*train.NOT_IDENTITY, *train.LATER} <= set(config) <= set(known):
         raise ValueError(
             "`run` must be a run of recipes.train. "
             f"Received: {run}, whose settings are {sorted(config)}"
         )
-    return record
+    # Every setting is named: defaults may change.
+    later = {name: known[name] for name in train.LATER if name in known}
+    return {**record, "config": {**later, **config}}
 
 
 def command(config, folder, settings):

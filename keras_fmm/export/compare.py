@@ -95,6 +95,7 @@ def compare(
     saved_model: hints.Path | None = None,
     tflite: hints.Path | None = None,
     batch_size: int = 32,
+    verbose: hints.Verbose = "auto",
 ) -> Report:
     """Runs a Keras model and what was exported from it on the same images.
 
@@ -111,6 +112,7 @@ def compare(
         tflite: str, `os.PathLike` or None, default None. A TFLite file to compare.
         batch_size: int, at least 1, default 32. How many images Keras and the SavedModel run at a
             time; the file has its own.
+        verbose: "auto", 0, 1 or 2, default "auto". As of `run_tflite`, while the file is run.
 
     Returns:
         `Report`, with a row for each artefact that was given and each of its outputs.
@@ -161,7 +163,9 @@ def compare(
         received = outputs_of_saved_model(saved_model, fed, batch_size)
         rows += _agreements("saved_model", model, expected, received)
     if tflite is not None:
-        rows += _agreements("tflite", model, expected, outputs_of_file(tflite, fed))
+        rows += _agreements(
+            "tflite", model, expected, outputs_of_file(tflite, fed, verbose=verbose)
+        )
     return Report(tuple(rows))
 
 

@@ -163,3 +163,19 @@ class EpochRecorder(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._start
         self.end(self.model, logs or {}, self.checkpoint.best, seconds)
+
+
+class StopEarly(keras.callbacks.Callback):
+    """Ends `fit` where a run has no patience left, on all hosts at once.
+
+    Args:
+        is_over: function that says so, asked on the first host once an epoch is in the backup.
+    """
+
+    def __init__(self, is_over):
+        super().__init__()
+        self.is_over = is_over
+
+    def on_epoch_end(self, epoch, logs=None):
+        if hosts.from_first(self.is_over):
+            self.model.stop_training = True

@@ -19,6 +19,7 @@ from keras_fmm.training.callbacks import (
     BestCheckpoint,
     EpochRecorder,
     StopAtNaN,
+    StopEarly,
 )
 from keras_fmm.training.environment import environment
 
@@ -34,7 +35,8 @@ class Run:
     arithmetic is deterministic (a CPU), ends with the same bits as one that was not killed. This
     needs data whose order in epoch e depends on e alone, starting at `initial_epoch`
     (tf.data's own shuffle starts over at its first order), and randomness drawn from the layers'
-    seed generators. The state of other callbacks (EarlyStopping's patience) is not kept.
+    seed generators. The state of other callbacks is not kept; in the place of
+    `keras.callbacks.EarlyStopping` take `patience`, whose state is.
 
     A run has its folder until it is finished, has failed or is dropped, or its process ends,
     however that ends: `.run.lock` says who has it, and keeps other processes and threads out. In
@@ -57,6 +59,8 @@ class Run:
         resumable: sequence or set of str, default (). Keys of `config` that may differ from the
             folder's, such as ["epochs"] to train a finished run for longer. One str alone is
             refused.
+        patience: int, at least 1, or None, default None. After so many epochs without a better
+            `monitor` the training ends, as `stopped` then says; None trains to the end.
 
     Attributes:
         workdir: `pathlib.Path`. The folder.
@@ -67,10 +71,11 @@ class Run:
 
     Raises:
         TypeError: `workdir` is no path; `config` is no dict or JSON cannot hold it; `monitor` is no
-            str, or `resumable` no sequence of str.
+            str, `resumable` no sequence of str, or `patience` no integer.
         ValueError: `workdir` is empty; `config` holds a NaN or an infinity; `resumable` holds what
             is no key of `config`; `mode` is none of the three; the folder is another run's or
-            damaged, or not a run's and not empty; hosts differ in `config`, `monitor` or `mode`.
+            damaged, or not a run's and not empty; `patience` is below 1; hosts differ in `config`,
+            `monitor`, `mode` or `patience`.
         BlockingIOError: another process or thread has the folder; the message says which.
         OSError: the folder cannot be made, read or written, or is full.
         RuntimeError: on another host than the first, which raised one of these. So do the methods.
@@ -100,6 +105,7 @@ class Run:
         monitor: str = "val_accuracy",
         mode: str = "auto",
         resumable: Sequence[str] = (),
+        patience: int | None = None,
     ) -> None:
         config = _as_json("config", config)
         if not isinstance(monitor, str) or not monitor:
@@ -114,7 +120,10 @@ class Run:
                 f"Received: resumable={resumable!r}, with {unknown[0]!r}. "
                 f"Choose from {list(config)}."
             )
-        hosts.check_same({**config, "monitor": monitor, "mode": mode})
+        if patience is not None:
+            patience = checks.positive_integer("patience", patience)
+        self._patience = patience
+        hosts.check_same({**config, "monitor": monitor, "mode": mode, "patience": patience})
         self.workdir = checks.path("workdir", workdir)
         self._state = None  # what the backup holds beside the variables; None until `restore`
         self._config = config  # recorded once something was done under it
@@ -209,7 +218,7 @@ class Run:
             # TensorFlow traces the first step twice, and keeps the first for ever, where it makes
             # the optimizer's variables.
             backup.build_optimizer(model)
-            self._state = {"history": [], "seconds": [], "best": None}
+            self._state = {"history": [], "seconds": [], "best": None, "waited": 0}
         self.record = hosts.from_first(self._show)
         return len(self._state["history"])
 
@@ -253,6 +262,15 @@ class Run:
                 "start over; nothing was changed."
             )
 
+    @property
+    def stopped(self) -> bool:
+        """Whether its patience has run out: then nothing is left to train.
+
+        As of `restore`; on the first host also as of the last epoch.
+        """
+        waited = (self._state or {}).get("waited", 0)
+        return self._patience is not None and waited >= self._patience
+
     def callbacks(self, tensorboard: bool = False) -> list[keras.callbacks.Callback]:
         """Returns the callbacks for one call of `fit`, in the order in which they must run.
 
@@ -265,8 +283,8 @@ class Run:
             List of `keras.callbacks.Callback`. `fit` raises from them RuntimeError where the loss
             or a weight is NaN (status "failed"; the files stay at the last good epoch), ValueError
             where `monitor` is not among the metrics, `mode` is "auto" and Keras does not know the
-            metric's, or `initial_epoch` is not what `restore` returned, OSError where the folder is
-            full, RuntimeError where a later `Run` took the folder over.
+            metric's, or `initial_epoch` is not what `restore` returned, or the run has stopped,
+            OSError where the folder is full, RuntimeError where a later `Run` took the folder over.
 
         Raises:
             ImportError: `tensorboard` is asked for, and it or TensorFlow, which writes for it, is
@@ -282,8 +300,9 @@ class Run:
                 "Write `initial_epoch = run.restore(model)` first, for a new run too."
             )
         stop = StopAtNaN(self.record["monitor"], self._fail)
+        early = [] if self._patience is None else [StopEarly(lambda: self.stopped)]
         if not hosts.is_first():
-            return [stop]
+            return [stop, *early]
         best = BestCheckpoint(
             self.workdir / records.BEST, self.record["monitor"], self.mode, self._state["best"]
         )
@@ -305,6 +324,7 @@ class Run:
             *board,
             best,
             EpochRecorder(best, self._begin_epoch, self._end_epoch),
+            *early,
         ]
 
     def finish(self, metrics: Mapping | None = None) -> None:
@@ -357,6 +377,12 @@ class Run:
                 f"Received: epoch {epoch} (from 0) of a run with {done} finished epochs. "
                 "Give `fit` the `initial_epoch` that `run.restore(model)` returned."
             )
+        if self.stopped:
+            raise ValueError(
+                "`fit` must not go on where a run has stopped. Received: a run whose "
+                f"{self.record['monitor']} was not better for {self._patience} epochs. Ask "
+                "`run.stopped` before `fit`, or make a new run of more patience."
+            )
         now = {
             "status": "running",
             "config": self._config,
@@ -370,10 +396,13 @@ class Run:
 
     def _end_epoch(self, model, logs, best, seconds):
         row = {name: keras.ops.convert_to_numpy(value).tolist() for name, value in logs.items()}
+        best = None if best is None else float(best)
+        is_better = best != self._state["best"]
         self._state = {
             "history": [*self._state["history"], row],
             "seconds": [*self._state["seconds"], round(seconds, 3)],
-            "best": None if best is None else float(best),
+            "best": best,
+            "waited": 0 if is_better else self._state.get("waited", 0) + 1,
             "generators": backup.generators(),
         }
         backup.save(self.workdir / records.BACKUP, model, self._state)
@@ -450,8 +479,9 @@ def _is_state(state):
         and all(isinstance(seconds, number) for seconds in state["seconds"])
         and "best" in state
         and isinstance(state["best"], (*number, type(None)))
-        # Runs of 0.2.0 have none.
+        # Runs of 0.2.0 have neither.
         and isinstance(state.get("generators", []), list)
+        and isinstance(state.get("waited", 0), int)
     )
 
 

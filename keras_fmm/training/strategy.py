@@ -315,3 +315,19 @@ def evaluation_batch_size(strategy: Strategy | None, batch_size: int, images: in
         f"Every batch of an evaluation must have an image for each of the {count} replicas. "
         f"Received: images={images}, for which no batch size has. Take a larger split."
     )
+
+
+def on_cpu():
+    """Returns a context in which Keras computes on a CPU of this process.
+
+    `keras.device("cpu")` is on JAX the first of all hosts' devices.
+    """
+    if keras.backend.backend() != "jax":
+        return keras.device("cpu")
+    import jax
+
+    try:
+        (device, *_) = jax.local_devices(backend="cpu")
+    except RuntimeError:  # The user has left out CPUs.
+        (device, *_) = jax.local_devices()
+    return jax.default_device(device)

@@ -41,7 +41,7 @@ MODES = {
     "tensorflow": ("train", "train, batch unknown", "train, XLA", "inference", "LiteRT, batch 1"),
     "jax": ("train, XLA", "inference, XLA"),
     "torch": ("train", "inference"),
-}[BACKEND]
+}.get(BACKEND)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,8 @@ import typing
 
 import keras
 
+from keras_fmm import progress, training
+
 
 class Data(typing.Protocol):
     """What a form of data has.
@@ -29,18 +31,25 @@ class Data(typing.Protocol):
         """
 
 
-def compiled(model, data, learning_rate, momentum, weight_decay=None, run_eagerly=False):
-    """Compiles a classifier for SGD at a constant rate, and returns it.
+def compiled(
+    model, data, learning_rate, momentum, weight_decay=None, run_eagerly=False, slow=(), factor=1.0
+):
+    """Compiles a classifier for SGD, and returns it.
 
     Args:
         model: `keras.Model` of softmax outputs.
         data: the class of a form of data.
-        learning_rate, momentum: floats.
+        learning_rate: float, or a schedule of Keras.
+        momentum: float.
         weight_decay: float, decoupled; None without.
         run_eagerly: bool, as of `model.compile`.
+        slow, factor: variables that learn at a part of the rate, and which part.
     """
+    optimizer = keras.optimizers.SGD(learning_rate, momentum, weight_decay=weight_decay)
+    if slow:
+        training.slow_down(optimizer, model.trainable_variables, slow, factor)
     model.compile(
-        keras.optimizers.SGD(learning_rate, momentum, weight_decay=weight_decay),
+        optimizer,
         data.loss,
         # Weighted, for data whose last batch is filled up with examples that do not count.
         weighted_metrics=[data.accuracy("accuracy")],
@@ -76,6 +85,10 @@ def fit(model, run, data, epochs, tensorboard=False, verbose="auto"):
         )
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
+    if run.stopped:
+        if verbose:
+            print_stopped(run)
+        return
     if initial_epoch == epochs:
         if verbose:
             print(f"{run.workdir} has its {epochs} epochs already.", flush=True)
@@ -90,4 +103,31 @@ def fit(model, run, data, epochs, tensorboard=False, verbose="auto"):
         shuffle=False,
         callbacks=run.callbacks(tensorboard=tensorboard),
         verbose=verbose,
+    )
+    if run.stopped and verbose:
+        print_stopped(run)
+
+
+def shows_progress(examples, batch_size, verbose):
+    """Returns a callback that shows how far `evaluate` or `predict` is; Keras' own bar is not late.
+
+    Args:
+        examples, batch_size: ints.
+        verbose: as of `progress.Progress`.
+    """
+    bar = progress.Progress(-(-examples // batch_size), verbose, "batch")
+    return keras.callbacks.LambdaCallback(
+        on_test_batch_end=lambda batch, logs: bar.add(1),
+        on_predict_batch_end=lambda batch, logs: bar.add(1),
+    )
+
+
+def print_stopped(run):
+    """Says that a run has ended by its patience."""
+    monitor = run.record["monitor"]
+    history = run.record["history"]
+    print(
+        f"{run.workdir} stopped after {len(history[monitor])} epochs: {monitor} had not been "
+        f"better than {max(history[monitor]):.4f} for as long as `patience` says.",
+        flush=True,
     )

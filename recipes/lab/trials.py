@@ -185,7 +185,9 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         if run.record["status"] == "failed":
             raise Diverged(run.record["reason"]) from error
         raise
-    loss, accuracy = model.evaluate(*examples(dataset, "test"), batch_size=500, verbose=0)
+    test = examples(dataset, "test")
+    bar = fitting.shows_progress(len(test[0]), 500, verbose)
+    loss, accuracy = model.evaluate(*test, batch_size=500, verbose=0, callbacks=[bar])
     run.finish({"test_loss": loss, "test_accuracy": accuracy})
     history = run.record["history"]
     return model, {

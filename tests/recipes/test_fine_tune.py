@@ -64,8 +64,21 @@ def test_runs_end_to_end(source, tmp_path):
 
 @pytest.mark.slow
 def test_goes_on_where_it_was(source, tmp_path, capsys):
-    chosen = settings(source, tmp_path, new_epochs=0)
+    chosen = settings(source, tmp_path, new_epochs=0, old_learning_rate=0.0, schedule="cosine")
     recipe.main(chosen)
+    assert "<h1>" in (tmp_path / "report.html").read_text()
+    # The old layers do not move at all, the new ones do.
+    final = keras.models.load_model(tmp_path / "all_layers" / "best.keras").get_layer("small")
+    first = keras.models.load_model(source)
+    for name in ("stem_conv", "stage_conv"):
+        np.testing.assert_array_equal(
+            final.get_layer(name).kernel, first.get_layer(name).kernel, err_msg=name
+        )
+    keras.utils.set_random_seed(chosen.seed)
+    before = recipe.classifier(chosen, data.load("digits")).get_layer("predictions").kernel
+    trained = keras.models.load_model(tmp_path / "export" / "model.keras")
+    assert np.abs(trained.get_layer("predictions").kernel - before).max() > 1e-3
+    capsys.readouterr()
     record = recipe.main(chosen)
     assert "has its 1 epochs already" in capsys.readouterr().out
     assert len(record["history"]["loss"]) == 1

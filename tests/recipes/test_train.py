@@ -42,6 +42,10 @@ def test_a_run_leaves_record_curves_and_exports_that_agree(finished, tmp_path):
     for row in metrics["exports"].values():
         assert row["max_difference"] < 1e-5
         assert row["images"] == 359
+    page = (folder / "report.html").read_text()
+    right = round(metrics["test_accuracy"] * 359)
+    assert f"{right} of 359)" in page
+    assert page.count("data:image/png") > 2
     # The score is that of the exported file, which takes raw images.
     images, labels = data.load("digits").arrays("test")
     outputs = export.run_tflite(folder / "export" / "model.tflite", images)
@@ -104,6 +108,79 @@ def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     assert accuracy == pytest.approx(max(history["val_accuracy"]))
     _, accuracy = best.evaluate(*dataset.arrays("test"), verbose=0)
     assert metrics["test_accuracy"] == pytest.approx(accuracy)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_of_all_options_is_the_run_in_one(tmp_path, monkeypatch):
+    """The schedule, the loss scale, what is drawn and the patience go on where they were."""
+    settings = dataclasses.replace(
+        SMOKE,
+        smoke=False,
+        attention=None,
+        epochs=4,
+        batch_size=431,
+        precision="mixed_float16",
+        augmentation="RandomRotation(0.05), MixUp",
+        class_weights="balanced",
+        schedule="cosine",
+        warmup_epochs=0.5,
+        patience=3,
+    )
+
+    def run(name):
+        given = dataclasses.replace(settings, workdir=str(tmp_path / name))
+        run, best, _, metrics = train.train(given)
+        with np.load(tmp_path / name / "backup.npz") as backup:
+            arrays = {key: backup[key] for key in backup.files if key != "content"}
+        return run.record, arrays, best, metrics
+
+    record, arrays, best, metrics = run("whole")
+    begin = training.Run._begin_epoch
+
+    def stop(self, epoch):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        begin(self, epoch)
+
+    monkeypatch.setattr(training.Run, "_begin_epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run("parts")
+    monkeypatch.undo()
+    again, parts, _, score = run("parts")
+    assert again["history"] == record["history"]
+    assert len(again["history"]["loss"]) == 4
+    assert score == metrics
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(parts[name], array)
+    # The settings are the run's; labels that are whole are what it is scored on.
+    for name in train.LATER[:5]:
+        assert record["config"][name] == getattr(settings, name)
+    _, accuracy = best.evaluate(*data.load("digits").arrays("test"), verbose=0)
+    assert accuracy == pytest.approx(metrics["test_accuracy"], abs=1e-6)
+    longer = dataclasses.replace(settings, epochs=6, workdir=str(tmp_path / "whole"))
+    with pytest.raises(ValueError, match="differs in epochs"):
+        train.train(longer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augmentation": "RandomFlop"}, "Received: 'RandomFlop'. Did you mean RandomFlip"),
+        ({"augmentation": "RandomCrop(4, 4)"}, "of the same size. Received: RandomCrop"),
+        ({"class_weights": "ten=2"}, "must name classes of the dataset. Received: 'ten'"),
+        ({"warmup_epochs": 30.0}, "shorter than the run. Received: warmup_epochs=30 for 30"),
+    ],
+)
+def test_wrong_options_leave_no_folder(changes, message, tmp_path):
+    given = dataclasses.replace(SMOKE, smoke=False, workdir=str(tmp_path / "run"), **changes)
+    with pytest.raises(ValueError, match=message):
+        train.main(given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_without_later_options_has_the_settings_that_it_had(finished):
+    _, record = finished
+    assert not {*train.LATER} & {*record["config"]}
 
 
 @pytest.mark.parametrize("name", ["seed", "precision", "attention", "batch_size"])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_fmm import checks, hints
+from keras_fmm import checks, hints, progress
 from keras_fmm.export import arguments, names
 from keras_fmm.export.tflite import litert, metadata
 
@@ -11,7 +11,10 @@ _DYNAMIC_BATCH = 32
 
 
 def run_tflite(
-    path: hints.Path, images: hints.Inputs, num_threads: int = 1
+    path: hints.Path,
+    images: hints.Inputs,
+    num_threads: int = 1,
+    verbose: hints.Verbose = "auto",
 ) -> np.ndarray | list | dict:
     """Returns what a TFLite file says of images.
 
@@ -26,6 +29,8 @@ def run_tflite(
             by the inputs' names (the keys of a model that takes a dict, the names of the input
             layers otherwise).
         num_threads: int, from 1 to 256, default 1. The CPU threads that LiteRT uses.
+        verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar after
+            five seconds, 0 never, 1 from the first step on; 2 writes one line at the end.
 
     Returns:
         array of n outputs, e.g. (n, classes), of the file's output dtype or float32; of a model of
@@ -50,10 +55,10 @@ def run_tflite(
     >>> outputs["sum"].shape, float(outputs["product"].max())
     ((5, 3), 1.0)
     """
-    return names.as_given(outputs_of_file(path, images, num_threads))
+    return names.as_given(outputs_of_file(path, images, num_threads, verbose))
 
 
-def outputs_of_file(path, images, num_threads=1):
+def outputs_of_file(path, images, num_threads=1, verbose="auto"):
     """Returns as `run_tflite`, but always a dict by the names in the file's signature.
 
     Args: as `run_tflite`; and `images` may be a function of the inputs' names, a list, to them.
@@ -64,18 +69,19 @@ def outputs_of_file(path, images, num_threads=1):
     if callable(images):
         images = images(list(session.inputs))
     try:
-        return outputs_of(session, images, f"the file {path}")
+        return outputs_of(session, images, f"the file {path}", verbose)
     except litert.RefusedError as error:
         raise metadata.damaged(path, error) from error
 
 
-def outputs_of(session, images, of):
+def outputs_of(session, images, of, verbose=0):
     """Returns what a file says of images, a dict of arrays by the names in its signature.
 
     Args:
         session: `litert.Session`.
         images: as `run_tflite` takes them.
         of: str, says in errors what the session is of.
+        verbose: as `run_tflite` takes it.
     """
     wanted = {}
     for name, detail in session.inputs.items():
@@ -92,6 +98,7 @@ def outputs_of(session, images, of):
     (fixed,) = sizes
     batch = _DYNAMIC_BATCH if fixed == -1 else int(fixed)
     count = len(next(iter(inputs.values())))
+    bar = progress.Progress(count, verbose, "image")
     parts, counts = [], []
     for start in range(0, count, batch):
         counts.append(min(batch, count - start))
@@ -101,6 +108,7 @@ def outputs_of(session, images, of):
             chunk = array[start : start + batch]
             filled[name] = np.concatenate([chunk, np.repeat(chunk[-1:], missing, axis=0)])
         parts.append(session.run(filled))
+        bar.add(counts[-1])
     outputs = names.joined(parts, counts, of)
     for name, detail in session.outputs.items():
         if litert.is_quantized(detail):

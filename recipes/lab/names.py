@@ -1,0 +1,9 @@
+"""Names of the package that a command line offers, which `--help` shows without importing it.
+
+A test holds them against the package's own.
+"""
+
+GATES = ("squeeze_excite", "eca", "channel_attention", "spatial_attention", "cbam")
+CONVOLUTIONS = ("aw",)
+QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
+SCHEDULES = ("constant", "cosine", "step")
