@@ -104,7 +104,11 @@ def listed(images):
         if not folder.is_dir():
             paths.append(given)
             continue
-        found = [path for path in folder.rglob("*") if path.suffix.lower() in IMAGES]
+        found = [
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in IMAGES and not path.name.startswith(".")
+        ]
         if not found:
             raise ValueError(
                 "A folder among `images` must hold image files. "

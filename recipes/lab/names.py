@@ -4,6 +4,6 @@ A test holds them against the package's own.
 """
 
 GATES = ("squeeze_excite", "eca", "channel_attention", "spatial_attention", "cbam")
-CONVOLUTIONS = ("aw",)
+CONVOLUTIONS = ("aw", "attention_augmented", "local_attention")
 QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 SCHEDULES = ("constant", "cosine", "step")
