@@ -35,7 +35,8 @@ MOVED = {
     "verdicts": "lab.verdicts",
 }
 _name, _words = command.words()
-if _name and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3":
+# Where a host of several is lost, JAX's log says more than the error.
+if _name and os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3" and "--hosts" not in _words:
     command.drop_logs()
 # An old name is one that the package finds.
 if _name and _name.removeprefix("recipes.") not in MOVED and command.asks_for_help(_words):

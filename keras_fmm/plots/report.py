@@ -89,12 +89,12 @@ def save_report(
     >>> "<h1>Results</h1>" in path.read_text()
     True
     """
+    images = checks.flag("images", images)
     path = checks.path("path", path)
     if path.suffix != ".html":
         raise ValueError(f"`path` must end in .html. Received: path={str(path)!r}")
     checks.instance("model", model, keras.Model)
     checks.package("matplotlib.figure", "Drawing", "plots")
-    images = checks.flag("images", images)
     worst = checks.integer("worst", worst, "an integer, at least 0")
     class_names = checks.listed("class_names", class_names, str)
     if len(class_names) < 2:
@@ -272,8 +272,9 @@ def _table_of_classes(counts, class_names):
     return (
         "<h2>Classes</h2><table><caption>The hardest first. Found: of the images of a class, those "
         "that were called so (recall). Right: of the images that were called so, those of the "
-        "class (precision).</caption><thead><tr><th>Class</th><th>Images</th><th>Found</th>"
-        f"<th>Right</th><th>Most often taken for</th></tr></thead><tbody>{''.join(rows)}</tbody>"
+        "class (precision).</caption><thead><tr><th scope='col'>Class</th>"
+        "<th scope='col'>Images</th><th scope='col'>Found</th><th scope='col'>Right</th>"
+        f"<th scope='col'>Most often taken for</th></tr></thead><tbody>{''.join(rows)}</tbody>"
         "</table>"
     )
 
@@ -419,7 +420,6 @@ def _range(images):
 
 
 def _picture(pixels, alt, heat=None):
-    # Matplotlib needs Pillow too.
     image_class = checks.package("PIL.Image", "Drawing", "plots")
     picture = image_class.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     picture = picture.convert("RGB")
