@@ -66,7 +66,7 @@ def opened(source, argument):
         return
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
-            f"`{argument}` must be a model, a state dict or the path of a {_FILES}. "
+            f"`{argument}` must be a model or the path of a {_FILES}, or a state dict of PyTorch. "
             f"Received: {argument}={source!r}"
         )
     path = checks.path(argument, source)
