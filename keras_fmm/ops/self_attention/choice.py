@@ -5,6 +5,7 @@ import types
 import keras
 
 from keras_fmm.ops.devices import on_accelerator
+from keras_fmm.ops.self_attention.blocks import block_attention
 from keras_fmm.ops.self_attention.everywhere import plain_attention
 from keras_fmm.ops.self_attention.in_parts import attention_in_parts
 from keras_fmm.ops.self_attention.window import shifted_attention
@@ -12,7 +13,7 @@ from keras_fmm.ops.self_attention.window import shifted_attention
 # The forms of attention by name, over all positions and in a window; those of one table all give
 # the same up to rounding, and take the same arguments.
 EVERYWHERE = types.MappingProxyType({"plain": plain_attention, "parts": attention_in_parts})
-IN_WINDOW = types.MappingProxyType({"shifts": shifted_attention})
+IN_WINDOW = types.MappingProxyType({"shifts": shifted_attention, "blocks": block_attention})
 
 
 # From so many positions on, the weights of a step fill the memory.
@@ -38,5 +39,5 @@ def attend_everywhere(query, key, value, num_heads, rows, columns, implementatio
 
 def attend_in_window(query, key, value, *arguments, implementation="auto", **more):
     """Returns what `shifted_attention` does, by the form of this name or the fastest."""
-    name = "shifts" if implementation == "auto" else implementation
+    name = "blocks" if implementation == "auto" else implementation
     return IN_WINDOW[name](query, key, value, *arguments, **more)
