@@ -102,7 +102,7 @@ class AttentionAugmentedConv2D(AttentionEverywhereMixin, FeatureMapLayer):
     >>> layer = AttentionAugmentedConv2D(64, 3, strides=2)
     >>> layer(keras.Input((28, 28, 32))).shape
     (None, 14, 14, 64)
-    >>> layer.row_embeddings.shape
+    >>> tuple(layer.row_embeddings.shape)
     (27, 20)
 
     Reference:

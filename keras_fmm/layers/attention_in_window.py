@@ -8,7 +8,6 @@ from keras import ops
 from keras_fmm import checks
 from keras_fmm.layers import kernel_arguments
 from keras_fmm.layers.attention_weights import AttentionWeightsMixin, check_queries
-from keras_fmm.ops.self_attention.choice import IN_WINDOW
 from keras_fmm.ops.self_attention.window import window_weights
 
 
@@ -18,9 +17,7 @@ class AttentionInWindowMixin(AttentionWeightsMixin):
     For a `FeatureMapLayer`, which calls `keep_window` in its constructor.
     """
 
-    def keep_window(
-        self, filters, kernel_size, num_heads, padding, use_bias, mask_padding, implementation
-    ):
+    def keep_window(self, filters, kernel_size, num_heads, padding, use_bias, mask_padding):
         """Checks these arguments and keeps them as attributes.
 
         Raises:
@@ -41,7 +38,6 @@ class AttentionInWindowMixin(AttentionWeightsMixin):
             )
         self.use_bias = checks.flag("use_bias", use_bias)
         self.mask_padding = checks.flag("mask_padding", mask_padding)
-        self.implementation = checks.one_of("implementation", implementation, ("auto", *IN_WINDOW))
 
     def window_config(self):
         """Returns what `keep_window` and `kernel_arguments.keep` have kept."""
@@ -80,17 +76,18 @@ class AttentionInWindowMixin(AttentionWeightsMixin):
             outputs = outputs + ops.cast(self.bias, outputs.dtype)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def look(self, query, key, bias, queries=None):
+    def look(self, query, key, queries=None, rows=None, columns=None):
         """Returns the weights, `(batch, queries, heads, kernel_size, kernel_size)`.
 
         Args:
             query: tensor `(batch, height, width, filters)`.
             key: tensor of the same shape.
-            bias: what is added to the keys, or None.
             queries: list of pairs of int or None, see `attention_map`.
+            rows: tensor or None, as of `window_weights`.
+            columns: tensor or None, as of `window_weights`.
         """
         found = window_weights(
-            query, key, self.num_heads, self.kernel_size, bias, self.mask_padding
+            query, key, self.num_heads, self.kernel_size, rows, columns, self.mask_padding
         )
         if queries is not None:
             check_queries(queries, query.shape)

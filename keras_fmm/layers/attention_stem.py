@@ -11,8 +11,8 @@ from keras_fmm.layers.attention_in_window import AttentionInWindowMixin
 from keras_fmm.layers.feature_map import FeatureMapLayer
 from keras_fmm.ops import convolved, from_channels_last, to_channels_last
 from keras_fmm.ops.pooling import max_pool
-from keras_fmm.ops.self_attention.choice import attend_in_window
 from keras_fmm.ops.self_attention.positions import over_the_map
+from keras_fmm.ops.self_attention.window import shifted_attention
 from keras_fmm.ops.sums import softmax
 
 
@@ -41,7 +41,8 @@ class AttentionStem(AttentionInWindowMixin, FeatureMapLayer):
         use_bias: bool, default False. Whether a bias is added to the outputs.
         mask_padding: bool, default True. Whether positions outside of the map have no weight.
             False: keys and values are 0 there.
-        implementation: str, default "auto". How it is computed, as of `LocalSelfAttention2D`.
+        implementation: str, default "auto". "auto" or "shifts": the map is shifted by each entry
+            of the window in turn.
         padding: str, default "same". Must be "same".
         activation: str, callable or None, default None. Of the outputs.
         kernel_initializer: str or initializer, default "glorot_uniform". Of queries, keys, values.
@@ -108,9 +109,9 @@ class AttentionStem(AttentionInWindowMixin, FeatureMapLayer):
             activity_regularizer=checks.of_keras(activity_regularizer=activity_regularizer),
             **kwargs,
         )
-        self.keep_window(
-            filters, kernel_size, num_heads, padding, use_bias, mask_padding, implementation
-        )
+        self.keep_window(filters, kernel_size, num_heads, padding, use_bias, mask_padding)
+        # The values differ from place to place of the window, which blocks do not know.
+        self.implementation = checks.one_of("implementation", implementation, ("auto", "shifts"))
         self.mixtures = checks.positive_integer("mixtures", mixtures, checks.CHANNELS)
         self.pool_size = checks.positive_integer("pool_size", pool_size, checks.SIDES)
         self.activation = checks.of_keras(activation=activation)
@@ -154,8 +155,8 @@ class AttentionStem(AttentionInWindowMixin, FeatureMapLayer):
         inputs = to_channels_last(inputs, self.data_format)
         query, key = convolved(self.query, inputs), convolved(self.key, inputs)
         if return_attention_map:
-            return self.look(query, key, None, queries)
-        outputs = attend_in_window(
+            return self.look(query, key, queries)
+        outputs = shifted_attention(
             query,
             key,
             inputs,
@@ -163,7 +164,6 @@ class AttentionStem(AttentionInWindowMixin, FeatureMapLayer):
             self.kernel_size,
             kernels=self._kernels(),
             mask_padding=self.mask_padding,
-            implementation=self.implementation,
         )
         if self.pool_size > 1:
             outputs = max_pool(outputs, self.pool_size)

@@ -11,7 +11,7 @@ from keras_fmm.layers.attention_in_window import AttentionInWindowMixin
 from keras_fmm.layers.feature_map import FeatureMapLayer
 from keras_fmm.ops import convolved, from_channels_last, to_channels_last
 from keras_fmm.ops.pooling import average_pool
-from keras_fmm.ops.self_attention.choice import attend_in_window
+from keras_fmm.ops.self_attention.choice import IN_WINDOW, attend_in_window
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -39,8 +39,13 @@ class LocalSelfAttention2D(AttentionInWindowMixin, FeatureMapLayer):
         mask_padding: bool, default True. Whether positions outside of the map have no weight.
             False: keys and values are 0 there, as some ports have it.
         implementation: str, default "auto". How it is computed; all give the same numbers up to
-            rounding. "auto" chooses among them by backend and size; "shifts" shifts the map by each
-            entry of the window.
+            rounding.
+
+            - "auto": "blocks" where the map's sizes are known, else "shifts".
+            - "shifts": the map shifted by each entry of the window in turn.
+            - "blocks": matrix products of blocks of positions with all that they see; what lies
+              outside of a window is left out. A map of sizes unknown when traced goes by shifts.
+
         padding: str, default "same". Must be "same".
         activation: str, callable or None, default None. Of the outputs.
         kernel_initializer: str or initializer, default "glorot_uniform". Of the three kernels.
@@ -107,9 +112,8 @@ class LocalSelfAttention2D(AttentionInWindowMixin, FeatureMapLayer):
             activity_regularizer=checks.of_keras(activity_regularizer=activity_regularizer),
             **kwargs,
         )
-        self.keep_window(
-            filters, kernel_size, num_heads, padding, use_bias, mask_padding, implementation
-        )
+        self.keep_window(filters, kernel_size, num_heads, padding, use_bias, mask_padding)
+        self.implementation = checks.one_of("implementation", implementation, ("auto", *IN_WINDOW))
         checks.positive_odd_integer("kernel_size", self.kernel_size)
         self.positions = checks.one_of("positions", positions, (None, "relative"))
         if self.positions and self.filters // self.num_heads % 2:
@@ -153,16 +157,16 @@ class LocalSelfAttention2D(AttentionInWindowMixin, FeatureMapLayer):
         inputs = self.cast_inputs(inputs)
         self.channels_of(inputs.shape)
         inputs = to_channels_last(inputs, self.data_format)
-        query, key, bias = convolved(self.query, inputs), convolved(self.key, inputs), self._bias()
+        query, key = convolved(self.query, inputs), convolved(self.key, inputs)
         if return_attention_map:
-            return self.look(query, key, bias, queries)
+            return self.look(query, key, queries, *self._tables())
         outputs = attend_in_window(
             query,
             key,
             convolved(self.value, inputs),
             self.num_heads,
             self.kernel_size,
-            bias,
+            *self._tables(),
             mask_padding=self.mask_padding,
             implementation=self.implementation,
         )
@@ -170,16 +174,11 @@ class LocalSelfAttention2D(AttentionInWindowMixin, FeatureMapLayer):
             outputs = average_pool(outputs, self.strides, self.strides)
         return from_channels_last(self.finish(outputs), self.data_format)
 
-    def _bias(self):
-        """Returns what positions add to the keys, `(kernel_size, kernel_size, filters)`."""
+    def _tables(self):
         if not self.positions:
-            return None
-        size, heads, half = self.row_embeddings.shape
-        shape = (size, size, heads, half)
-        rows = ops.broadcast_to(ops.expand_dims(self.row_embeddings, 1), shape)
-        columns = ops.broadcast_to(ops.expand_dims(self.column_embeddings, 0), shape)
-        both = ops.concatenate([rows, columns], axis=3)
-        return ops.cast(ops.reshape(both, (size, size, self.filters)), self.compute_dtype)
+            return None, None
+        tables = self.row_embeddings, self.column_embeddings
+        return tuple(ops.cast(table, self.compute_dtype) for table in tables)
 
     def compute_output_shape(self, input_shape):
         self.channels_of(input_shape)

@@ -42,7 +42,14 @@ class RelativeSelfAttention2D(AttentionEverywhereMixin, FeatureMapLayer):
             interpolated; False: it is refused. Weights of another size are loaded alike, so that
             the layer says what the saved one would say on its maps.
         implementation: str, default "auto". How it is computed; all give the same numbers up to
-            rounding. "auto" chooses among them by backend and size; "plain" is the formula.
+            rounding.
+
+            - "auto": by backend and size one of the next two.
+            - "plain": the formula said plainly. Training holds a few numbers for each head and pair
+              of positions.
+            - "parts": some heads of one sample after the others, computed again for the gradient.
+              Maps of sizes unknown when traced, and single samples, are computed as "plain".
+
         use_bias: bool, default True. Whether `qkv` and `projection` have biases.
         kernel_initializer: str or initializer, default "glorot_uniform". Of both kernels.
         bias_initializer: str or initializer, default "zeros". Of both biases.

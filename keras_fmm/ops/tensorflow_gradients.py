@@ -1,5 +1,7 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
+import functools
+
 import keras
 
 from keras_fmm.ops.sums import at_least_float32
@@ -296,7 +298,7 @@ def _as_divisor(count, x):
     return count if isinstance(count, int) else tf.cast(count, x.dtype)
 
 
-def map_samples(function, samples, shared, output_shape):
+def map_samples(function, samples, shared, output_shape, differentiate=None):
     """Returns `function(*sample, *shared)` for each sample, in one tensor, two at a time.
 
     As `tf.map_fn`, whose gradient would keep every sample's intermediate results; here each is
@@ -309,6 +311,9 @@ def map_samples(function, samples, shared, output_shape):
         samples: list of float tensors `(batch, ...)`, equal in batch.
         shared: list of float tensors, the same for all samples.
         output_shape: tuple, of one sample's result; scalar tensors where it is not known.
+        differentiate: function or None, default None. Of a sample, what is shared, the sample's
+            result and its gradient, to the gradients of the sample and of what is shared; holds no
+            tensors. None: TensorFlow differentiates `function`.
 
     Returns:
         Tensor `(batch, *output_shape)` of the first sample's dtype.
@@ -321,7 +326,8 @@ def map_samples(function, samples, shared, output_shape):
         return (_outputs(function, tensors[:count], tensors[count:], output_shape),)
 
     def gradient(inputs, outputs, upstream):
-        return _gradient(function, inputs[:count], inputs[count:], upstream[0])
+        how = differentiate or functools.partial(_differentiate, function)
+        return _gradient(how, inputs[:count], inputs[count:], outputs[0], upstream[0])
 
     tensors = [tf.convert_to_tensor(x) for x in (*samples, *shared)]
     (found,) = _differentiated("keras_fmm_map_samples", forward, gradient, tensors)
@@ -407,7 +413,18 @@ def _outputs(function, samples, shared, output_shape):
     return finish(stack)
 
 
-def _gradient(function, samples, shared, upstream):
+def _differentiate(function, *tensors_and_more):
+    """Returns the gradients of a function's tensors; last come its outputs and their gradient."""
+    import tensorflow as tf
+
+    *tensors, _, upstream = tensors_and_more
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        outputs = function(*tensors)
+    return tape.gradient(outputs, tensors, upstream)
+
+
+def _gradient(differentiate, samples, shared, outputs, upstream):
     """Returns the gradients of the samples and of what they share, for `map_samples`."""
     import tensorflow as tf
 
@@ -415,10 +432,8 @@ def _gradient(function, samples, shared, upstream):
 
     def step(i, stacks, sums):
         sample = [tf.expand_dims(x[i], 0) for x in samples]
-        with tf.GradientTape() as tape:
-            tape.watch([*sample, *shared])
-            outputs = function(*sample, *shared)
-        found = tape.gradient(outputs, [*sample, *shared], tf.expand_dims(upstream[i], 0))
+        of_output = (tf.expand_dims(x[i], 0) for x in (outputs, upstream))
+        found = differentiate(*sample, *shared, *of_output)
         of_sample, of_shared = found[: len(samples)], found[len(samples) :]
         stacks = [stack.write(i, x[0]) for stack, x in zip(stacks, of_sample, strict=True)]
         # In float32 at least: a sum over many samples loses digits in half precision.

@@ -28,15 +28,17 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize("implementation", ["shifts", "blocks"])
 @pytest.mark.parametrize(("shape", "arguments"), CASES)
-def test_is_the_papers_formula(shape, arguments):
-    layer, values, x = made(shape, **arguments)
+def test_is_the_papers_formula(shape, arguments, implementation):
+    layer, values, x = made(shape, **arguments, implementation=implementation)
     assert_near(layer(x), said(layer, x, values))
 
 
+@pytest.mark.parametrize("implementation", ["shifts", "blocks"])
 @pytest.mark.parametrize(("shape", "arguments"), CASES[:3])
-def test_gradients_are_those_of_the_formula(shape, arguments):
-    layer, values, x = made(shape, **arguments)
+def test_gradients_are_those_of_the_formula(shape, arguments, implementation):
+    layer, values, x = made(shape, **arguments, implementation=implementation)
     check_gradients(layer, values, x, lambda *of: said(layer, *of))
 
 
@@ -97,7 +99,11 @@ WRONG = [
     ({"padding": "valid"}, ValueError, '`padding` must be "same"'),
     ({"positions": "absolute"}, ValueError, "`positions` must be one of None, 'relative'"),
     ({"mask_padding": None}, TypeError, "`mask_padding` must be True or False"),
-    ({"implementation": "plain"}, ValueError, "`implementation` must be one of 'auto', 'shifts'"),
+    (
+        {"implementation": "plain"},
+        ValueError,
+        "`implementation` must be one of 'auto', 'shifts', 'blocks'",
+    ),
 ]
 
 

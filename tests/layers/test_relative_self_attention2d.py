@@ -12,18 +12,20 @@ from tests.support.attention_layers import assert_near, check_gradients
 made = functools.partial(attention_layers.made, layers.RelativeSelfAttention2D)
 
 
+FORMS = ("plain", "parts")
 # 3x5 with 4 heads tells height from width; a map of one position has nothing else to look at.
 CASES = [
     ((2, 3, 5, 4), {"num_heads": 4, "key_dim": 2}),
     ((1, 1, 1, 3), {"num_heads": 2, "key_dim": 1, "value_dim": 3}),
     ((2, 4, 1, 2), {"num_heads": 1, "key_dim": 3, "value_dim": 2, "use_bias": False}),
-    ((1, 2, 3, 3), {"num_heads": 3, "key_dim": 2, "value_dim": 1, "positions": None}),
+    ((2, 2, 3, 3), {"num_heads": 3, "key_dim": 2, "value_dim": 1, "positions": None}),
 ]
 
 
+@pytest.mark.parametrize("implementation", FORMS)
 @pytest.mark.parametrize(("shape", "arguments"), CASES)
-def test_is_the_papers_formula(shape, arguments):
-    layer, values, x = made(shape, **arguments)
+def test_is_the_papers_formula(shape, arguments, implementation):
+    layer, values, x = made(shape, **arguments, implementation=implementation)
     heads, depth = layer.num_heads, layer.key_dim
     depths = (heads, depth, layer.value_dim or depth)
     expected = references.relative_self_attention(x, values, *depths)
@@ -41,11 +43,42 @@ def test_is_the_papers_formula(shape, arguments):
     assert_near(asked, looks[:, chosen])
 
 
+@pytest.mark.parametrize("implementation", FORMS)
 @pytest.mark.parametrize(("shape", "arguments"), CASES[:1] + CASES[3:])
-def test_gradients_are_those_of_the_formula(shape, arguments):
-    layer, values, x = made(shape, **arguments)
+def test_gradients_are_those_of_the_formula(shape, arguments, implementation):
+    layer, values, x = made(shape, **arguments, implementation=implementation)
     depths = (layer.num_heads, layer.key_dim, layer.value_dim or layer.key_dim)
     check_gradients(layer, values, x, lambda *of: references.relative_self_attention(*of, *depths))
+
+
+@pytest.mark.parametrize("together", [1, 2, 6])
+def test_parts_of_any_number_of_heads_are_alike(together, monkeypatch):
+    from keras_fmm.ops.self_attention import in_parts
+
+    monkeypatch.setattr(in_parts, "_AT_ONCE", together * 12**2)
+    layer, values, x = made((3, 3, 4, 2), num_heads=6, key_dim=2, implementation="parts")
+    assert in_parts._heads_together(6, 12) == together
+    assert_near(layer(x), references.relative_self_attention(x, values, 6, 2, 2))
+    check_gradients(layer, values, x, lambda *of: references.relative_self_attention(*of, 6, 2, 2))
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="compiles nothing here")
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_parts_train_as_the_formula_does_whatever_the_batch(jit_compile):
+    found = []
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 5, 3, 4, 3)).astype("float32")
+    for implementation in FORMS:
+        layer = layers.RelativeSelfAttention2D(2, 3, implementation=implementation)
+        inputs = keras.Input((3, 4, 3))
+        model = keras.Model(inputs, layer(inputs))
+        weights.randomise(model)
+        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
+        # The last batch is of one.
+        model.fit(x, y, batch_size=2, shuffle=False, verbose=0)
+        found.append(model.get_weights())
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4)
 
 
 def test_by_hand():
@@ -218,7 +251,11 @@ WRONG = [
     ({"position_size": 0}, ValueError, "`position_size` must be a positive integer"),
     ({"position_size": (3,)}, TypeError, "`position_size` must be a pair of positive integers"),
     ({"interpolate_positions": "no"}, TypeError, "`interpolate_positions` must be True or False"),
-    ({"implementation": "fast"}, ValueError, "`implementation` must be one of 'auto', 'plain'"),
+    (
+        {"implementation": "fast"},
+        ValueError,
+        "`implementation` must be one of 'auto', 'plain', 'parts'",
+    ),
     ({"use_bias": 1}, TypeError, "`use_bias` must be True or False"),
     ({"kernel_initializer": "no"}, ValueError, "`kernel_initializer` must be one of `keras"),
 ]

@@ -24,16 +24,16 @@ def plain_attention(query, key, value, num_heads, rows=None, columns=None):
         Tensor of the values' shape and dtype.
     """
     weights = attention_weights(query, key, num_heads, rows, columns)
-    value = _by_head(value, num_heads)
-    return _as_map(ops.matmul(ops.cast(weights, value.dtype), value), ops.shape(query))
+    value = by_head(value, num_heads)
+    return as_map(ops.matmul(ops.cast(weights, value.dtype), value), ops.shape(query))
 
 
 def attention_weights(query, key, num_heads, rows=None, columns=None):
     """Returns the weights of `plain_attention`, `(batch, num_heads, positions, positions)`."""
     _, height, width, channels = ops.shape(query)
     depth, places = channels // num_heads, height * width
-    query = _scaled(_by_head(query, num_heads))
-    key = _by_head(key, num_heads)
+    query = scaled(by_head(query, num_heads))
+    key = by_head(key, num_heads)
     logits = at_least_float32(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
     if rows is not None:
         query = ops.reshape(query, (-1, height, width, depth))
@@ -57,8 +57,8 @@ def weights_of_queries(query, key, num_heads, rows, columns, queries):
     _, height, width, channels = ops.shape(query)
     chosen = ops.stack([query[:, row, column] for row, column in queries], axis=1)
     chosen = ops.reshape(chosen, (-1, len(queries), num_heads, channels // num_heads))
-    chosen = _scaled(ops.transpose(chosen, (0, 2, 1, 3)))
-    key = _by_head(key, num_heads)
+    chosen = scaled(ops.transpose(chosen, (0, 2, 1, 3)))
+    key = by_head(key, num_heads)
     logits = at_least_float32(ops.matmul(chosen, ops.transpose(key, (0, 1, 3, 2))))
     if rows is not None:
         found = []
@@ -74,22 +74,23 @@ def weights_of_queries(query, key, num_heads, rows, columns, queries):
     return softmax(logits)
 
 
-def _by_head(x, num_heads):
+def by_head(x, num_heads):
     """Returns a map as `(batch, num_heads, positions, channels of a head)`."""
     _, height, width, channels = ops.shape(x)
     x = ops.reshape(x, (-1, height * width, num_heads, channels // num_heads))
     return ops.transpose(x, (0, 2, 1, 3))
 
 
-def _as_map(x, shape):
-    """Returns what `_by_head` gives as a map again, of the height and width of `shape`."""
+def as_map(x, shape):
+    """Returns what `by_head` gives as a map again, of the height and width of `shape`."""
     _, height, width, _ = shape
     num_heads, channels = x.shape[1], x.shape[3]
     x = ops.transpose(x, (0, 2, 1, 3))
     return ops.reshape(x, (-1, height, width, num_heads * channels))
 
 
-def _scaled(query):
+def scaled(query):
+    """Returns queries whose products with keys vary as little as those of one channel."""
     return query * query.shape[-1] ** -0.5
 
 

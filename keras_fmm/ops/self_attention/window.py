@@ -6,18 +6,26 @@ from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, softmax, total
 
 # What is added to the logits of what lies outside of the map; exp() of it is 0.
-_OUTSIDE = -1e9
+OUTSIDE = -1e9
 
 
 def shifted_attention(
-    query, key, value, num_heads, kernel_size, bias=None, kernels=None, mask_padding=True
+    query,
+    key,
+    value,
+    num_heads,
+    kernel_size,
+    rows=None,
+    columns=None,
+    mask_padding=True,
+    kernels=None,
 ):
     """Returns the mean of the values in a window around each position, weighted by their keys.
 
     The weights of query (i, j) are the softmax, over the entries (a, b) of the window, of
-    `q . (k[i + a - before, j + b - before] + bias[a, b])`: the map is shifted by each entry of the
-    window in turn. `before` is half of what the window is longer than 1, rounded down, as
-    convolutions with `padding="same"` have it.
+    `q . (k[i + a - before, j + b - before] + [rows[a], columns[b]])`: the map is shifted by each
+    entry of the window in turn. `before` is half of what the window is longer than 1, rounded down,
+    as convolutions with `padding="same"` have it.
 
     Args:
         query: tensor `(batch, height, width, num_heads * d)`.
@@ -25,16 +33,18 @@ def shifted_attention(
         value: tensor `(batch, height, width, channels)`, one head after the other.
         num_heads: int.
         kernel_size: int, the window's height and width.
-        bias: tensor `(kernel_size, kernel_size, num_heads * d)` or None. What is added to the keys.
-        kernels: tensor `(kernel_size, kernel_size, channels, filters)` or None. What the values at
-            each entry of the window are multiplied by first.
+        rows: tensor `(kernel_size, num_heads, d / 2)` or None. What is added to the first half of
+            the channels of a head's keys.
+        columns: tensor of that shape, or None. What is added to the second half.
         mask_padding: bool, default True. Whether positions outside of the map have no weight.
             False: they have keys and values of 0.
+        kernels: tensor `(kernel_size, kernel_size, channels, filters)` or None. What the values at
+            each entry of the window are multiplied by first.
 
     Returns:
         Tensor `(batch, height, width, channels)`, or of `filters`, of the values' dtype.
     """
-    weights = window_weights(query, key, num_heads, kernel_size, bias, mask_padding)
+    weights = window_weights(query, key, num_heads, kernel_size, rows, columns, mask_padding)
     weights = ops.cast(weights, value.dtype)
     found = []
     for n, (row, column, seen) in enumerate(_entries(value, kernel_size)):
@@ -45,8 +55,9 @@ def shifted_attention(
     return ops.reshape(found, (*ops.shape(found)[:3], num_heads * found.shape[4]))
 
 
-def window_weights(query, key, num_heads, kernel_size, bias=None, mask_padding=True):
+def window_weights(query, key, num_heads, kernel_size, rows=None, columns=None, mask_padding=True):
     """Returns the weights of `shifted_attention`, `(batch, height, width, heads, entries)`."""
+    bias = None if rows is None else _bias(rows, columns)
     logits = []
     for row, column, seen in _entries(key, kernel_size):
         if bias is not None:
@@ -58,8 +69,17 @@ def window_weights(query, key, num_heads, kernel_size, bias=None, mask_padding=T
         ones = ops.ones_like(key[:1, :, :, :1])
         inside = [seen for *_, seen in _entries(ones, kernel_size)]
         outside = ops.expand_dims(1 - ops.concatenate(inside, axis=3), 3)
-        logits = logits + ops.cast(outside, logits.dtype) * _OUTSIDE
+        logits = logits + ops.cast(outside, logits.dtype) * OUTSIDE
     return softmax(logits)
+
+
+def _bias(rows, columns):
+    """Returns what positions add to the keys, `(kernel_size, kernel_size, channels)`."""
+    size, heads, half = rows.shape
+    shape = (size, size, heads, half)
+    rows = ops.broadcast_to(ops.expand_dims(rows, 1), shape)
+    columns = ops.broadcast_to(ops.expand_dims(columns, 0), shape)
+    return ops.reshape(ops.concatenate([rows, columns], axis=3), (size, size, 2 * heads * half))
 
 
 def _by_head(x, num_heads):
