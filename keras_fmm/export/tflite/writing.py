@@ -10,6 +10,7 @@ import keras
 from keras_fmm import checks, files, half_precision, hints
 from keras_fmm.export import arguments, names
 from keras_fmm.export.tflite import (
+    bias_correction,
     calibration,
     conversion,
     litert,
@@ -31,6 +32,7 @@ def to_tflite(
     class_names: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     verbose: hints.Verbose = "auto",
+    min_agreement: float | None = None,
 ) -> pathlib.Path:
     """Writes a TFLite file of builtin operators, quantized on request, whole or not at all.
 
@@ -109,6 +111,9 @@ def to_tflite(
     if batch_size is not None:
         batch_size = checks.positive_integer("batch_size", batch_size, below=2**16)
     quantization, io_dtype = quantizations.checked(quantization, io_dtype)
+    min_agreement = quantizations.checked_agreement(
+        min_agreement, quantization, representative_data
+    )
     class_names = arguments.checked_class_names(class_names, model)
     input_range = metadata.checked_input_range(input_range)
     litert.library()
@@ -117,18 +122,24 @@ def to_tflite(
     images = calibration.checked_images(model, quantization, representative_data, input_range)
     progress = Progress(_steps(quantization, images), verbose)
     with files.replacing(path) as temporary, arguments.tensorflow_files():
-        conversion.convert(model, temporary, batch_size, quantization, io_dtype, images, progress)
+        content, *reference = conversion.convert(
+            model, batch_size, quantization, io_dtype, images, progress
+        )
         if quantization == "int8":
-            content = ranges.quantized(temporary.read_bytes(), images, io_dtype, progress)
-            temporary.write_bytes(content)
+            content = ranges.quantized(content, images, io_dtype, progress)
+        elif reference:
+            moves = bias_correction.shifts(content, *reference, images, progress)
+            content = bias_correction.corrected(content, moves)
+        del reference
+        temporary.write_bytes(content)
         try:
-            session = verification.trial_run(temporary, model)
+            session = verification.trial_run(temporary, model, is_apart=quantization == "int8")
         except ValueError as error:
             if refusal := conversion.quantized_error(model):
                 raise refusal from error
             raise
         if images is not None:
-            verification.check_outputs(session, model, images, quantization)
+            verification.check_outputs(session, model, images, quantization, min_agreement)
         progress.add(math.inf)
         called = names.of_inputs(model)
         called = called if len(called) > 1 else None

@@ -30,17 +30,17 @@ def test_a_file_that_says_something_else_is_refused(tmp_path):
     )
 
 
-@pytest.mark.parametrize("classes", [10, 1000])
-def test_probabilities_of_other_classes_are_refused(tmp_path, classes):
+@pytest.mark.parametrize(("classes", "wanted"), [(10, {"min_agreement": 0.99}), (1000, {})])
+def test_probabilities_of_other_classes_are_refused(tmp_path, classes, wanted):
     inputs = keras.Input((8, 8, 3))
     biases = keras.initializers.RandomNormal(stddev=2, seed=0)
     product = layers.Dense(classes, bias_initializer=biases)
     x = layers.GlobalAveragePooling2D()(inputs)
     model = keras.Model(inputs, layers.Softmax()(product(10 * x) + product(x / 100)))
-    with pytest.raises(ValueError, match="must say about what the model says"):
-        export.to_tflite(
-            model, tmp_path / "toy.tflite", quantization="int16x8", representative_data=IMAGES
-        )
+    arguments = {"quantization": "int16x8", "representative_data": IMAGES}
+    with pytest.raises(ValueError, match="must say about what the model says.*on 40 of the images"):
+        export.to_tflite(model, tmp_path / "toy.tflite", **arguments, **wanted)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_untrained_scores_are_no_reason_to_refuse(tmp_path):
