@@ -56,7 +56,7 @@ def shifts(quantized, reference, images, progress):
         ((name, taken),) = session.inputs.items()
         size = int(taken["shape_signature"][0])
         seen = images[:MOST_IMAGES]
-        total = {number: 0.0 for number in twins}
+        total = dict.fromkeys(twins, 0.0)
         for batch in calibration.batches(seen, size if size > 0 else 1, progress):
             session.run({name: batch})
             for number, index in twins.items():
@@ -168,26 +168,25 @@ def _move_bias(model, op, where, move):
     """Adds to the bias of one product in place, in its integers where it has them."""
     schema, graph = flatbuffers.schema(), model.subgraphs[0]
     inputs, weights = (graph.tensors[op.inputs[place]] for place in (where.inputs, where.weights))
+    moved, bias = np.array(move), schema.TensorT()
     index = op.inputs[where.bias] if len(op.inputs) > where.bias else -1
     if index >= 0:
-        bias = graph.tensors[index]
-        values = flatbuffers.constant(model, bias)
+        given = graph.tensors[index]
+        values = flatbuffers.constant(model, given)
         if values is None:
             return
-    else:
-        bias = schema.TensorT()
-        bias.type = {_FLOAT32: _FLOAT32, _INT8: _INT32, _INT16: _INT64}[inputs.type]
-        if bias.type != _FLOAT32:
-            bias.quantization = schema.QuantizationParametersT()
-            steps = inputs.quantization.scale[0] * np.asarray(weights.quantization.scale)
-            bias.quantization.scale = steps.astype("float32")
-            bias.quantization.zeroPoint = np.zeros(len(steps), "int64")
-        values = np.zeros(len(move))
+        if given.type != _FLOAT32:
+            # What they stand for: in int16x8 the converter gives a product that is called twice the
+            # first call's scale in both.
+            values = values * np.asarray(given.quantization.scale, "float64")
+        moved = moved + values
+    bias.type = {_FLOAT32: _FLOAT32, _INT8: _INT32, _INT16: _INT64}[inputs.type]
     if bias.type != _FLOAT32:
+        steps = inputs.quantization.scale[0] * np.asarray(weights.quantization.scale, "float64")
+        bias.quantization = schema.QuantizationParametersT()
+        bias.quantization.scale = steps.astype("float32")
+        bias.quantization.zeroPoint = np.zeros(len(steps), "int64")
         limits = np.iinfo("int32" if bias.type == _INT32 else "int64")
-        move = np.round(move / np.asarray(bias.quantization.scale, "float64"))
-        moved = np.clip(values + move, limits.min, limits.max)
-    else:
-        moved = values + move
+        moved = np.clip(np.round(moved / steps), limits.min, limits.max)
     name = weights.name + b"/moved_bias/" + str(len(graph.tensors)).encode()
     flatbuffers.put(op, where.bias, flatbuffers.add_constant(model, bias, moved, name))

@@ -25,8 +25,8 @@ def convert(model, batch_size, quantization, io_dtype, images, progress):
         progress: `Progress`, that is told of each image.
 
     Returns:
-        list of bytes: the file, for "int8" in floats still, with room for ranges; and, for "dynamic"
-        and "int16x8" with images, the one in floats that it was made from.
+        list of bytes: the file, for "int8" in floats still, with room for ranges; and, for
+        "dynamic" and "int16x8" with images, the one in floats that it was made from.
 
     Raises:
         ValueError: the model needs operators that TFLite lacks; they are named. Or what failed is a

@@ -1,5 +1,6 @@
 """Channels of one tensor that share one scale in int8 are made to reach equally far."""
 
+import itertools
 import os
 
 import numpy as np
@@ -13,6 +14,7 @@ _ROOM = 10
 # Fused activations: what is scaled goes through them as it would without. ReLU6 does for a factor
 # that lets the channel reach no more than 6.
 _NONE, _RELU, _RELU6 = 0, 1, 3
+_TINY = 1e-30
 # They treat each channel for itself, and a factor comes out as it went in. The data is the first
 # input; of a product the second has no factor.
 _PASSING = ("MUL", "PAD", "RELU", "RESHAPE")
@@ -32,16 +34,25 @@ def equalized(content, images, progress):
         content: bytes, a float file.
         images: array `(n, height, width, channels)`, of which the first are taken.
         progress: `Progress`, that is told of each of those.
+
+    Returns:
+        pair of the file, bytes, and a dict by tensor index of how far from zero its values matter:
+        a ReLU6 behind makes one of all that is further.
     """
     model = flatbuffers.parsed(content)
     found = _stretchable(model)
+    limits = {}
     if not found:
-        return content
+        return content, limits
     reaches = _reaches(content, [int(op.inputs[0]) for op, _ in found], images, progress)
     room = 1 + _ROOM / len(images)
     for (op, before), reach in zip(found, reaches, strict=True):
         if not reach.any():
             continue
+        limit = _limit(model, op)
+        if limit is not None:
+            reach = np.minimum(reach, limit)
+            limits[int(op.inputs[0])] = reach.max()
         factor = np.maximum(np.minimum(room * reach / reach.max(), 1), 1 / _MOST)
         factor[reach == 0] = 1
         for product, where in before:
@@ -49,7 +60,25 @@ def equalized(content, images, progress):
             if len(product.inputs) > where.bias and product.inputs[where.bias] >= 0:
                 _scale(model, product, where.bias, 1 / factor, 0)
         _scale(model, op, 1, factor, 3)
-    return flatbuffers.packed(model)
+    return flatbuffers.packed(model), limits
+
+
+def _limit(model, op):
+    """Returns how far from zero each channel of a depthwise product's inputs matters, or None.
+
+    With one tap and a ReLU6 that is known.
+    """
+    tensors = model.subgraphs[0].tensors
+    weights = flatbuffers.constant(model, tensors[op.inputs[1]])
+    if weights.shape[1:3] != (1, 1) or op.builtinOptions.fusedActivationFunction != _RELU6:
+        return None
+    bias = 0.0
+    if len(op.inputs) > 2 and op.inputs[2] >= 0:
+        bias = flatbuffers.constant(model, tensors[op.inputs[2]])
+        if bias is None:
+            return None
+    weights = np.abs(weights.reshape(-1)) + _TINY
+    return np.maximum(np.abs(bias), np.abs(6 - bias)) / weights
 
 
 def _stretchable(model):
@@ -75,7 +104,7 @@ def _stretchable(model):
         name = flatbuffers.operator_name(op, model)
         if name == "CONCATENATION":
             found = [before(int(each), channels, allowed) for each in op.inputs]
-            return None if None in found else sum(found, [])
+            return None if None in found else list(itertools.chain(*found))
         if name == "MUL":
             # How far a channel reaches behind a gain says nothing of a limit before it.
             allowed = (_NONE, _RELU)

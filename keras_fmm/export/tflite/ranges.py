@@ -67,21 +67,23 @@ def quantized(content, images, io_dtype, progress):
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
     they need; all that was measured is still in it.
 
-    Before, channels are made to reach equally far, see `equalization`; then the biases make up for
-    the rounding of the weights, see `bias_correction`. With "float32" the last product gives floats,
-    see `float_ending`.
+    Before, channels are made to reach equally far, see `equalization`. Behind, the biases make up
+    for the rounding of the weights, see `bias_correction`. With "float32" the last product gives
+    floats, see `float_ending`.
 
     Args:
         content: bytes, what the converter wrote when told to measure ranges alone.
         images: float32 array `(n, height, width, channels)`, to measure on.
         io_dtype: str, "float32", "int8" or "uint8".
-        progress: `Progress`, that is told of each image twice.
+        progress: `Progress`, that is told of each image twice, and of the first ones four times.
 
     Returns:
         bytes.
     """
-    reference, content = content, equalization.equalized(content, images, progress)
+    reference = content
+    content, limits = equalization.equalized(content, images, progress)
     extremes = _measured(content, images, progress)
+    _cut(extremes, limits, content)
     shares = _SHARES if len(images) >= _FEWEST_IMAGES else (1.0,)
     rounded = [_quantized(content, extremes, share) for share in shares]
     # The weights are the same in all.
@@ -158,6 +160,31 @@ def _measured(content, images, progress):
                 "other images."
             )
     return extremes
+
+
+def _cut(extremes, limits, content):
+    """Cuts extremes in place to where values matter, before a gain too.
+
+    Args:
+        extremes: what `_measured` returned.
+        limits: dict by tensor index of the furthest from zero that matters.
+        content: bytes, the file.
+    """
+    model = flatbuffers.parsed(content)
+    writes = {int(index): op for op in model.subgraphs[0].operators for index in op.outputs}
+    for index, limit in limits.items():
+        cut = {index: limit}
+        before = writes[index]
+        if flatbuffers.operator_name(before, model) == "MUL":
+            # The first, as `equalization` has it; the second is the gain.
+            features, gain = map(int, before.inputs)
+            least = min(extremes[gain][0]) if gain in extremes else 0
+            if least > 0:
+                cut[features] = limit / least
+        for each, furthest in cut.items():
+            if each in extremes:
+                lows, highs = extremes[each]
+                extremes[each] = np.maximum(lows, -furthest), np.minimum(highs, furthest)
 
 
 def _errors(contents, reference, images, progress):

@@ -47,7 +47,8 @@ def trial_run(path, model, is_apart):
     except litert.RefusedError as error:
         raise ValueError(
             "A TFLite file must run in LiteRT to count as written. "
-            f"Received: model={model!r}, whose file does not{_refused(content, is_apart)} ({error}). "
+            f"Received: model={model!r}, whose file does not{_refused(content, is_apart)} "
+            f"({error}). "
             "Write that layer with other operations, or leave it out of the exported model."
         ) from error
     return session
