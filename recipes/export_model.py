@@ -36,6 +36,9 @@ class Settings:
     batch_size: int = setting(1, "images that the file takes at once", minimum=1)
     dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    min_agreement: float | None = setting(
+        None, "the least share of images, 0 to 1, for which a quantized file names Keras' class"
+    )
     verbose: str = verbosity()
     output: str | None = setting(None, "the .tflite file; none: CHECKPOINT_QUANTIZATION.tflite")
 
@@ -66,6 +69,7 @@ def main(settings):
         class_names=dataset.class_names,
         input_range=(0, 255),
         verbose=shown(settings),
+        min_agreement=settings.min_agreement,
     )
     print(export.inspect(path))
     images, labels = dataset.arrays("test", image_size=size)
