@@ -235,8 +235,8 @@ Found by comparing each operator's output in the int8 file with that of the floa
   and so the scale of [max, mean] was the whole map's. `SpatialAttention` convolves the two one by
   one.
 - The mean of a channel: rounded weights move it, as inputs behind a ReLU are all positive and
-  errors of one sign add up. The real MobileNet of the table above named Keras' class for three photographs
-  of four. The biases make up for it, in int8, int16x8 and dynamic where images are given.
+  errors of one sign add up. The real MobileNet of the table above named Keras' class for three
+  photographs of four. The biases make up for it, in int8, int16x8 and, with images, dynamic.
 - Channels before a depthwise product, which in int8 share one scale: what an AW-convolution gives
   before batch norm differs a hundredfold between channels. Both products' weights have a scale for
   each channel, and so the channels are made to reach equally far, up to a ReLU6 where one follows.
