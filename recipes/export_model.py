@@ -38,6 +38,9 @@ class Settings:
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
     aspect_ratio: str = datasets.aspect_ratio()
     skip_unreadable: bool = datasets.skip_unreadable()
+    min_agreement: float | None = setting(
+        None, "the least share of images, 0 to 1, for which a quantized file names Keras' class"
+    )
     verbose: str = verbosity()
     output: str | None = setting(None, "the .tflite file; none: CHECKPOINT_QUANTIZATION.tflite")
 
@@ -68,6 +71,7 @@ def main(settings):
         class_names=dataset.class_names,
         input_range=(0, 255),
         verbose=shown(settings),
+        min_agreement=settings.min_agreement,
     )
     print(export.inspect(path))
     found = compared_on_test(model, path, dataset, size, shown(settings))

@@ -1,9 +1,9 @@
-"""The images that the ranges between the layers are measured on."""
+"""The images that the ranges between the layers and the shifts of biases are measured on."""
 
 import numpy as np
 
 from keras_fmm import checks
-from keras_fmm.export.tflite.quantizations import CALIBRATED
+from keras_fmm.export.tflite.quantizations import CALIBRATED, CORRECTED
 from keras_fmm.input_range import declared_problem, lacks_scaling, scaling_problem
 
 # More change little: TensorFlow's own guide takes 100 to 500.
@@ -28,16 +28,19 @@ def checked_images(model, quantization, data, input_range=None):
             NaN or an infinity, or they are not scaled as the model needs it, or not in the range
             that is said.
     """
+    inputs = getattr(model, "inputs", None) or []
     if quantization not in CALIBRATED:
-        return None
-    if len(getattr(model, "inputs", None) or []) != 1:
+        # What is better with images does not need them, nor a model that is fed with one array.
+        if quantization not in CORRECTED or data is None or len(inputs) != 1:
+            return None
+    elif len(inputs) != 1:
         raise ValueError(
             f"Only a functional or Sequential model of one input can be quantized to "
             f"{quantization}. Received: model={model!r}. Wrap a subclassed model in a functional "
-            'one; with several inputs take "dynamic" or "float16", which measure nothing.'
+            'one; with several inputs take "dynamic" or "float16", which need no images.'
         )
     shape = tuple(model.inputs[0].shape)
-    if None in shape[1:]:
+    if None in shape[1:] and quantization in CALIBRATED:
         raise ValueError(
             f"The height and width must be known for {quantization}. Received: model={model!r} "
             f"for inputs {shape}. Build it for one size."
@@ -51,7 +54,7 @@ def checked_images(model, quantization, data, input_range=None):
     found, count = [], 0
     for batch in _each_batch(data):
         batch = checks.real_array("representative_data", batch)
-        if batch.shape[1:] != shape[1:] or batch.ndim != len(shape):
+        if not _fits(batch.shape, shape) or (found and batch.shape[1:] != found[0].shape[1:]):
             raise ValueError(
                 f"`representative_data` must be batches of what the model takes, {shape}. "
                 f"Received: a batch of shape {batch.shape}. Resize the images; a single one needs "
@@ -93,6 +96,12 @@ def _each_batch(data):
     for batch in batches:
         # Beside labels, or in the list that TensorFlow's converter wants.
         yield batch[0] if isinstance(batch, (tuple, list)) else batch
+
+
+def _fits(sizes, shape):
+    """Returns whether a batch's sizes are those that a model takes, whose None is any."""
+    pairs = zip(sizes[1:], shape[1:], strict=False)
+    return len(sizes) == len(shape) and all(wanted in (size, None) for size, wanted in pairs)
 
 
 def _scaling_problem(model, images, input_range):

@@ -13,28 +13,33 @@ from keras_fmm.export.tflite import calibration
 from keras_fmm.export.tflite.quantizations import CALIBRATED
 
 
-def convert(model, path, batch_size, quantization, io_dtype, images, progress):
-    """Writes a model as a TFLite file; for "int8" in floats still, with room for ranges.
+def convert(model, batch_size, quantization, io_dtype, images, progress):
+    """Returns a model as a TFLite file, and in floats what its biases are corrected by.
 
     Args:
         model: a built float32 `keras.Model`.
-        path: `pathlib.Path`, the file to write.
         batch_size: int, the batch that the file takes, or None for any.
         quantization: as `quantizations.checked` returns it.
         io_dtype: as `quantizations.checked` returns it.
         images: what `calibration.checked_images` returned, or None.
         progress: `Progress`, that is told of each image.
 
+    Returns:
+        list of bytes: the file, for "int8" in floats still, with room for ranges; and, for
+        "dynamic" and "int16x8" with images, the one in floats that it was made from.
+
     Raises:
         ValueError: the model needs operators that TFLite lacks; they are named. Or what failed is a
             model that Keras has quantized.
     """
+    told = [_told(quantization, io_dtype, images, batch_size, progress)]
+    if images is not None and quantization != "int8":
+        told.append(_told(None, io_dtype, None, batch_size, progress))
     with contextlib.ExitStack() as stack:
         if quantization in CALIBRATED:
             stack.enter_context(integer_forms(model, 16 if quantization == "int16x8" else 8))
         try:
-            told = _told(quantization, io_dtype, images, batch_size, progress)
-            path.write_bytes(_converted(model, batch_size, told))
+            return _converted(model, batch_size, told)
         except Exception as error:
             # TensorFlow raises RuntimeError, its private ConverterError and others of these.
             if refusal := (
@@ -60,7 +65,7 @@ def integer_forms(model, bits):
 
 
 def _converted(model, batch_size, told):
-    """Returns the bytes of a TFLite file, made as Keras 3.15's exporter makes it.
+    """Returns the bytes of TFLite files, made as Keras 3.15's exporter makes them, one a telling.
 
     Those of Keras 3.13 and 3.14 drop the names of several inputs and the size of the batch, which
     a traced function keeps there.
@@ -79,11 +84,14 @@ def _converted(model, batch_size, told):
         archive.track(model)
         archive.add_endpoint("serve", call)
         archive.write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.experimental_enable_resource_variables = True
-        for name, value in told.items():
-            setattr(converter, name, value)
-        return converter.convert()
+        found = []
+        for each in told:
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            converter.experimental_enable_resource_variables = True
+            for name, value in each.items():
+                setattr(converter, name, value)
+            found.append(converter.convert())
+        return found
 
 
 def _told(quantization, io_dtype, images, batch_size, progress):

@@ -1,6 +1,8 @@
 """TFLite files as objects that can be changed: LiteRT's schema."""
 
 import contextlib
+import copy
+import typing
 
 import numpy as np
 
@@ -38,6 +40,20 @@ def operator_name(op, model):
     return next(name for name, value in vars(schema().BuiltinOperator).items() if value == code)
 
 
+def opcode(model, name):
+    """Returns the number by which a `ModelT`'s operators say that they are `name`; adds it."""
+    code = getattr(schema().BuiltinOperator, name)
+    for number, each in enumerate(model.operatorCodes):
+        if each.builtinCode == code:
+            return number
+    added = schema().OperatorCodeT()
+    added.builtinCode, added.version = code, 1
+    # Where older readers look; larger ones stand in the other alone.
+    added.deprecatedBuiltinCode = min(code, 127)
+    model.operatorCodes.append(added)
+    return len(model.operatorCodes) - 1
+
+
 def ends(content):
     """Returns how many inputs a file has, and how many values its one output's last axis has.
 
@@ -56,3 +72,90 @@ def ends(content):
         shape = output.ShapeSignatureAsNumpy()
     is_known = np.ndim(shape) and len(shape) and shape[-1] != -1
     return inputs, int(shape[-1]) if is_known else None
+
+
+class Product(typing.NamedTuple):
+    """Where a kind of operator that multiplies with constant weights has what it takes.
+
+    Attributes:
+        weights, inputs, bias: int, which of the operator's inputs it is.
+        axis: int, the weights' axis of output channels.
+    """
+
+    weights: int
+    inputs: int
+    bias: int
+    axis: int
+
+
+PRODUCTS = {
+    "CONV_2D": Product(1, 0, 2, 0),
+    "DEPTHWISE_CONV_2D": Product(1, 0, 2, 3),
+    "FULLY_CONNECTED": Product(1, 0, 2, 0),
+    "TRANSPOSE_CONV": Product(1, 2, 3, 0),
+}
+_DTYPES = {0: "<f4", 2: "<i4", 4: "<i8", 9: "i1"}
+
+
+def products(model):
+    """Yields each operator of the main graph that multiplies with constant weights, as a pair.
+
+    The second is its `Product`. Weights of 16 and 4 bits, and what is computed, are none.
+    """
+    graph = model.subgraphs[0]
+    for op in graph.operators:
+        where = PRODUCTS.get(operator_name(op, model))
+        if where and constant(model, graph.tensors[op.inputs[where.weights]]) is not None:
+            yield op, where
+
+
+def constant(model, tensor):
+    """Returns the values of a constant tensor, an array, or None where it is computed.
+
+    None also for other dtypes than float32, int8, int32 and int64.
+    """
+    data = model.buffers[tensor.buffer].data
+    if data is None or not len(data) or tensor.type not in _DTYPES:
+        return None
+    values = np.frombuffer(bytes(data), _DTYPES[tensor.type])
+    return values.reshape(() if tensor.shape is None else tensor.shape)
+
+
+def add_constant(model, like, values, name):
+    """Adds a constant to the main graph and returns its tensor's index.
+
+    Args:
+        model: `ModelT`, changed in place.
+        like: `TensorT`, whose dtype and scale the values have.
+        values: array of that dtype's numbers.
+        name: bytes.
+    """
+    tensor = copy.copy(like)
+    buffer = type(model.buffers[0])()
+    values = np.ascontiguousarray(values, _DTYPES[tensor.type])
+    buffer.data = np.frombuffer(values.tobytes(), "uint8")
+    model.buffers.append(buffer)
+    tensor.name, tensor.shape, tensor.shapeSignature = name, list(values.shape), None
+    tensor.buffer = len(model.buffers) - 1
+    return add_tensor(model, tensor)
+
+
+def add_tensor(model, tensor):
+    """Adds a tensor to the main graph and returns its index."""
+    model.subgraphs[0].tensors.append(tensor)
+    return len(model.subgraphs[0].tensors) - 1
+
+
+def along(values, axis, rank):
+    """Returns a vector in a shape that meets the axis of an array of this rank."""
+    shape = [1] * rank
+    shape[axis] = -1
+    return np.reshape(values, shape)
+
+
+def put(op, place, index):
+    """Puts a tensor at one place of an operator's inputs, in the place of none too."""
+    inputs = [int(each) for each in op.inputs]
+    inputs += [-1] * (place + 1 - len(inputs))
+    inputs[place] = index
+    op.inputs = inputs

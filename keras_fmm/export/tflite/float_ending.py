@@ -16,8 +16,9 @@ def in_floats(content):
     255th of their whole range: where that is wide, the first two are often the same, and the class
     that is named is chance. LiteRT has a kernel for floats times int8 weights.
 
-    An output is left as it is where it does not come from a FULLY_CONNECTED operator with constant
-    weights whose outputs nothing else looks at, perhaps a softmax or sigmoid, and a DEQUANTIZE.
+    An output is left as it is where it does not come from a FULLY_CONNECTED operator, or a CONV_2D
+    to a single position, with constant weights whose outputs nothing else looks at, perhaps a
+    softmax or sigmoid, and a DEQUANTIZE.
 
     Args:
         content: bytes, the file.
@@ -48,7 +49,9 @@ def _put_in_floats(graph, model, product, *following):
 
     product.inputs = [last.outputs[0], *product.inputs[1:]]
     # The features have a zero point, as their range need not be symmetric.
-    product.builtinOptions.asymmetricQuantizeInputs = True
+    if hasattr(product.builtinOptions, "asymmetricQuantizeInputs"):
+        # That of a convolution always is.
+        product.builtinOptions.asymmetricQuantizeInputs = True
     if len(product.inputs) > 2 and product.inputs[2] >= 0:
         step = features.quantization.scale[0] * np.asarray(weights.quantization.scale)
         product.inputs[2] = _float_bias(model, graph, product.inputs[2], step, outputs)
@@ -65,7 +68,7 @@ def _ending(graph, model, output):
     found = [writes.get(output)]
     while found[0] is not None:
         name = flatbuffers.operator_name(found[0], model)
-        if name == "FULLY_CONNECTED" and len(found) > 1:
+        if len(found) > 1 and _is_classifier(found[0], name, graph):
             weights = graph.tensors[found[0].inputs[1]]
             return found if model.buffers[weights.buffer].data is not None else None
         if name not in (_BETWEEN if len(found) > 1 else ("DEQUANTIZE",)):
@@ -75,6 +78,12 @@ def _ending(graph, model, output):
             return None
         found.insert(0, writes.get(before))
     return None
+
+
+def _is_classifier(op, name, graph):
+    """Returns whether an operator can be the product of a classifier's scores."""
+    sizes = [int(size) for size in graph.tensors[op.outputs[0]].shape[1:-1]]
+    return name == "FULLY_CONNECTED" or (name == "CONV_2D" and sizes == [1, 1])
 
 
 def _append(graph, like, name, shape, buffer=0):

@@ -6,6 +6,8 @@ QUANTIZATIONS = (None, "float16", "dynamic", "int8", "int16x8")
 # These need the range of every value between the layers, which is measured on images. Each with
 # what its file can take and give.
 CALIBRATED = {"int8": ("float32", "int8", "uint8"), "int16x8": ("float32", "int16")}
+# With images their weights' rounding is made up for.
+CORRECTED = ("dynamic", *CALIBRATED)
 
 
 def checked(quantization, io_dtype):
@@ -22,3 +24,27 @@ def checked(quantization, io_dtype):
             f"quantization={quantization!r}. Received: io_dtype={io_dtype!r}"
         )
     return quantization, io_dtype
+
+
+def checked_agreement(min_agreement, quantization, data):
+    """Returns `min_agreement` if it is one, and can be measured.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is not in 0..1, or there are no images to measure it on.
+    """
+    if min_agreement is None:
+        return None
+    min_agreement = checks.number("min_agreement", min_agreement)
+    if not 0 <= min_agreement <= 1:
+        raise ValueError(
+            f"`min_agreement` must be from 0 to 1. Received: min_agreement={min_agreement}"
+        )
+    if quantization not in CORRECTED or data is None:
+        raise ValueError(
+            "`min_agreement` is measured on `representative_data`, with a quantization among "
+            f"{', '.join(map(repr, CORRECTED))}. Received: min_agreement={min_agreement}, "
+            f"quantization={quantization!r}, "
+            f"representative_data={'None' if data is None else 'given'}"
+        )
+    return min_agreement

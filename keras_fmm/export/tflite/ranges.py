@@ -4,7 +4,14 @@ import os
 
 import numpy as np
 
-from keras_fmm.export.tflite import calibration, flatbuffers, float_ending, litert
+from keras_fmm.export.tflite import (
+    bias_correction,
+    calibration,
+    equalization,
+    flatbuffers,
+    float_ending,
+    litert,
+)
 
 # Of how many of the images each range holds all values; that which serves best is taken.
 _SHARES = (1.0, 0.97, 0.9)
@@ -19,6 +26,8 @@ _GREATEST_FACTOR = 128
 # And, in a sum, where it would divide one of them by more than 1024.
 _LEAST_FACTOR = 1 / 512
 _EMPTY = 1e-30
+# How much coarser the steps of the images may get for zero to fall on one.
+_LITTLE = 1.02
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "BATCH_MATMUL", "MUL")
 _SUMS = ("ADD", "SUB")
 # What comes out is in the units of what goes in. Of other operators (a root, a quotient) nothing is
@@ -58,28 +67,37 @@ def quantized(content, images, io_dtype, progress):
     1e-38 for it, and LiteRT's fast kernels then refuse the file. Such a range is made as wide as
     they need; all that was measured is still in it.
 
-    With "float32" the last product gives floats, see `float_ending`.
+    Before, channels are made to reach equally far, see `equalization`. Behind, the biases make up
+    for the rounding of the weights, see `bias_correction`. With "float32" the last product gives
+    floats, see `float_ending`.
 
     Args:
         content: bytes, what the converter wrote when told to measure ranges alone.
         images: float32 array `(n, height, width, channels)`, to measure on.
         io_dtype: str, "float32", "int8" or "uint8".
-        progress: `Progress`, that is told of each image twice.
+        progress: `Progress`, that is told of each image twice, and of the first ones four times.
 
     Returns:
         bytes.
     """
+    reference = content
+    content, limits = equalization.equalized(content, images, progress)
     extremes = _measured(content, images, progress)
+    _cut(extremes, limits, content)
     shares = _SHARES if len(images) >= _FEWEST_IMAGES else (1.0,)
-    found = [_quantized(content, extremes, share) for share in shares]
+    rounded = [_quantized(content, extremes, share) for share in shares]
+    # The weights are the same in all.
+    moves = bias_correction.shifts(rounded[0], content, images, progress)
+    found = [bias_correction.corrected(each, moves) for each in rounded]
     if io_dtype == "float32":
         found = [float_ending.in_floats(each) for each in found]
-    errors = _errors(found, content, images, progress)
+    errors = _errors(found, reference, images, progress)
     # The images that are cut lose by it: the others must gain clearly.
     best = int(np.argmin(errors * [1, *[_CLEARLY] * (len(found) - 1)]))
     if io_dtype == "float32":
         return found[best]
-    return _quantized(content, extremes, shares[best], io_dtype)
+    whole = _quantized(content, extremes, shares[best], io_dtype)
+    return bias_correction.corrected(whole, moves)
 
 
 def _quantized(content, extremes, share, io_dtype="float32"):
@@ -96,10 +114,26 @@ def _quantized(content, extremes, share, io_dtype="float32"):
         measured = main.tensors[index].quantization
         measured.min = np.array([np.quantile(lows, 1 - part)], "float32")
         measured.max = np.array([np.quantile(highs, part)], "float32")
+    if io_dtype == "float32":
+        _fit_zero(main.tensors[main.inputs[0]])
     for graph in model.subgraphs:
         _mend(graph, model)
     dtype = tf.as_dtype(io_dtype)
     return mlir_quantize(flatbuffers.packed(model), input_data_type=dtype, output_data_type=dtype)
+
+
+def _fit_zero(images):
+    """Widens the range of the images so that zero falls on a step.
+
+    The converter moves all steps until it does: of -1 to 1 by half a step, by which each pixel of
+    a byte is then off, the furthest possible.
+    """
+    if not _has_range(images):
+        return
+    low, high = float(images.quantization.min[0]), float(images.quantization.max[0])
+    below = np.floor(255 * -low / (high - low)) if low < 0 < high else 0
+    if below > 0 and (wider := (255 - below) * -low / below) - low < _LITTLE * (high - low):
+        images.quantization.max = np.array([wider], "float32")
 
 
 def _measured(content, images, progress):
@@ -128,6 +162,31 @@ def _measured(content, images, progress):
     return extremes
 
 
+def _cut(extremes, limits, content):
+    """Cuts extremes in place to where values matter, before a gain too.
+
+    Args:
+        extremes: what `_measured` returned.
+        limits: dict by tensor index of the furthest from zero that matters.
+        content: bytes, the file.
+    """
+    model = flatbuffers.parsed(content)
+    writes = {int(index): op for op in model.subgraphs[0].operators for index in op.outputs}
+    for index, limit in limits.items():
+        cut = {index: limit}
+        before = writes[index]
+        if flatbuffers.operator_name(before, model) == "MUL":
+            # The first, as `equalization` has it; the second is the gain.
+            features, gain = map(int, before.inputs)
+            least = min(extremes[gain][0]) if gain in extremes else 0
+            if least > 0:
+                cut[features] = limit / least
+        for each, furthest in cut.items():
+            if each in extremes:
+                lows, highs = extremes[each]
+                extremes[each] = np.maximum(lows, -furthest), np.minimum(highs, furthest)
+
+
 def _errors(contents, reference, images, progress):
     """Returns how far each file's outputs are from another's on the images, array of n errors.
 
@@ -135,7 +194,7 @@ def _errors(contents, reference, images, progress):
     refuses, infinity.
     """
     expecting = _loaded(reference)
-    sessions = [_loaded(content) for content in contents]
+    sessions = [_loaded(content, is_apart=True) for content in contents]
     ((name, taken),) = expecting.inputs.items()
     wrong, power = 0.0, 0.0
     for batch in calibration.batches(images, int(taken["shape"][0]), progress):
@@ -147,9 +206,11 @@ def _errors(contents, reference, images, progress):
     return np.sum(wrong / (power + _EMPTY), axis=-1)
 
 
-def _loaded(content):
+def _loaded(content, is_apart=False):
     """Returns a LiteRT session of a file, or None where LiteRT refuses it."""
     try:
+        if is_apart:
+            litert.try_apart(content)
         session = litert.Session(content, num_threads=os.cpu_count())
         session.allocate()
     except litert.RefusedError:

@@ -10,6 +10,7 @@ import keras
 from keras_fmm import checks, files, half_precision, hints
 from keras_fmm.export import arguments, names
 from keras_fmm.export.tflite import (
+    bias_correction,
     calibration,
     conversion,
     litert,
@@ -31,6 +32,7 @@ def to_tflite(
     class_names: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
     verbose: hints.Verbose = "auto",
+    min_agreement: float | None = None,
 ) -> pathlib.Path:
     """Writes a TFLite file of builtin operators, quantized on request, whole or not at all.
 
@@ -47,7 +49,7 @@ def to_tflite(
     - "int8": both are int8, and values float32 from each output's last product on. The file has a
       quarter of the size (large networks) to a half (small ones).
     - "dynamic": weights are int8, values float32 and in products int8. The file has as little; the
-      fast kernels take most operators.
+      fast kernels take most operators. With images it says more exactly what the model says.
     - "int16x8": weights are int8, values int16. The file has as little; the fast kernels take no
       operator.
 
@@ -59,11 +61,13 @@ def to_tflite(
         batch_size: int from 1 to 65,535 or None, default 1. The batch that the file takes; None
             for any (slower).
         quantization: None, "float16", "dynamic", "int8" or "int16x8", default None. See above.
-        representative_data: array, tf.data pipeline, iterable, function or None, default None. For
-            "int8" and "int16x8", some hundred images as the model is fed in training, on which the
-            range of every value is measured: an array, a tf.data pipeline of batches, with or
-            without labels, an iterable of batches, or a function that returns one. The first 500
-            images are taken. Not looked at otherwise.
+        representative_data: array, tf.data pipeline, iterable, function or None, default None. Some
+            hundred images as the model is fed in training: an array, a tf.data pipeline of batches,
+            with or without labels, an iterable of batches, or a function that returns one. "int8"
+            and "int16x8" need them, for the range of every value; with "dynamic" they may be given.
+            In all three the biases then make up for what rounding the weights changes, and the
+            file is compared with the model. The first 500 images are taken. Not looked at
+            otherwise, nor with "dynamic" for a model of several inputs or a subclassed one.
         io_dtype: str, default "float32". "float32", or for "int8" also "int8" and "uint8", for
             "int16x8" "int16": of the file's input and output, whose scale and zero point `inspect`
             tells. Images of 0 to 255 are themselves in "uint8". With integers the last product
@@ -84,12 +88,14 @@ def to_tflite(
         TypeError: `model` is not a `keras.Model`, or an argument is of no type that fits.
         ValueError: the model needs operators that TFLite lacks (they are named), or has layers that
             Keras has quantized and the converter cannot write; LiteRT cannot run what came out, or
-            an output says something else; `model` is not built, cannot be rebuilt under float32, or
-            gives more than a list or dict of tensors; `path` ends otherwise; Keras does not run on
-            TensorFlow; an argument is none of the above; `representative_data` is missing, empty,
-            of another shape, not finite, scaled otherwise than the model needs (as far as its own
-            scaling or its first batch norm tell; nothing does of a model that has neither), or not
-            in `input_range`.
+            ends the process that tries; an output of the quantized file is broken (not finite, the
+            same for all images, or little better than chance) or agrees less than `min_agreement`,
+            which is none or cannot be measured; `model` is not built, cannot be rebuilt under
+            float32, or gives more than a list or dict of tensors; `path` ends otherwise; Keras does
+            not run on TensorFlow; an argument is none of the above; `representative_data` is
+            missing, empty, of another shape, not finite, scaled otherwise than the model needs (as
+            far as its own scaling or its first batch norm tell; nothing does of a model that has
+            neither), or not in `input_range`.
         OSError: the file cannot be written.
 
     Whatever is raised, what was at `path` before is still there.
@@ -109,6 +115,9 @@ def to_tflite(
     if batch_size is not None:
         batch_size = checks.positive_integer("batch_size", batch_size, below=2**16)
     quantization, io_dtype = quantizations.checked(quantization, io_dtype)
+    min_agreement = quantizations.checked_agreement(
+        min_agreement, quantization, representative_data
+    )
     class_names = arguments.checked_class_names(class_names, model)
     input_range = metadata.checked_input_range(input_range)
     litert.library()
@@ -117,18 +126,24 @@ def to_tflite(
     images = calibration.checked_images(model, quantization, representative_data, input_range)
     progress = Progress(_steps(quantization, images), verbose)
     with files.replacing(path) as temporary, arguments.tensorflow_files():
-        conversion.convert(model, temporary, batch_size, quantization, io_dtype, images, progress)
+        content, *reference = conversion.convert(
+            model, batch_size, quantization, io_dtype, images, progress
+        )
         if quantization == "int8":
-            content = ranges.quantized(temporary.read_bytes(), images, io_dtype, progress)
-            temporary.write_bytes(content)
+            content = ranges.quantized(content, images, io_dtype, progress)
+        elif reference:
+            moves = bias_correction.shifts(content, *reference, images, progress)
+            content = bias_correction.corrected(content, moves)
+        del reference
+        temporary.write_bytes(content)
         try:
-            session = verification.trial_run(temporary, model)
+            session = verification.trial_run(temporary, model, is_apart=quantization == "int8")
         except ValueError as error:
             if refusal := conversion.quantized_error(model):
                 raise refusal from error
             raise
         if images is not None:
-            verification.check_outputs(session, model, images, quantization)
+            verification.check_outputs(session, model, images, quantization, min_agreement)
         progress.add(math.inf)
         called = names.of_inputs(model)
         called = called if len(called) > 1 else None
@@ -138,5 +153,9 @@ def to_tflite(
 
 def _steps(quantization, images):
     """Returns how many steps writing takes: each look at an image, and the trial."""
-    looks = {"int8": 3, "int16x8": 1}.get(quantization, 0)
-    return 1 + looks * (0 if images is None else len(images))
+    if images is None:
+        return 1
+    # Equalization, and the shifts of biases.
+    few = min(len(images), bias_correction.MOST_IMAGES)
+    looks = {"int8": 3 * len(images) + 2 * few, "int16x8": len(images) + few}
+    return 1 + looks.get(quantization, few)

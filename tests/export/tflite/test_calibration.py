@@ -45,7 +45,7 @@ def test_an_endless_generator_ends():
     assert len(checked_images(toys.cnn(), "int8", endless())) == 500
 
 
-@pytest.mark.parametrize("quantization", [None, "float16", "dynamic"])
+@pytest.mark.parametrize("quantization", [None, "float16"])
 def test_where_no_images_are_needed_they_are_not_looked_at(quantization):
     assert checked_images(toys.cnn(), quantization, object()) is None
 
