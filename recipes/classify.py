@@ -17,6 +17,7 @@ import dataclasses
 import numpy as np
 
 from keras_fmm import checks, data, export
+from recipes import export_model
 from recipes.lab.settings import setting, start
 
 
@@ -33,7 +34,8 @@ class Settings:
 def main(settings):
     """Prints the top classes of each image; returns them, a list of (name, score) an image."""
     inspection = export.inspect(settings.model)
-    if len(inspection.inputs) != 1 or len(inspection.outputs) != 1:
+    outputs = 2 if "attention_map" in inspection.metadata else 1
+    if len(inspection.inputs) != 1 or len(inspection.outputs) != outputs:
         raise ValueError(f"`model` must have one input and output. Received: {settings.model}")
     shape = inspection.inputs[0].shape
     if len(shape) != 4 or len(inspection.outputs[0].shape) != 2:
@@ -44,7 +46,7 @@ def main(settings):
     low, high = inspection.metadata.get("input_range") or (0, 255)
     # All images are read before anything is printed.
     images = [read(path, shape[1:], settings.resize) for path in settings.images]
-    scores = [export.run_tflite(settings.model, scaled(image, low, high))[0] for image in images]
+    scores = [export_model.scores(settings.model, scaled(image, low, high))[0] for image in images]
     if not np.isfinite(scores).all():
         raise ValueError(
             "`model` must give finite scores for `images`. "

@@ -33,6 +33,7 @@ class Settings:
     io_dtype: str = setting(
         "float32", "of input and output", choices=("float32", "int8", "uint8", "int16")
     )
+    attention_map: str | None = setting(None, "layer whose map is the file's second output")
     batch_size: int = setting(1, "images that the file takes at once", minimum=1)
     dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
@@ -65,6 +66,7 @@ def main(settings):
         io_dtype=settings.io_dtype,
         class_names=dataset.class_names,
         input_range=(0, 255),
+        attention_map=settings.attention_map,
         verbose=shown(settings),
     )
     print(export.inspect(path))
@@ -89,9 +91,15 @@ def classes(model, images):
     return model.predict(images, batch_size=200, verbose=0).argmax(axis=-1)
 
 
+def scores(path, images):
+    """Returns what a file says of images, without the map of a layer that it may give beside."""
+    found = export.run_tflite(path, images, num_threads=2)
+    return found[0] if "attention_map" in export.read_metadata(path) else found
+
+
 def compared(keras_says, path, images, labels):
     """Returns the accuracy of a model's classes and of a file's, and where they agree, a dict."""
-    file_says = export.run_tflite(path, images, num_threads=2).argmax(axis=-1)
+    file_says = scores(path, images).argmax(axis=-1)
     return {
         "accuracy": float(np.mean(file_says == labels)),
         "accuracy_of_keras": float(np.mean(keras_says == labels)),

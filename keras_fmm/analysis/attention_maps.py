@@ -61,7 +61,7 @@ def attention_maps(
             "`attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
             f"{graph.said_of_closed(model)}"
         )
-    outputs = [_Map(gate)(*gate.args, **gate.kwargs) for gate in gates]
+    outputs = [graph.attention_map(gate) for gate in gates]
     mapped = keras.Model(flat.inputs[0], outputs)
 
     def of_batch(images):
@@ -70,26 +70,3 @@ def attention_maps(
 
     maps = over_batches(of_batch, [images], batch_size, verbose)
     return graph.ByPath(zip((gate.path for gate in gates), maps, strict=True))
-
-
-class _Map(keras.Operation):
-    """Gives a gate's map; called symbolically, it keeps the gate from noting the call."""
-
-    def __init__(self, gate):
-        super().__init__()
-        self.gate = gate
-
-    def compute_output_spec(self, *args, **kwargs):
-        # Of a shape that nobody asks for. Were it found by tracing, JAX would keep each trace.
-        return keras.KerasTensor((None,), self.gate.operation.compute_dtype)
-
-    def call(self, *args, **kwargs):
-        kwargs.pop("return_attention_map", None)
-        gate = self.gate.operation
-        output = gate.attention_map(*args, **kwargs)
-        if not keras.ops.is_tensor(output) or not len(output.shape):
-            raise ValueError(
-                "`attention_map` of a layer must return one tensor, the batch first. Received: "
-                f"{output!r}, of the layer {self.gate.path!r} of class {type(gate).__name__}."
-            )
-        return output
