@@ -7,7 +7,7 @@ from tests.test_declared import SETUP
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Tools of those who work on the package, and PyTorch, whose bound is the one version that was run.
-NOT_INSTALLED = {"all", "dev", "docs", "torch"}
+NOT_INSTALLED = {"all", "browser", "dev", "docs", "torch"}
 
 
 def named(text):
