@@ -8,7 +8,7 @@ Command:
 
 The file tells its class names and the range of its inputs, if `keras_fmm.export.to_tflite` was
 told them; otherwise classes are numbers and images are taken as 0 to 255. Images must have the
-file's size, or are resized with `--resize`.
+file's size, or are resized with `--resize`, by the `--aspect-ratio` of the training.
 Cost: seconds, most of them TensorFlow's start.
 """
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from keras_fmm import checks, data, export
 from recipes import export_model
+from recipes.lab import datasets
 from recipes.lab.settings import setting, start
 
 
@@ -29,6 +30,7 @@ class Settings:
     model: str = setting(..., "a .tflite file")
     top: int = setting(3, "how many classes to print", minimum=1)
     resize: bool = setting(False, "resize images to the file's size")
+    aspect_ratio: str = datasets.aspect_ratio()
 
 
 def main(settings):
@@ -45,7 +47,10 @@ def main(settings):
         )
     low, high = inspection.metadata.get("input_range") or (0, 255)
     # All images are read before anything is printed.
-    images = [read(path, shape[1:], settings.resize) for path in settings.images]
+    images = [
+        read(path, shape[1:], settings.resize, datasets.fitting(settings))
+        for path in settings.images
+    ]
     scores = [export_model.scores(settings.model, scaled(image, low, high))[0] for image in images]
     if not np.isfinite(scores).all():
         raise ValueError(
@@ -68,7 +73,7 @@ def scaled(image, low, high):
     return low + image[None] * ((high - low) / 255)
 
 
-def read(path, shape, resize):
+def read(path, shape, resize, fitting):
     """Returns an image file as a float32 array `(height, width, channels)` of 0 to 255."""
     height, width, channels = shape
     if channels not in (1, 3):
@@ -76,7 +81,8 @@ def read(path, shape, resize):
             f"`model` must take grey or coloured images. Received: inputs of shape {shape}"
         )
     is_known = -1 not in (height, width)
-    image = data.load_image(path, (height, width) if resize and is_known else None, channels)
+    size = (height, width) if resize and is_known else None
+    image = data.load_image(path, size, channels, **fitting)
     if is_known and image.shape != shape:
         raise ValueError(
             f"`images` must be {width} wide and {height} high. Received: {path}, which is "

@@ -2,9 +2,9 @@
 
 Question: how large is the file, which of its operators run fast, and does it still say what the
 model says?
-Data: the dataset that the model was trained on: 500 images of train to measure ranges on, and the
-whole test split to compare on. The model is to take images as they are stored (0 to 255), as those
-of recipes.train do.
+Data: the dataset, or the folder of images, that the model was trained on: 500 images of train to
+measure ranges on, and the whole test split to compare on. The model is to take images as
+they are stored (0 to 255), as those of recipes.train do.
 Command:
 
     python -m recipes.export_model --checkpoint runs/digits_se/best.keras --quantization int8
@@ -19,8 +19,8 @@ import pathlib
 
 import numpy as np
 
-from keras_fmm import data, export
-from recipes.lab import artefacts
+from keras_fmm import export
+from recipes.lab import artefacts, datasets
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -35,8 +35,10 @@ class Settings:
     )
     attention_map: str | None = setting(None, "layer whose map is the file's second output")
     batch_size: int = setting(1, "images that the file takes at once", minimum=1)
-    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    dataset: str = datasets.named("digits")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    aspect_ratio: str = datasets.aspect_ratio()
+    skip_unreadable: bool = datasets.skip_unreadable()
     verbose: str = verbosity()
     output: str | None = setting(None, "the .tflite file; none: CHECKPOINT_QUANTIZATION.tflite")
 
@@ -45,16 +47,16 @@ def main(settings):
     """Writes, compares and prints; returns the file's path and what was measured, a dict."""
     checkpoint = pathlib.Path(settings.checkpoint)
     model = artefacts.load_model("checkpoint", checkpoint)
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
     height, width, channels = model.input_shape[1:]
+    size = None if None in (height, width) else (height, width)
+    dataset = datasets.load(settings, size, channels)
     if channels != dataset.input_shape[2] or model.output_shape[-1] != dataset.classes:
         raise ValueError(
             "`dataset` must be the one that the model was trained on. Received: "
             f"{settings.dataset}, of {dataset.input_shape[2]} channels and {dataset.classes} "
             f"classes, for a model of inputs {model.input_shape} and outputs {model.output_shape}"
         )
-    size = (height, width)
-    if None in size or size == dataset.input_shape[:2]:
+    if size == dataset.input_shape[:2]:
         size = None
     name = f"{checkpoint.stem}_{settings.quantization or 'float32'}.tflite"
     path = export.to_tflite(
@@ -70,8 +72,7 @@ def main(settings):
         verbose=shown(settings),
     )
     print(export.inspect(path))
-    images, labels = dataset.arrays("test", image_size=size)
-    found = compared(classes(model, images), path, images, labels)
+    found = compared_on_test(model, path, dataset, size)
     print(
         f"test accuracy {found['accuracy']:.2%}, of the model {found['accuracy_of_keras']:.2%}; "
         f"same class for {found['same_class']:.2%} of {found['images']} images"
@@ -82,8 +83,8 @@ def main(settings):
 
 def sample(dataset, size=None, images=500):
     """Returns images of train, of all classes, to measure ranges on."""
-    arrays, _ = dataset.arrays("train", image_size=size)
-    return arrays[np.random.default_rng(0).permutation(len(arrays))[:images]]
+    chosen = np.random.default_rng(0).permutation(dataset.sizes["train"])[:images]
+    return dataset.arrays("train", size, chosen)[0]
 
 
 def classes(model, images):
@@ -99,12 +100,29 @@ def scores(path, images):
 
 def compared(keras_says, path, images, labels):
     """Returns the accuracy of a model's classes and of a file's, and where they agree, a dict."""
-    file_says = scores(path, images).argmax(axis=-1)
+    return agreement(keras_says, file_classes(path, images), labels)
+
+
+def compared_on_test(model, path, dataset, size=None):
+    """Returns what `compared` does, of the test split, not all of which need fit into memory."""
+    found = []
+    for images, labels in dataset.chunks("test", size):
+        found.append((classes(model, images), file_classes(path, images), labels))
+    return agreement(*map(np.concatenate, zip(*found, strict=True)))
+
+
+def file_classes(path, images):
+    """Returns the class that a file names for each image."""
+    return scores(path, images).argmax(axis=-1)
+
+
+def agreement(keras_says, file_says, labels):
+    """Returns how often two are right, and say the same, a dict."""
     return {
         "accuracy": float(np.mean(file_says == labels)),
         "accuracy_of_keras": float(np.mean(keras_says == labels)),
         "same_class": float(np.mean(file_says == keras_says)),
-        "images": len(images),
+        "images": len(labels),
     }
 
 

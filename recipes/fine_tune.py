@@ -3,7 +3,8 @@
 Question: none; this is the way from a pretrained model to one with attention. `models.upgrade`
 adds gates or AW-convolutions that change nothing at the start, so that what the model learned is
 kept; then the new layers are trained, first alone, then with the old ones.
-Data: any image classification dataset of tensorflow-datasets, or `digits`.
+Data: any image classification dataset of tensorflow-datasets, `digits`, or a folder or CSV of your
+own images, as of `recipes.train`.
 Command:
 
     python -m recipes.fine_tune --model MobileNetV2 --weights imagenet --dataset cifar10
@@ -31,9 +32,9 @@ import sys
 
 import keras
 
-from keras_fmm import data, graph, layers, models, training
+from keras_fmm import graph, layers, models, training
 from recipes import train
-from recipes.lab import artefacts, fitting
+from recipes.lab import artefacts, datasets, fitting
 from recipes.lab.settings import setting, start, verbosity
 
 
@@ -42,10 +43,13 @@ class Settings:
     """What a fine-tuning is made of."""
 
     # Data
-    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    dataset: str = datasets.named("digits")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
     validation_fraction: float = setting(0.1, "the part of train to validate on", minimum=0.001)
     image_size: int | None = setting(96, "side to resize to; none: as stored", minimum=8)
+    aspect_ratio: str = datasets.aspect_ratio()
+    color_mode: str = datasets.color_mode()
+    skip_unreadable: bool = datasets.skip_unreadable()
     # Model
     model: str = setting("MobileNetV2", "a name in keras.applications, or a .keras file")
     weights: str | None = setting(
@@ -81,8 +85,11 @@ def main(settings):
         settings = dataclasses.replace(settings, new_epochs=min(settings.new_epochs, 1), epochs=1)
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(settings.precision)
-    dataset = data.load(
-        settings.dataset, settings.validation_fraction, settings.seed, settings.data_dir
+    dataset = datasets.load(
+        settings,
+        train.sides(settings),
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
     )
     strategy = training.strategy(settings.strategy)
     workdir = pathlib.Path(settings.workdir or default_workdir(settings))
@@ -203,7 +210,7 @@ def fit(model, settings, dataset, strategy, workdir):
     plan = training.batch_plan(strategy, settings.batch_size, settings.learning_rate)
     with strategy.scope():
         fitting.compiled(model, train.Pipelines, plan.learning_rate, settings.momentum)
-    run = train.new_run(settings, workdir)
+    run = train.new_run(settings, workdir, dataset)
     train.fit(model, run, dataset, settings, plan.global_batch_size, strategy)
     return run, plan.global_batch_size
 

@@ -2,7 +2,9 @@
 
 Question: none; this is the package's main job, from a dataset's name to files for a server and a
 phone. The other recipes ask questions.
-Data: `digits`, which is embedded, or any image classification dataset of tensorflow-datasets.
+Data: `digits`, which is embedded, any image classification dataset of tensorflow-datasets, or your
+own images: `--dataset ./photographs --image-size 160`, a folder with a folder for each class (see
+`keras_fmm.data.load_folder`).
 Command:
 
     python -m recipes.train --dataset digits --attention squeeze_excite --workdir runs/digits_se
@@ -28,7 +30,7 @@ import keras
 import numpy as np
 
 from keras_fmm import analysis, data, export, layers, models, plots, training
-from recipes.lab import fitting
+from recipes.lab import datasets, fitting
 from recipes.lab.settings import setting, shown, start, verbosity
 
 MODELS = {
@@ -49,10 +51,13 @@ class Settings:
     """What a run is made of."""
 
     # Data
-    dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
+    dataset: str = datasets.named("digits")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
     validation_fraction: float = setting(0.1, "the part of train to validate on", minimum=0.001)
     image_size: int | None = setting(None, "side to resize to; for images of many sizes", minimum=8)
+    aspect_ratio: str = datasets.aspect_ratio()
+    color_mode: str = datasets.color_mode()
+    skip_unreadable: bool = datasets.skip_unreadable()
     preprocessing: str = setting(
         "standardize", "inside the model", choices=("scale", "standardize")
     )
@@ -87,6 +92,7 @@ class Settings:
 
 # What does not make it another run: where its data and its folder lie, what it logs and shows.
 NOT_IDENTITY = (
+    *datasets.OF_FOLDERS,
     *("data_dir", "workdir", "tensorboard", "verbose"),
     *("model_devices", "hosts", "host", "coordinator", "host_timeout", "start_timeout"),
 )
@@ -173,8 +179,11 @@ def trained(settings):
         settings = dataclasses.replace(settings, epochs=1)
     keras.utils.set_random_seed(settings.seed)
     keras.config.set_dtype_policy(settings.precision)
-    dataset = data.load(
-        settings.dataset, settings.validation_fraction, settings.seed, settings.data_dir
+    dataset = datasets.load(
+        settings,
+        sides(settings),
+        validation_fraction=settings.validation_fraction,
+        seed=settings.seed,
     )
     strategy = training.strategy(settings.strategy, settings.model_devices)
     plan = training.batch_plan(
@@ -182,7 +191,7 @@ def trained(settings):
     )
     with strategy.scope():
         model = build(settings, dataset, plan.learning_rate)
-    run = new_run(settings, settings.workdir or default_workdir(settings))
+    run = new_run(settings, settings.workdir or default_workdir(settings), dataset)
     fit(model, run, dataset, settings, plan.global_batch_size, strategy)
     return run, dataset, plan.global_batch_size
 
@@ -193,13 +202,16 @@ def scored(run, dataset, settings, batch_size):
     return best, score(best, dataset, settings, batch_size)
 
 
-def new_run(settings, workdir):
+def new_run(settings, workdir, dataset):
     """Returns the run of these settings in a folder, which is new or goes on."""
     config = {
         name: value
         for name, value in dataclasses.asdict(settings).items()
         if name not in NOT_IDENTITY
     }
+    if dataset.identity:
+        # A folder is what is in it, wherever it lies.
+        config.update(dataset=dataset.name, **dataset.identity)
     return training.Run(workdir, config, resumable=["epochs"])
 
 
@@ -297,16 +309,20 @@ class Pipelines:
 
 
 def pipeline(dataset, split, settings, batch_size, **arguments):
-    size = settings.image_size and (settings.image_size, settings.image_size)
     is_tensorflow = keras.backend.backend() == "tensorflow"
     batches = dataset.pipeline if is_tensorflow else dataset.batches
-    return batches(split, batch_size, image_size=size, **arguments)
+    return batches(split, batch_size, image_size=sides(settings), **arguments)
+
+
+def sides(settings):
+    """Returns the height and width to resize to, or None."""
+    return settings.image_size and (settings.image_size, settings.image_size)
 
 
 def export_all(model, dataset, settings, folder):
     """Writes the model in all three formats and returns how far they agree with it.
 
-    They are compared on the first batches of the test split, about 1,000 images at the most. On
+    They are compared on 1,000 images at the most, spread over the test split. On
     another backend than TensorFlow it writes the .keras file alone, says so and compares nothing;
     `recipes.export_model` makes the others of it.
     """
@@ -314,12 +330,9 @@ def export_all(model, dataset, settings, folder):
     if keras.backend.backend() != "tensorflow":
         print("SavedModel and LiteRT need Keras' TensorFlow backend: recipes.export_model")
         return []
-    images = []
-    for batch, _ in pipeline(dataset, "test", settings, 200, shuffle=False).as_numpy_iterator():
-        images.extend(batch)
-        if len(images) >= 1000:
-            break
-    images = np.stack(images)
+    size = dataset.sizes["test"]
+    at = np.linspace(0, size - 1, min(size, 1000)).astype(int)
+    images, _ = dataset.arrays("test", sides(settings), at)
     names = dataset.class_names
     saved_model = export.to_saved_model(model, folder / "saved_model", class_names=names)
     tflite = export.to_tflite(

@@ -2,6 +2,8 @@
 
 import numbers
 
+import numpy as np
+
 from keras_fmm import checks
 
 
@@ -20,6 +22,18 @@ def fraction(name, value):
     return float(value)
 
 
+def fit(crop_to_aspect_ratio, pad_to_aspect_ratio):
+    """Returns "crop", "pad", or None for neither; raises ValueError for both."""
+    crop = checks.flag("crop_to_aspect_ratio", crop_to_aspect_ratio)
+    pad = checks.flag("pad_to_aspect_ratio", pad_to_aspect_ratio)
+    if crop and pad:
+        raise ValueError(
+            "An image can be cropped or padded, not both. Received: crop_to_aspect_ratio=True, "
+            "pad_to_aspect_ratio=True. Leave one of them out."
+        )
+    return "crop" if crop else "pad" if pad else None
+
+
 def image_size(value, dataset):
     """Returns `value`, None or a pair of sizes, as None or a tuple of two ints.
 
@@ -35,6 +49,20 @@ def image_size(value, dataset):
             )
         return None
     return checks.pair("image_size", value, checks.IMAGE_SIDES)
+
+
+def positions(name, value, size):
+    """Returns `value`, which names some of `size` things by number, as an int64 array `(n,)`.
+
+    Raises:
+        TypeError: it is no list or array of one axis of integers.
+        ValueError: a number is not from 0 to below `size`, or is there twice.
+    """
+    rule = f"an integer from 0 to {size - 1}"
+    found = [checks.integer(name, item, rule, below=size) for item in checks.listed(name, value)]
+    if len(set(found)) < len(found):
+        raise ValueError(f"`{name}` must hold each number once. Received: {name}={value!r}")
+    return np.array(found, "int64")
 
 
 def share(value, even):

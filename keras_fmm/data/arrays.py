@@ -17,7 +17,17 @@ class ArraySource:
     Args:
         images: uint8 array `(n, height, width, channels)`.
         labels: int32 array `(n,)`.
+
+    Attributes:
+        size: int, how many examples there are.
+        shuffle_buffer: int, how many items are shuffled at once.
+        is_indexed: bool, whether `chunks` takes indices in any order, also one twice, and `begin`
+            is there.
+        dtype: str, of the images where they are not resized.
     """
+
+    is_indexed = True
+    dtype = "uint8"
 
     def __init__(self, images, labels):
         self.images = images
@@ -28,6 +38,9 @@ class ArraySource:
     def resident(self):
         """Returns this source held in memory if it is small enough, else the source itself."""
         return self
+
+    def begin(self, indices, image_size=None):
+        """Is told what `chunks` is called with soon."""
 
     def chunks(self, indices, image_size=None):
         """Yields the examples at `indices` as NumPy pairs (images, labels) of some length each."""

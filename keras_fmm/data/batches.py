@@ -8,7 +8,7 @@ class Batches(keras.utils.PyDataset):
     """Batches of a split for `model.fit`; see `ImageDataset.batches`.
 
     Args:
-        source: `ArraySource`.
+        source: `ArraySource` or `ImageFileSource`.
         indices: int64 array `(n,)`, of the examples of the split.
         batch_size: int.
         steps: int, how many batches one pass has.
@@ -40,6 +40,19 @@ class Batches(keras.utils.PyDataset):
         return self._steps
 
     def __getitem__(self, index):
+        rows, chosen = self._chosen(index)
+        chunks = list(self._source.chunks(chosen, self._image_size))
+        if index + 1 < self._steps:
+            self._source.begin(self._chosen(index + 1)[1], self._image_size)
+        images, labels = (np.concatenate(some) for some in zip(*chunks, strict=True))
+        if self._filled == self._size:
+            return images, labels
+        # Keras divides a batch's loss by its length, fillings included, and then averages by it.
+        weight = self._filled / self._size
+        return images, labels, np.where(rows < self._size, weight, 0).astype("float32")
+
+    def _chosen(self, index):
+        """Returns which rows of the epoch a batch has, and which examples they are."""
         start = index * self._batch_size
         stop = min(start + self._batch_size, self._filled)
         part, parts = self._share
@@ -47,14 +60,7 @@ class Batches(keras.utils.PyDataset):
         last = start + (stop - start) * (part + 1) // parts
         rows = np.arange(first, last)
         # What fills up is the last example once more, which then does not count.
-        chosen = self._order[np.minimum(rows, self._size - 1)]
-        chunks = list(self._source.chunks(chosen, self._image_size))
-        images, labels = (np.concatenate(some) for some in zip(*chunks, strict=True))
-        if self._filled == self._size:
-            return images, labels
-        # Keras divides a batch's loss by its length, fillings included, and then averages by it.
-        weight = self._filled / self._size
-        return images, labels, np.where(rows < self._size, weight, 0).astype("float32")
+        return rows, self._order[np.minimum(rows, self._size - 1)]
 
     def on_epoch_end(self):
         self._epoch += 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ImageDataset:
-    """Labelled images in three splits; `load` and `load_arrays` make it.
+    """Labelled images in three splits; `load`, `load_folder` and `load_arrays` make it.
 
     The splits are disjoint. `arrays` and `pipeline` give the same examples for the same split,
     and without shuffling in the same order.
@@ -28,6 +28,8 @@ class ImageDataset:
         class_names: list or tuple of str. Label i is the class of name i.
         parts: dict. By split, each of the three, a pair of a source of examples and the indices of
             those in the split.
+        identity: dict that JSON can hold, default None. What else makes it this dataset.
+        left_out: list or tuple of str, default (). Files that were asked to be left out.
 
     Attributes:
         name: str. As given.
@@ -35,6 +37,10 @@ class ImageDataset:
         class_names: tuple of str. As given.
         classes: int. How many classes there are.
         sizes: dict. The number of examples by split: "train", "validation" and "test".
+        identity: dict. Of `load_folder`: "class_names", "files" (how many, and a checksum of their
+            names, labels and contents) and how they are read. A run whose `config` holds it is not
+            gone on with when the files have changed. Else empty: there the name says it.
+        left_out: tuple of str. As given.
 
     Raises:
         TypeError: an argument is of no type that fits.
@@ -58,6 +64,8 @@ class ImageDataset:
         input_shape: tuple[int | None, ...],
         class_names: Sequence[str],
         parts: Mapping,
+        identity: Mapping | None = None,
+        left_out: Sequence[str] = (),
     ) -> None:
         if not isinstance(name, str):
             raise TypeError(f"`name` must be a str. Received: name={name!r}")
@@ -78,6 +86,8 @@ class ImageDataset:
                     f"Received: {parts.get(split)!r} for {split!r}"
                 )
         self.sizes = {split: len(parts[split][1]) for split in splits.NAMES}
+        self.identity = dict(checks.mapping("identity", {} if identity is None else identity))
+        self.left_out = tuple(checks.listed("left_out", left_out, str))
 
     def __repr__(self):
         sizes = ", ".join(f"{split}={size}" for split, size in self.sizes.items())
@@ -87,7 +97,10 @@ class ImageDataset:
         )
 
     def arrays(
-        self, split: str, image_size: tuple[int, int] | None = None
+        self,
+        split: str,
+        image_size: tuple[int, int] | None = None,
+        at: np.ndarray | Sequence[int] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the examples of a split in memory.
 
@@ -96,22 +109,44 @@ class ImageDataset:
             image_size: pair of int, default None. Height and width to resize the images to, at most
                 16,384, bilinearly with antialiasing. It must be given where the images differ in
                 size.
+            at: array or list of int, default None (all). Which of the split, from 0 on, each once.
 
         Returns:
             Images and labels. The images are an array `(n, height, width, channels)`, uint8 in
-            0..255 as stored, or float32 in the same range where `image_size` is given. The labels
-            are an int32 array `(n,)`, each at least 0 and below `classes`.
+            0..255 as stored, or float32 in the same range where `image_size` is given or the
+            images are those of `load_folder`. The labels are an int32 array `(n,)`, each at least 0
+            and below `classes`.
 
         Raises:
-            ValueError: an unknown split; images of different sizes and no `image_size`.
+            TypeError: `image_size` or `at` is of no type that fits.
+            ValueError: an unknown split; images of different sizes and no `image_size`; in `at` a
+                number that is not in the split, or one twice.
             OSError: the stored files are damaged.
         """
         source, indices = self._part(split)
         size = arguments.image_size(image_size, self)
         shape = self.input_shape if size is None else (*size, self.input_shape[2])
-        return collect(source.resident(), indices, shape, size)
+        if at is None:
+            return collect(source.resident(), indices, shape, size)
+        at = arguments.positions("at", at, len(indices))
+        order = np.argsort(at)
+        images, labels = collect(source.resident(), indices[at[order]], shape, size)
+        back = np.argsort(order)
+        return images[back], labels[back]
 
-    def chunks(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def file_paths(self, split: str) -> list[str] | None:
+        """Returns the image files of a split in stored order, or None where it has no files.
+
+        Args:
+            split: str. "train", "validation" or "test".
+        """
+        source, indices = self._part(split)
+        paths = getattr(source, "paths", None)
+        return None if paths is None else [paths[index] for index in indices]
+
+    def chunks(
+        self, split: str, image_size: tuple[int, int] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields the examples of a split as (images, labels), NumPy arrays of some length each.
 
         For statistics over a split that may not fit in memory. Images of different sizes come
@@ -119,9 +154,13 @@ class ImageDataset:
 
         Args:
             split: str. "train", "validation" or "test".
+            image_size: pair of int, default None. As of `arrays`, but not needed where images
+                differ in size.
         """
         source, indices = self._part(split)
-        yield from source.resident().chunks(indices)
+        if image_size is not None:
+            image_size = arguments.image_size(image_size, self)
+        yield from source.resident().chunks(indices, image_size)
 
     def steps(self, split: str, batch_size: int, drop_remainder: bool = False) -> int:
         """Returns how many batches one pass over a split has.
@@ -241,7 +280,8 @@ class ImageDataset:
         is one pass. Give `fit` `shuffle=False`: Keras would shuffle the batches once more, by
         Python's own generator, which no run restores and which differs from host to host. Keras
         ends an epoch before the first one of each `fit`, which therefore has the order of
-        `initial_epoch + 1`. The split is held in memory.
+        `initial_epoch + 1`. The split is held in memory, but for that of `load_folder`, whose files
+        are read as they are needed.
 
         Where several hosts train together each takes a part of every batch, by `share`, which
         together are the batch of one host. Where devices share an evaluation, its last batch must
@@ -294,7 +334,7 @@ class ImageDataset:
         checks.divides("multiple", multiple, batch_size, "the batch")
         share = arguments.share(share, batch_size if drop_remainder else multiple)
         source = source.resident()
-        if not isinstance(source, ArraySource):
+        if not source.is_indexed:
             images, labels = self.arrays(split, image_size)
             source, indices, size = ArraySource(images, labels), np.arange(len(labels)), None
         return Batches(

@@ -1,23 +1,34 @@
 """An image file as the array that models take: the one reader of such files."""
 
 import io
+import os
+import re
 
 import numpy as np
 
 from keras_fmm import checks, hints
+from keras_fmm.data import arguments
 
 # What Pillow makes grey or coloured as it should; those with alpha go onto white first.
 _BYTES = ("1", "L", "P", "RGB", "RGBX", "YCbCr", "HSV")
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 # Where Pillow gives 16 bits as the file means them.
 _FORMATS_OF_SIXTEEN_BITS = ("PNG", "TIFF", "JPEG2000")
-# Numbers of tags of TIFF.
-_BITS, _MEANING = 258, 262
+# Numbers of tags of TIFF, and of EXIF; those of its values that turn by a right angle.
+_BITS, _MEANING, _ORIENTATION = 258, 262, 274
+_ON_ITS_SIDE = (5, 6, 7, 8)
+# How many times as large as the size asked for a JPEG is decoded at least. Twice is what Pillow
+# takes for its own thumbnails.
+_LEAST = 2
 _UNKNOWN = "whose numbers have no range that is known"
 
 
 def load_image(
-    path: hints.Path, image_size: tuple[int, int] | None = None, channels: int = 3
+    path: hints.Path,
+    image_size: tuple[int, int] | None = None,
+    channels: int = 3,
+    crop_to_aspect_ratio: bool = False,
+    pad_to_aspect_ratio: bool = False,
 ) -> np.ndarray:
     """Returns an image file (PNG, JPEG, WebP, GIF, BMP, TIFF, ...) as an array of 0 to 255.
 
@@ -28,15 +39,23 @@ def load_image(
     - CMYK becomes RGB by the colour profile that the file holds, and without one by the plain rule.
       A profile of an RGB image is not looked at.
 
-    TensorFlow, which reads for `keras.utils.image_dataset_from_directory` and `load`, does neither
-    turn images nor look at transparency. Train on what this function gives, or on upright and
-    opaque images, to have the same pixels where a model is used.
+    `load_folder` reads by it too, so that a model sees in use what it saw in training. TensorFlow,
+    which reads for `keras.utils.image_dataset_from_directory` and for `load` of a name, does
+    neither turn images nor look at transparency.
+
+    Images are resized bilinearly with antialiasing, as `ImageDataset.arrays` does. By default they
+    are stretched to the size. Of a JPEG at least twice as large the decoder gives a half, a quarter
+    or an eighth, never less than twice the size, which is then resized.
 
     Args:
         path: str or `os.PathLike`, the file.
         image_size: pair of int, default None (the image's own). Height and width to resize to,
-            at most 16,384, bilinearly with antialiasing, as `ImageDataset.arrays` does.
+            at most 16,384.
         channels: 1 or 3, default 3. Grey or RGB.
+        crop_to_aspect_ratio: bool, default False. Whether what is too wide or too high for
+            `image_size` is cut off, evenly on both sides.
+        pad_to_aspect_ratio: bool, default False. Whether the whole image is put into the middle
+            of `image_size`, with black beside it.
 
     Returns:
         float32 array `(height, width, channels)`.
@@ -45,10 +64,10 @@ def load_image(
         FileNotFoundError: there is no file at `path`.
         OSError: the file cannot be opened.
         ImportError: Pillow is not installed; it is in the extras `data` and `mobile`.
-        TypeError: `path` or a size is of no type that fits.
+        TypeError: `path`, a size or a bool is of no type that fits.
         ValueError: `path` is empty; the file is no image, it is damaged, it holds several, or its
             numbers have no known range: floats, 32-bit integers, LAB; `channels` or `image_size` is
-            none of the above.
+            none of the above; it is to be both cropped and padded.
 
     Example:
 
@@ -62,50 +81,87 @@ def load_image(
     >>> data.load_image(path, image_size=(8, 8), channels=1).shape
     (8, 8, 1)
     """
+    fit = arguments.fit(crop_to_aspect_ratio, pad_to_aspect_ratio)
     checks.package("PIL.Image", "Reading image files", "data")
     checks.one_of("channels", channels, (1, 3))
     if image_size is not None:
         image_size = checks.pair("image_size", image_size, checks.IMAGE_SIDES)
-    path = checks.path("path", path)
-    if not path.is_file():
+    return read(checks.path("path", path), channels, image_size, fit)
+
+
+def read(path, channels, image_size, fit):
+    """Returns the image file at `path`; see `load_image` and `decoded`."""
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no image at {str(path)!r}.")
     # Of a path Pillow maps some TIFFs into memory; what lies on its side it scrambles then.
     with open(path, "rb") as file:
         try:
-            array = _read(file, channels)
+            return decoded(file, channels, image_size, fit)[0]
         # Pillow raises whatever the bytes of a damaged file lead its readers to.
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
             raise ValueError(
                 "`path` must be a whole file of one image whose range is known. "
-                f"Received: path={str(path)!r}, which cannot be read ({checks.printable(reason)}). "
+                f"Received: path={str(path)!r}, which cannot be read ({reason(error)}). "
                 "Save the image that is meant as a PNG of 8 bits, grey or RGB."
             ) from error
-    return array if image_size is None else _resized(array, *image_size)
 
 
-def _read(opened, channels):
+def reason(error):
+    """Returns what an error of `decoded` says, on one line, without the name of the stream."""
+    text = " ".join(re.sub(r" <_io\.[^>]*>$", "", str(error)).split())
+    return checks.printable(text) or type(error).__name__
+
+
+def decoded(file, channels, image_size=None, fit=None):
+    """Returns an image as an array of 0 to 255, and how large it is in the file.
+
+    Args:
+        file: binary file, open for reading.
+        channels: 1 or 3.
+        image_size: None, or (height, width), to which it is resized.
+        fit: None, "crop" or "pad": what becomes of another ratio of height to width.
+
+    Returns:
+        float32 array `(height, width, channels)`, and (height, width) of the whole image, upright.
+
+    Raises:
+        Exception: whatever the bytes of a damaged file lead Pillow to.
+    """
+    from PIL import Image
+
+    with Image.open(file) as image:
+        count = getattr(image, "n_frames", 1)
+        # Cameras put a preview into the same file, as MPO.
+        if count > 1 and image.format != "MPO":
+            raise ValueError(f"it holds {count} images")
+        lies = image.getexif().get(_ORIENTATION, 1) in _ON_ITS_SIDE
+        whole = image.size if lies else image.size[::-1]
+        if image_size is not None:
+            height, width = (_LEAST * side for side in image_size)
+            image.draft(None, (height, width) if lies else (width, height))
+        planes = _planes(image, channels)
+    if image_size is not None:
+        planes = [_resized(plane, image_size, fit, whole) for plane in planes]
+    arrays = [np.asarray(plane, "float32") for plane in planes]
+    return np.stack(arrays * (channels // len(arrays)), axis=-1), whole
+
+
+def _planes(file, channels):
+    """Returns an open image, upright, as one or three images of one channel each."""
     from PIL import Image, ImageOps
 
-    with Image.open(opened) as file:
-        count = getattr(file, "n_frames", 1)
-        # Cameras put a preview into the same file, as MPO.
-        if count > 1 and file.format != "MPO":
-            raise ValueError(f"it holds {count} images")
-        if file.mode in _SIXTEEN_BITS:
-            array = _of_sixteen_bits(file)
-            return np.repeat(array[..., None], channels, axis=-1)
-        image = ImageOps.exif_transpose(file)
-        if image.mode == "CMYK":
-            image = _of_cmyk(image)
-        elif image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            image = image.convert("RGB")
-        if image.mode not in _BYTES:
-            raise ValueError(f"its mode is {image.mode}, {_UNKNOWN}")
-        image = image.convert("L" if channels == 1 else "RGB")
-        return np.asarray(image, "float32").reshape(*image.size[::-1], channels)
+    if file.mode in _SIXTEEN_BITS:
+        return [Image.fromarray(_of_sixteen_bits(file))]
+    image = ImageOps.exif_transpose(file)
+    if image.mode == "CMYK":
+        image = _of_cmyk(image)
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = image.convert("RGB")
+    if image.mode not in _BYTES:
+        raise ValueError(f"its mode is {image.mode}, {_UNKNOWN}")
+    return image.convert("L" if channels == 1 else "RGB").split()
 
 
 def _of_sixteen_bits(file):
@@ -136,12 +192,27 @@ def _of_cmyk(image):
         raise ValueError(f"its colour profile is none of CMYK: {error}") from error
 
 
-def _resized(array, height, width):
+def _resized(plane, image_size, fit, whole):
+    """Returns an image of one channel in a size; `whole` is its height and width in the file."""
     from PIL import Image
 
-    planes = [
-        # As floats: bytes would be rounded.
-        Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
-        for plane in np.moveaxis(array, -1, 0)
-    ]
-    return np.stack([np.asarray(plane) for plane in planes], axis=-1)
+    height, width = image_size
+    inner = (width, height)
+    if fit == "crop":
+        # As `keras.utils.image_dataset_from_directory` crops.
+        left, top = plane.size
+        wide = max(1, min(left, top * width // height))
+        high = max(1, min(top, left * height // width))
+        left, top = (left - wide) // 2, (top - high) // 2
+        plane = plane.crop((left, top, left + wide, top + high))
+    elif fit == "pad":
+        # As `tf.image.resize_with_pad` pads.
+        ratio = max(whole[0] / height, whole[1] / width)
+        inner = tuple(max(1, int(side / ratio)) for side in whole[::-1])
+    # As floats: bytes would be rounded.
+    found = plane.convert("F").resize(inner, Image.Resampling.BILINEAR)
+    if inner == (width, height):
+        return found
+    padded = Image.new("F", (width, height))
+    padded.paste(found, ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return padded

@@ -64,4 +64,5 @@ def _finish(batches, steps):
     options.deterministic = True
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    return batches.with_options(options).prefetch(tf.data.AUTOTUNE)
+    # While a model is not trained, as in validation, AUTOTUNE would fill the memory.
+    return batches.with_options(options).prefetch(2)

@@ -1,5 +1,8 @@
 """How the examples of a dataset are divided: by permuting their indices, never by moving them."""
 
+import hashlib
+import unicodedata
+
 import numpy as np
 
 NAMES = ("train", "validation", "test")
@@ -36,3 +39,45 @@ def cut(indices, fraction, seed, labels=None):
     # Evenly spaced places in a list sorted by class take the same part of every class.
     places = np.arange(number) * len(order) // max(number, 1)
     return np.sort(np.delete(order, places)), np.sort(order[places])
+
+
+def by_name(names, labels, fraction, salt, leave=1):
+    """Says which examples to take, by their names alone: those added later move none of them.
+
+    An example is taken where the hash of its name is among the lowest `fraction` of all hashes. So
+    of each class about that part is taken. Of a class so small that this would take none, or leave
+    too few, it takes or leaves one more, which an example that is added may then replace.
+
+    Args:
+        names: sequence of str, `n` of them.
+        labels: int array `(n,)`.
+        fraction: float in [0, 1).
+        salt: str. Another one takes others.
+        leave: int, how many of each class are left at least.
+
+    Returns:
+        bool array `(n,)`.
+
+    Example:
+
+    >>> names = [f"{number}.jpg" for number in range(1000)]
+    >>> taken = by_name(names, np.zeros(1000, int), 0.2, "test")
+    >>> fewer = by_name(names[:500], np.zeros(500, int), 0.2, "test")
+    >>> int(taken.sum()), bool((taken[:500] == fewer).all())
+    (191, True)
+    """
+    chances = np.array([_chance(f"{salt}/{name}") for name in names])
+    taken = chances < fraction
+    for label in np.unique(labels) if fraction else ():
+        places = np.flatnonzero(labels == label)
+        places = places[chances[places].argsort()]
+        taken[places[:1]] = True
+        taken[places[max(0, len(places) - leave) :]] = False
+    return taken
+
+
+def _chance(text):
+    """Returns a number from 0 to less than 1 that a text has on every machine."""
+    # Systems write accents in two ways.
+    content = unicodedata.normalize("NFC", text).encode("utf-8", "surrogateescape")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=6).digest(), "big") / 2**48

@@ -26,6 +26,8 @@ class RecordSource:
     """
 
     shuffle_buffer = SHUFFLE_BUFFER
+    is_indexed = False
+    dtype = "uint8"
 
     def __init__(self, builder, split):
         info = builder.info.splits[split]
@@ -125,12 +127,12 @@ def collect(source, indices, shape, image_size=None):
     """Returns the examples of `source` at `indices` as two arrays (images, labels).
 
     Args:
-        source: `ArraySource` or `RecordSource`.
+        source: `ArraySource`, `ImageFileSource` or `RecordSource`.
         indices: int64 array `(n,)`, increasing.
         shape: tuple, (height, width, channels) of each image that `source` gives.
         image_size: None, or (height, width), to which the images are resized.
     """
-    dtype = "uint8" if image_size is None else "float32"
+    dtype = source.dtype if image_size is None else "float32"
     images = np.empty((len(indices), *shape), dtype)
     labels = np.empty(len(indices), "int32")
     start = 0

@@ -24,7 +24,7 @@ import keras
 
 from keras_fmm import export, models
 from recipes import export_model
-from recipes.lab import comparison, trials
+from recipes.lab import comparison, datasets, trials
 from recipes.lab.settings import output_path, setting, shown, start
 
 # How often a file must name the class that Keras names, and by how much accuracy may fall.
@@ -46,7 +46,11 @@ SMOKE_FOLDER = pathlib.Path("runs/smoke/quantization")
 class Settings(comparison.Settings):
     """What is trained and how long."""
 
-    dataset: str = setting("fashion_mnist", "`digits`, or a name of tensorflow-datasets")
+    dataset: str = datasets.named("fashion_mnist")
+    image_size: int | None = setting(None, "side to resize a folder's images to", minimum=8)
+    aspect_ratio: str = datasets.aspect_ratio()
+    color_mode: str = datasets.color_mode()
+    skip_unreadable: bool = datasets.skip_unreadable()
     seeds: int = setting(1, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(3, "passes over train", minimum=1)
     backbones: str = setting(",".join(BACKBONES), "which, with commas between")
@@ -94,7 +98,7 @@ def main(settings):
             }
         return {**found, "files": files}
 
-    fixed = {**dataclasses.asdict(schedule), "required": REQUIRED}
+    fixed = {**dataclasses.asdict(schedule), "required": REQUIRED, **dataset.identity}
     part = comparison.measured(settings, fixed, tuple(names), measure)
     print(markdown(part))
     missed = misses(part)
@@ -111,7 +115,7 @@ def builder(backbone, attention):
         arguments = {"classes": classes, **ATTENTIONS[attention]}
         if backbone == "toy_cnn":
             return models.ToyCNN(input_tensor=inputs, **arguments)
-        beside = [(32 - size) // 2 for size in input_shape[:2]]
+        beside = [max(0, (32 - size) // 2) for size in input_shape[:2]]
         padded = keras.layers.ZeroPadding2D(beside)(inputs)
         if backbone == "mobilenet":
             return models.MobileNet(input_tensor=padded, alpha=0.25, **arguments)

@@ -13,8 +13,8 @@ import time
 import numpy as np
 from scipy import stats
 
-from keras_fmm import data, files, training
-from recipes.lab import trials
+from keras_fmm import files, training
+from recipes.lab import datasets, trials
 from recipes.lab.settings import output_path, setting, verbosity
 
 
@@ -22,7 +22,7 @@ from recipes.lab.settings import output_path, setting, verbosity
 class Settings:
     """What every comparison can be asked for."""
 
-    dataset: str = setting("mnist", "`digits`, or a name of tensorflow-datasets")
+    dataset: str = datasets.named("mnist")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
     seeds: int = setting(3, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(10, "passes over train", minimum=1)
@@ -48,7 +48,8 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
         trials.forget_smoke()
         settings = dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
         batch_size = 32
-    dataset = data.load(settings.dataset, data_dir=settings.data_dir)
+    size = getattr(settings, "image_size", None)
+    dataset = datasets.load(settings, size and (size, size))
     schedule = trials.Schedule(
         settings.epochs, batch_size, settings.learning_rate, smoke=settings.smoke
     )

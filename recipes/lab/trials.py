@@ -177,6 +177,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         parts.append(f"rate{schedule.learning_rate}")
     folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
+    config.update(dataset.identity)
     run = training.Run(folder, config, resumable=["epochs"])
     try:
         fitting.fit(model, run, data, schedule.epochs, verbose=verbose)

@@ -1,0 +1,167 @@
+"""Examples in image files, read by several threads as they are needed."""
+
+import concurrent.futures
+import functools
+import io
+import os
+import pathlib
+import zlib
+
+import numpy as np
+
+from keras_fmm.data import image_files
+from keras_fmm.data.tfrecords import IN_MEMORY_BYTES
+
+_CHUNK = 32
+
+
+class ImageFileSource:
+    """Image files and their labels, in a stored order; see `ArraySource`.
+
+    What was read in a size stays in memory, as far as `IN_MEMORY_BYTES` reach: the first images of
+    the stored order. Those of another size take their place.
+
+    Args:
+        paths: list of str.
+        labels: int32 array `(n,)`.
+        channels: 1 or 3.
+        fit: None, "crop" or "pad", as of `image_files.decoded`.
+        image_size: (height, width), to which images are resized where no other size is asked for;
+            None: as they are.
+    """
+
+    is_indexed = True
+    dtype = "float32"
+
+    def __init__(self, paths, labels, channels, fit=None, image_size=None):
+        self.paths = paths
+        self.labels = labels
+        self.size = self.shuffle_buffer = len(paths)
+        self.image_size = image_size
+        self._channels = channels
+        self._fit = fit
+        self._kept = _Kept(0, (0, 0), channels)
+        self._ahead = {}
+
+    def resident(self):
+        return self
+
+    def look(self, progress):
+        """Reads every file once, and says what it is.
+
+        Args:
+            progress: function, called with 1 after each file.
+
+        Returns:
+            List, by file: a pair of the height and width of the image and the checksum of the
+            file, or a str that says why it cannot be read.
+        """
+        found = []
+        for start in range(0, self.size, _CHUNK):
+            for one in _pool().map(self._look, range(start, min(start + _CHUNK, self.size))):
+                found.append(one)
+                progress(1)
+        return found
+
+    def _look(self, index):
+        path = pathlib.Path(self.paths[index])
+        if not path.is_file():
+            return "it is a link to nothing" if path.is_symlink() else "it is no file"
+        try:
+            content = path.read_bytes()
+            if not content:
+                return "it is empty"
+            # For the smallest picture, too, all bytes of a JPEG are looked at.
+            size = self.image_size or (1, 1)
+            image, whole = image_files.decoded(io.BytesIO(content), self._channels, size, self._fit)
+        except OSError as error:
+            return error.strerror or image_files.reason(error)
+        # Pillow raises whatever the bytes of a damaged file lead its readers to.
+        except Exception as error:
+            return image_files.reason(error)
+        if self.image_size is not None:
+            self._kept_in(size).put(index, image)
+        return whole, zlib.crc32(content)
+
+    def chunks(self, indices, image_size=None):
+        # Images of several sizes come one by one.
+        length = 1 if (image_size or self.image_size) is None else _CHUNK
+        for start in range(0, len(indices), length):
+            found = self._read(indices[start : start + length], image_size)
+            self.begin(indices[start + length : start + 2 * length], image_size)
+            yield found
+
+    def begin(self, indices, image_size=None):
+        """Has threads read the images at `indices` ahead of time; those of the last call only."""
+        keys = [(int(index), image_size or self.image_size) for index in indices]
+        self._ahead = {key: self._reading(*key) for key in keys}
+
+    def _reading(self, index, size):
+        """Returns the future of an image."""
+        return self._ahead.get((index, size)) or _pool().submit(self._image, index, size)
+
+    def _read(self, indices, image_size):
+        size = image_size or self.image_size
+        waiting = {index: self._reading(index, size) for index in map(int, indices)}
+        return np.stack([waiting[int(i)].result() for i in indices]), self.labels[indices]
+
+    def _image(self, index, size):
+        kept = self._kept_in(size)
+        image = kept.get(index)
+        if image is None:
+            image = image_files.read(self.paths[index], self._channels, size, self._fit)
+            kept.put(index, image)
+        return image
+
+    def _kept_in(self, size):
+        if size is not None and self._kept.size != size:
+            bytes_each = 4 * size[0] * size[1] * self._channels
+            count = min(self.size, IN_MEMORY_BYTES // bytes_each)
+            self._kept = _Kept(count, size, self._channels)
+        return self._kept if size is not None else _Kept(0, (0, 0), self._channels)
+
+    def items(self, indices):
+        import tensorflow as tf
+
+        return tf.data.Dataset.from_tensor_slices(indices)
+
+    def batches(self, items, batch_size, drop_remainder=False, image_size=None):
+        import tensorflow as tf
+
+        from keras_fmm.data import pipelines
+
+        size = image_size or self.image_size
+        read = functools.partial(self._read, image_size=size)
+
+        def example(indices):
+            images, labels = tf.numpy_function(read, [indices], (tf.float32, tf.int32))
+            images.set_shape((*indices.shape, *size, self._channels))
+            labels.set_shape(indices.shape)
+            return images, labels
+
+        return pipelines.examples(items.batch(batch_size, drop_remainder), example)
+
+
+class _Kept:
+    """The first `count` images in a size, as far as they were read."""
+
+    def __init__(self, count, size, channels):
+        self.size = size
+        # Memory is taken where it is written.
+        self._images = np.empty((count, *size, channels), "float32")
+        self._is_here = np.zeros(count, bool)
+
+    def get(self, index):
+        return self._images[index] if index < len(self._is_here) and self._is_here[index] else None
+
+    def put(self, index, image):
+        if index < len(self._is_here):
+            self._images[index] = image
+            self._is_here[index] = True
+
+
+@functools.cache
+def _pool():
+    """Returns the threads that read; Pillow decodes and resizes outside of Python's lock."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return concurrent.futures.ThreadPoolExecutor(cores or 1, "keras_fmm_images")
