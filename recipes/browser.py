@@ -1,7 +1,8 @@
 """Show in a browser what a TFLite file sees in photographs, and what a layer of it attends to.
 
 Data: a .tflite file of `python -m recipes.export_model`, with `--attention-map LAYER` for the map;
-then the photographs that you drop on the page. They stay on your machine.
+then the photographs that you drop on the page. They stay on your machine. They are resized as
+`python -m recipes.classify --resize` does it, by the `--aspect-ratio` of the training.
 Command, once, for what runs the file in a browser (LiteRT.js, by npm), then for each file:
 
     npm ci --prefix recipes/page
@@ -20,6 +21,7 @@ import pathlib
 import shutil
 
 from keras_fmm import export, files
+from recipes.lab import datasets
 from recipes.lab.settings import setting, start
 
 PAGE = pathlib.Path(__file__).with_name("page")
@@ -39,6 +41,7 @@ class Settings:
     """Which file the page runs, and where it is served."""
 
     model: str = setting(..., "a .tflite file")
+    aspect_ratio: str = datasets.aspect_ratio()
     output: str | None = setting(None, "the folder to write; none: beside the file, NAME_page")
     serve: bool = setting(True, "serve the folder until Ctrl-C")
     port: int = setting(8000, "where, on this machine; 0: any that is free", minimum=0)
@@ -48,6 +51,7 @@ def main(settings):
     """Writes the folder and serves it; returns its path."""
     path = pathlib.Path(settings.model)
     description = described(path)
+    description["input"]["fit"] = settings.aspect_ratio
     folder = pathlib.Path(settings.output or path.with_name(f"{path.stem}_page"))
     write(folder, path, description)
     print(f"The page is in {folder}.", flush=True)

@@ -23,29 +23,54 @@ export function pixelsOf(photo, channels) {
   return { height, width, planes };
 }
 
+// Where an image that is cropped or padded to a size meets it: `box`, what is seen of the photograph
+// (left, top, width, height; a part of it, or more on both sides), and in `inner` (left, top, width,
+// height) of the new size where the photograph's own pixels lie.
+export function fitted({ height, width }, newHeight, newWidth, fit) {
+  const whole = { box: [0, 0, width, height], inner: [0, 0, newWidth, newHeight] };
+  if (fit === "crop") {
+    const wide = Math.max(1, Math.min(width, Math.floor((height * newWidth) / newHeight)));
+    const high = Math.max(1, Math.min(height, Math.floor((width * newHeight) / newWidth)));
+    const [left, top] = [Math.floor((width - wide) / 2), Math.floor((height - high) / 2)];
+    return { ...whole, box: [left, top, wide, high] };
+  }
+  if (fit === "pad") {
+    const ratio = Math.max(height / newHeight, width / newWidth);
+    const wide = Math.max(1, Math.trunc(width / ratio));
+    const high = Math.max(1, Math.trunc(height / ratio));
+    const [left, top] = [Math.floor((newWidth - wide) / 2), Math.floor((newHeight - high) / 2)];
+    return {
+      box: [-left * ratio, -top * ratio, newWidth * ratio, newHeight * ratio],
+      inner: [left, top, wide, high],
+    };
+  }
+  return whole;
+}
+
 // Resizes bilinearly with antialiasing, by Pillow's rule: first the rows, then the columns.
-export function resized({ height, width, planes }, newHeight, newWidth) {
-  const across = weights(width, newWidth);
-  const down = weights(height, newHeight);
-  return {
-    height: newHeight,
-    width: newWidth,
-    planes: planes.map((plane) => {
-      const rows = new Float32Array(height * newWidth);
-      for (let y = 0; y < height; y++) {
-        for (let x = 0; x < newWidth; x++) {
-          rows[y * newWidth + x] = sum(across[x], (i) => plane[y * width + i]);
-        }
+export function resized(pixels, newHeight, newWidth, fit) {
+  const { height, width } = pixels;
+  const { box, inner } = fitted(pixels, newHeight, newWidth, fit);
+  const [left, top, wide, high] = inner;
+  const seen = fit === "crop" ? box : [0, 0, width, height];
+  const across = weights(seen[0], seen[2], wide);
+  const down = weights(seen[1], seen[3], high);
+  const planes = pixels.planes.map((plane) => {
+    const rows = new Float32Array(height * wide);
+    for (let y = 0; y < height; y++) {
+      for (let x = 0; x < wide; x++) {
+        rows[y * wide + x] = sum(across[x], (i) => plane[y * width + i]);
       }
-      const found = new Float32Array(newHeight * newWidth);
-      for (let y = 0; y < newHeight; y++) {
-        for (let x = 0; x < newWidth; x++) {
-          found[y * newWidth + x] = sum(down[y], (i) => rows[i * newWidth + x]);
-        }
+    }
+    const found = new Float32Array(newHeight * newWidth);
+    for (let y = 0; y < high; y++) {
+      for (let x = 0; x < wide; x++) {
+        found[(top + y) * newWidth + left + x] = sum(down[y], (i) => rows[i * wide + x]);
       }
-      return found;
-    }),
-  };
+    }
+    return found;
+  });
+  return { height: newHeight, width: newWidth, planes };
 }
 
 function sum({ first, parts }, value) {
@@ -56,14 +81,15 @@ function sum({ first, parts }, value) {
   return total;
 }
 
-// Returns, for each new pixel, the first old one that it sees and the weight of each.
-function weights(size, newSize) {
-  const scale = size / newSize;
+// Returns, for each new pixel, the first old one that it sees and the weight of each; the old ones
+// are `length` from `start` on.
+function weights(start, length, newSize) {
+  const scale = length / newSize;
   const support = Math.max(scale, 1);
   return Array.from({ length: newSize }, (_, i) => {
-    const centre = (i + 0.5) * scale;
-    const first = Math.max(0, Math.trunc(centre - support + 0.5));
-    const end = Math.min(size, Math.trunc(centre + support + 0.5));
+    const centre = start + (i + 0.5) * scale;
+    const first = Math.max(start, Math.trunc(centre - support + 0.5));
+    const end = Math.min(start + length, Math.trunc(centre + support + 0.5));
     const parts = [];
     for (let j = first; j < end; j++) {
       parts.push(Math.max(0, 1 - Math.abs((j - centre + 0.5) / support)));

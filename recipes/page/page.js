@@ -4,7 +4,7 @@
 // own metadata. The photograph is read as keras_fmm.data.load_image reads it.
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
-import { heatColour, inputOf, pixelsOf, resized } from "./images.js";
+import { fitted, heatColour, inputOf, pixelsOf, resized } from "./images.js";
 
 const MOST_CLASSES = 10;
 const LONGEST_SIDE = 640; // of the photograph as it is shown
@@ -77,8 +77,8 @@ async function look(file) {
   } catch {
     throw new Error(`${file.name} is not an image that this browser reads. Take a JPEG or PNG.`);
   }
-  const { height, width, channels } = model.input;
-  const pixels = resized(pixelsOf(photo, channels), height, width);
+  const { height, width, channels, fit } = model.input;
+  const pixels = resized(pixelsOf(photo, channels), height, width, fit);
   const { scores, map } = await run(pixels);
   if (number !== latest) {
     return; // Another photograph was given meanwhile.
@@ -141,7 +141,9 @@ function draw() {
   });
   small.getContext("2d").putImageData(image, 0, 0);
   context.globalAlpha = Number(byId("opacity").value);
-  context.drawImage(small, 0, 0, canvas.width, canvas.height);
+  // Over what the network sees of the photograph.
+  const { box } = fitted(photo, model.input.height, model.input.width, model.input.fit);
+  context.drawImage(small, ...box.map((length) => length * ratio));
 }
 
 function told({ width, height, values }) {

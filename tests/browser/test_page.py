@@ -50,7 +50,8 @@ def photograph(number, height=91, width=77):
     y, x = np.mgrid[:height, :width] / 90
     image = np.stack([x * 60, y * 60, 30 + 30 * np.sin(9 * x * y)], -1)
     top, left = (10, 55)[number % 2], (10, 45)[number // 2]
-    image[top : top + 20, left : left + 20] = rng.integers(150, 256, (20, 20, 3))
+    spot = image[top : top + 20, left : left + 20]
+    spot[:] = rng.integers(150, 256, spot.shape)
     return Image.fromarray(image.clip(0, 255).astype("uint8"))
 
 
@@ -74,8 +75,9 @@ def opened(chromium, tmp_path):
     """A function of a .tflite file to the page that runs it; nothing but the page is asked for."""
     servers, pages, asked = [], [], []
 
-    def opened(path, change=None):
-        folder = browser.main(browser.Settings(str(path), str(tmp_path / "page"), serve=False))
+    def opened(path, change=None, **settings):
+        settings |= {"model": str(path), "output": str(tmp_path / "page"), "serve": False}
+        folder = browser.main(browser.Settings(**settings))
         if change:
             change(folder)
         server = browser.server_of(folder)
@@ -129,8 +131,8 @@ def told(page, photo):
     return dict(zip(names, scores, strict=True)), place and (int(place[1]) - 1, int(place[3]) - 1)
 
 
-def expected(path, photo, channels=3):
-    image = data.load_image(photo, SIZE, channels)[None]
+def expected(path, photo, channels=3, **arguments):
+    image = data.load_image(photo, SIZE, channels, **arguments)[None]
     scores, found = export.run_tflite(path, image)
     found = found[0].mean(axis=-1)
     return dict(zip(NAMES, scores[0], strict=True)), np.unravel_index(found.argmax(), found.shape)
@@ -197,6 +199,19 @@ def test_photographs_are_read_as_load_image_reads_them(opened, plain, tmp_path, 
     wanted, wanted_place = expected(plain, tmp_path / name)
     assert scores == pytest.approx(wanted, abs=bound)
     assert place == wanted_place
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_the_aspect_ratio_is_that_of_load_image(opened, plain, tmp_path, fit):
+    page = opened(plain, aspect_ratio=fit)
+    for number, sides in enumerate([(91, 77), (70, 131), (20, 9)]):
+        photo = tmp_path / f"{number}.png"
+        photograph(0, *sides).save(photo)
+        wanted, _ = expected(plain, photo, **{f"{fit}_to_aspect_ratio": True})
+        stretched, _ = expected(plain, photo)
+        scores, _ = told(page, photo)
+        assert scores == pytest.approx(wanted, abs=BOUND)
+        assert scores != pytest.approx(stretched, abs=BOUND)
 
 
 DROP = """async ([name, text]) => {

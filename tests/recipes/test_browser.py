@@ -44,7 +44,7 @@ def run(*arguments):
 
 
 def test_the_folder_is_whole_and_served(model, runtime, tmp_path):
-    folder = run("--model", model, "--output", tmp_path / "page")
+    folder = run("--model", model, "--output", tmp_path / "page", "--aspect-ratio", "pad")
     assert (folder / "model.tflite").read_bytes() == model.read_bytes()
     told = json.loads((folder / "model.json").read_text())
     assert told["input"] == {
@@ -54,6 +54,7 @@ def test_the_folder_is_whole_and_served(model, runtime, tmp_path):
         "range": [-1, 1],
         "scale": None,
         "zero_point": None,
+        "fit": "pad",
     }
     assert [output["shape"] for output in told["outputs"]] == [[1, 48], [1, 6, 8, 1]]
     assert (told["class_names"], told["attention_map"]) == (None, "gate")
