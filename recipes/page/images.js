@@ -23,6 +23,31 @@ export function pixelsOf(photo, channels) {
   return { height, width, planes };
 }
 
+// Averages squares of pixels, as a decoder of JPEGs gives about where it is asked for a fraction of
+// the size: keras_fmm.data.load_image asks, and keeps twice the size that it resizes to.
+export function reduced(pixels, newHeight, newWidth) {
+  const { height, width, planes } = pixels;
+  const ratio = Math.min(height / (2 * newHeight), width / (2 * newWidth));
+  const side = [8, 4, 2].find((factor) => ratio >= factor);
+  if (side === undefined) {
+    return pixels;
+  }
+  const [high, wide] = [Math.ceil(height / side), Math.ceil(width / side)];
+  const means = planes.map((plane) => {
+    const found = new Float32Array(high * wide);
+    for (let y = 0; y < height; y++) {
+      const down = Math.min(side, height - side * Math.floor(y / side));
+      for (let x = 0; x < width; x++) {
+        const across = Math.min(side, width - side * Math.floor(x / side));
+        const place = Math.floor(y / side) * wide + Math.floor(x / side);
+        found[place] += plane[y * width + x] / (down * across);
+      }
+    }
+    return found;
+  });
+  return { height: high, width: wide, planes: means };
+}
+
 // Where an image that is cropped or padded to a size meets it: `box`, what is seen of the photograph
 // (left, top, width, height; a part of it, or more on both sides), and in `inner` (left, top, width,
 // height) of the new size where the photograph's own pixels lie.
@@ -47,10 +72,11 @@ export function fitted({ height, width }, newHeight, newWidth, fit) {
   return whole;
 }
 
-// Resizes bilinearly with antialiasing, by Pillow's rule: first the rows, then the columns.
-export function resized(pixels, newHeight, newWidth, fit) {
+// Resizes bilinearly with antialiasing, by Pillow's rule: first the rows, then the columns. `whole`
+// has the height and width of the photograph, of which `pixels` may be a reduced copy.
+export function resized(pixels, newHeight, newWidth, fit, whole = pixels) {
   const { height, width } = pixels;
-  const { box, inner } = fitted(pixels, newHeight, newWidth, fit);
+  const { box, inner } = fitted(fit === "pad" ? whole : pixels, newHeight, newWidth, fit);
   const [left, top, wide, high] = inner;
   const seen = fit === "crop" ? box : [0, 0, width, height];
   const across = weights(seen[0], seen[2], wide);

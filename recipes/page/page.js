@@ -4,7 +4,7 @@
 // own metadata. The photograph is read as keras_fmm.data.load_image reads it.
 
 import { loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
-import { fitted, heatColour, inputOf, pixelsOf, resized } from "./images.js";
+import { fitted, heatColour, inputOf, pixelsOf, reduced, resized } from "./images.js";
 
 const MOST_CLASSES = 10;
 const LONGEST_SIDE = 640; // of the photograph as it is shown
@@ -78,8 +78,12 @@ async function look(file) {
     throw new Error(`${file.name} is not an image that this browser reads. Take a JPEG or PNG.`);
   }
   const { height, width, channels, fit } = model.input;
-  const pixels = resized(pixelsOf(photo, channels), height, width, fit);
-  const { scores, map } = await run(pixels);
+  let pixels = pixelsOf(photo, channels);
+  const [first, second] = new Uint8Array(await file.slice(0, 2).arrayBuffer());
+  if (first === 0xff && second === 0xd8) {
+    pixels = reduced(pixels, height, width); // A JPEG, whatever it is called.
+  }
+  const { scores, map } = await run(resized(pixels, height, width, fit, photo));
   if (number !== latest) {
     return; // Another photograph was given meanwhile.
   }

@@ -47,10 +47,10 @@ def network(channels=3, layer=None):
 def photograph(number, height=91, width=77):
     """Dark colours that run over the image, and in one of four corners a bright spot of noise."""
     rng = np.random.default_rng(number)
-    y, x = np.mgrid[:height, :width] / 90
+    y, x = np.mgrid[:height, :width] / np.reshape([height, width], (2, 1, 1))
     image = np.stack([x * 60, y * 60, 30 + 30 * np.sin(9 * x * y)], -1)
-    top, left = (10, 55)[number % 2], (10, 45)[number // 2]
-    spot = image[top : top + 20, left : left + 20]
+    top, left = int((0.1, 0.6)[number % 2] * height), int((0.1, 0.6)[number // 2] * width)
+    spot = image[top:, left:][: height // 4 + 1, : width // 4 + 1]
     spot[:] = rng.integers(150, 256, spot.shape)
     return Image.fromarray(image.clip(0, 255).astype("uint8"))
 
@@ -187,6 +187,7 @@ def transparent(path):
     ("name", "write", "bound"),
     [
         ("sideways.jpg", sideways, JPEG_BOUND),
+        ("large.jpg", lambda path: photograph(2, 801, 1203).save(path), JPEG_BOUND),
         ("transparent.png", transparent, JPEG_BOUND),
         ("small.png", lambda path: photograph(0).crop((5, 5, 15, 25)).save(path), BOUND),
         ("palette.gif", lambda path: photograph(3).quantize(60).save(path), BOUND),
