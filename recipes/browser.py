@@ -32,6 +32,8 @@ RUNTIME_FILES = (
     "core/dist/index.js",
     *(f"core/wasm/litert_wasm_{x}internal.{y}" for x in ("", "compat_") for y in ("js", "wasm")),
     "wasm-utils/dist/index.js",
+    # Whose it is, and its licence.
+    *("core/package.json", "wasm-utils/package.json"),
 )
 MODEL, DESCRIPTION, WRITER = "model.tflite", "model.json", "recipes.browser"
 
@@ -65,7 +67,13 @@ def main(settings):
 def server_of(folder, port=0):
     """Returns a server of a folder, for this machine alone, that is to be started."""
     handler = functools.partial(Handler, directory=folder)
-    return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    try:
+        return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except (OSError, OverflowError) as error:
+        raise OSError(
+            f"`port` must be free on this machine. Received: {port} ({error}). Give another one, "
+            "or 0 for any that is free."
+        ) from error
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

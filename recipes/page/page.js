@@ -85,11 +85,13 @@ async function look(file) {
   }
   const { scores, map } = await run(resized(pixels, height, width, fit, photo));
   if (number !== latest) {
+    photo.close();
     return; // Another photograph was given meanwhile.
   }
   if (!scores.concat(map ? map.values : []).every(Number.isFinite)) {
     throw new Error(`The file gives no finite scores for ${file.name}.`);
   }
+  shown?.photo.close();
   shown = { photo, map: map && averaged(map) };
   list(scores);
   draw();

@@ -1,5 +1,8 @@
 """A layer's map as the second output of a TFLite file: that of the layers called by hand."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("exports", allow_module_level=True)
 
 from keras_fmm import export, layers
+from keras_fmm.export.attention_map import with_map
 from keras_fmm.export.tflite import litert, metadata
 
 L = keras.layers
@@ -91,6 +95,14 @@ def test_a_layer_itself_is_its_first_call_and_does_not_learn_of_it(tmp_path):
     assert (len(gate._inbound_nodes), len(gate._outbound_nodes)) == before
     with pytest.raises(ValueError, match="`tflite` must be exported from the model"):
         export.compare(several(), IMAGES, tflite=path)
+
+
+def test_nothing_of_it_stays():
+    model = network()
+    wider = weakref.ref(with_map(model, "gate"))
+    assert [tuple(x.shape) for x in wider()(IMAGES[:2])] == [(2, 3), (2, 6, 6, 1)]
+    gc.collect()
+    assert wider() is None
 
 
 @pytest.mark.slow

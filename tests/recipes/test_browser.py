@@ -72,6 +72,11 @@ def test_the_folder_is_whole_and_served(model, runtime, tmp_path):
             assert (answer.status, answer.getheader("Content-Type")) == (200, kind)
         connection.close()
         server.shutdown()
+        port = server.server_port
+        with pytest.raises(OSError, match=f"`port` must be free.*Received: {port} .*Give another"):
+            browser.server_of(folder, port)
+    with pytest.raises(OSError, match="Received: 70000"):
+        browser.server_of(folder, 70000)
 
 
 def test_an_earlier_page_is_replaced_and_nothing_else(model, runtime, tmp_path, capsys):
