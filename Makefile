@@ -9,15 +9,15 @@ CONSTRAINTS = constraints.txt
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.
-TEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+TEST = $(BIN)/python -m pytest -n 2 --dist worksteal --ignore tests/browser
 # What holds on every backend.
 BACKEND_TESTS := tests/ops tests/layers tests/models tests/contracts tests/training tests/test_docs.py \
 	tests/test_graph.py tests/test_without_tensorflow.py tests/analysis/test_every_backend.py \
 	tests/analysis/test_class_scores.py tests/analysis/test_attention_maps.py \
 	tests/analysis/saliency/test_grad_cam.py tests/data/test_batches.py tests/plots
 
-.PHONY: demo test test-all test-jax test-torch test-oldest coverage bench report docs tables pictures lint format dist \
-	try-wheel clean
+.PHONY: demo test test-all test-jax test-torch test-oldest test-browser coverage bench report docs tables pictures lint format \
+	dist try-wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
@@ -44,6 +44,15 @@ test-torch: .venv-torch/.installed
 test-oldest: BIN = .venv-oldest/bin
 test-oldest: .venv-oldest/.installed
 	$(TEST) -m "not slow" $(PYTEST_FLAGS)
+
+# The page of recipes.browser in a headless Chromium, which CHROMIUM names, or which is found.
+test-browser: $(INSTALLED) recipes/page/node_modules/.package-lock.json
+	PIP_CONSTRAINT=$(CONSTRAINTS) $(BIN)/pip install --quiet --no-compile \
+		--disable-pip-version-check -e .[browser]
+	$(BIN)/python -m pytest tests/browser $(PYTEST_FLAGS)
+
+recipes/page/node_modules/.package-lock.json: recipes/page/package-lock.json
+	npm ci --prefix recipes/page --no-audit --no-fund
 
 # Counting lines makes Python half as slow again: not part of `.ci/run`.
 coverage: $(INSTALLED)
@@ -121,5 +130,6 @@ try-wheel: dist
 .venv-oldest/.installed: EXTRAS := data,explain,jax,mobile,onnx,plots,tensorflow,test
 
 clean:
-	rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-wheel .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo
+	rm -rf .venv .venv-jax .venv-torch .venv-oldest .venv-wheel .pytest_cache .ruff_cache .hypothesis .coverage* *.egg-info build dist docs/_build $(wildcard docs/api/*/) saved_models/demo \
+		recipes/page/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

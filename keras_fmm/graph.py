@@ -314,6 +314,42 @@ class _StandIn(keras.Operation):
         return self.layer.compute_output_spec(*args, **kwargs)
 
 
+def attention_map(gate, **asked):
+    """Returns the symbolic map of a gate, a `Call` in what `flat_graph` returned.
+
+    The gate is a layer with a method `attention_map`; it does not learn of it.
+
+    Args:
+        gate: `Call`.
+        **asked: what its method is given beside the arguments of the call.
+    """
+    return _Map(gate, asked)(*gate.args, **gate.kwargs)
+
+
+class _Map(keras.Operation):
+    """Gives a gate's map; called symbolically, it keeps the gate from noting the call."""
+
+    def __init__(self, gate, asked):
+        super().__init__()
+        self.gate = gate
+        self.asked = asked
+
+    def compute_output_spec(self, *args, **kwargs):
+        # Of a shape that nobody asks for. Were it found by tracing, JAX would keep each trace.
+        return keras.KerasTensor((None,), self.gate.operation.compute_dtype)
+
+    def call(self, *args, **kwargs):
+        kwargs.pop("return_attention_map", None)
+        gate = self.gate.operation
+        output = gate.attention_map(*args, **kwargs, **self.asked)
+        if not keras.ops.is_tensor(output) or not len(output.shape):
+            raise ValueError(
+                "`attention_map` of a layer must return one tensor, the batch first. Received: "
+                f"{output!r}, of the layer {self.gate.path!r} of class {type(gate).__name__}."
+            )
+        return output
+
+
 def unnoted(operation, *args, **kwargs):
     """Calls an operation symbolically, and lets those that made its inputs forget it.
 

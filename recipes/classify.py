@@ -21,6 +21,7 @@ import pathlib
 import numpy as np
 
 from keras_fmm import checks, data, export, progress
+from recipes import export_model
 from recipes.lab import artefacts, datasets
 from recipes.lab.settings import setting, shown, start, verbosity
 
@@ -134,14 +135,17 @@ def named(text, classes):
 def of_tflite(path):
     """Returns a TFLite file as a `Classifier`."""
     inspection = export.inspect(path)
-    if len(inspection.inputs) != 1 or len(inspection.outputs) != 1:
+    outputs = 2 if "attention_map" in inspection.metadata else 1
+    if len(inspection.inputs) != 1 or len(inspection.outputs) != outputs:
         raise ValueError(f"`model` must have one input and output. Received: {path}")
     shape = checked(path, inspection.inputs[0].shape, inspection.outputs[0].shape)
     low, high = inspection.metadata.get("input_range") or (0, 255)
 
     def scores(image):
         # A batch of one image, in the file's range.
-        return finite(path, export.run_tflite(path, low + image[None] * ((high - low) / 255))[0])
+        return finite(
+            path, export_model.scores(path, low + image[None] * ((high - low) / 255), 0)[0]
+        )
 
     return Classifier(shape, inspection.metadata.get("class_names"), scores)
 

@@ -33,6 +33,7 @@ class Settings:
     io_dtype: str = setting(
         "float32", "of input and output", choices=("float32", "int8", "uint8", "int16")
     )
+    attention_map: str | None = setting(None, "layer whose map is the file's second output")
     batch_size: int = setting(1, "images that the file takes at once", minimum=1)
     dataset: str = datasets.named("digits")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
@@ -70,6 +71,7 @@ def main(settings):
         io_dtype=settings.io_dtype,
         class_names=dataset.class_names,
         input_range=(0, 255),
+        attention_map=settings.attention_map,
         verbose=shown(settings),
         min_agreement=settings.min_agreement,
     )
@@ -95,6 +97,12 @@ def classes(model, images, verbose="auto"):
     return model.predict(images, batch_size=200, verbose=0, callbacks=[bar]).argmax(axis=-1)
 
 
+def scores(path, images, verbose="auto"):
+    """Returns what a file says of images, without the map of a layer that it may give beside."""
+    found = export.run_tflite(path, images, num_threads=2, verbose=verbose)
+    return found[0] if "attention_map" in export.read_metadata(path) else found
+
+
 def compared(keras_says, path, images, labels, verbose="auto"):
     """Returns the accuracy of a model's classes and of a file's, and where they agree, a dict."""
     return agreement(keras_says, file_classes(path, images, verbose), labels)
@@ -112,7 +120,7 @@ def compared_on_test(model, path, dataset, size=None, verbose="auto"):
 
 def file_classes(path, images, verbose="auto"):
     """Returns the class that a file names for each image."""
-    return export.run_tflite(path, images, num_threads=2, verbose=verbose).argmax(axis=-1)
+    return scores(path, images, verbose).argmax(axis=-1)
 
 
 def agreement(keras_says, file_says, labels):

@@ -7,7 +7,7 @@ from tests.test_declared import SETUP
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Tools of those who work on the package; PyTorch and timm, whose bound is the version that was run.
-NOT_INSTALLED = {"all", "dev", "docs", "timm", "torch"}
+NOT_INSTALLED = {"all", "browser", "dev", "docs", "timm", "torch"}
 
 
 def named(text):

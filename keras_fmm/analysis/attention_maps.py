@@ -80,7 +80,11 @@ def attention_maps(
                 f"Received: queries={queries} for the model {model.name!r}, which has "
                 f"{', '.join(gate.path for gate in gates)} alone. Leave it out."
             )
-    outputs = [_Map(gate, queries)(*gate.args, **gate.kwargs) for gate in gates]
+    asked = {} if queries is None else {"queries": queries}
+    outputs = [
+        graph.attention_map(gate, **(asked if _takes_queries(gate.operation) else {}))
+        for gate in gates
+    ]
     mapped = keras.Model(flat.inputs[0], outputs)
 
     def of_batch(images):
@@ -93,29 +97,3 @@ def attention_maps(
 
 def _takes_queries(layer):
     return checks.takes(layer.attention_map, None, queries=None)
-
-
-class _Map(keras.Operation):
-    """Gives a gate's map; called symbolically, it keeps the gate from noting the call."""
-
-    def __init__(self, gate, queries):
-        super().__init__()
-        self.gate = gate
-        self.queries = queries
-
-    def compute_output_spec(self, *args, **kwargs):
-        # Of a shape that nobody asks for. Were it found by tracing, JAX would keep each trace.
-        return keras.KerasTensor((None,), self.gate.operation.compute_dtype)
-
-    def call(self, *args, **kwargs):
-        kwargs.pop("return_attention_map", None)
-        gate = self.gate.operation
-        if self.queries is not None and _takes_queries(gate):
-            kwargs["queries"] = self.queries
-        output = gate.attention_map(*args, **kwargs)
-        if not keras.ops.is_tensor(output) or not len(output.shape):
-            raise ValueError(
-                "`attention_map` of a layer must return one tensor, the batch first. Received: "
-                f"{output!r}, of the layer {self.gate.path!r} of class {type(gate).__name__}."
-            )
-        return output

@@ -7,7 +7,9 @@ import numpy as np
 
 from keras_fmm import checks, hints
 from keras_fmm.export import arguments, keras_model, names
+from keras_fmm.export.attention_map import MAP, with_map
 from keras_fmm.export.saved_model import outputs_of_saved_model
+from keras_fmm.export.tflite.metadata import read_metadata
 from keras_fmm.export.tflite.running import outputs_of_file
 
 
@@ -22,11 +24,12 @@ class Agreement:
         mean_difference: float, the mean absolute difference, likewise.
         same_class: float in 0..1, the share of predictions (argmax over the last axis) that agree,
             over images and, in a dense prediction, positions; one with a NaN does not agree. None
-            where the last axis holds fewer than two values or is the batch.
+            where the last axis holds fewer than two values or is the batch, and of a map.
         images: int, the number of images compared.
         output: str, the output's name: its key where the model gives a dict, and of a list the name
             of the layer that gives it (or "output_0", "output_1" and so on where a layer gives
-            several). None where there is one output.
+            several). None where there is one output. "attention_map" of a layer's map beside the
+            scores.
     """
 
     name: str
@@ -109,7 +112,8 @@ def compare(
             takes, fed as each input's dtype; for several inputs a list or tuple of arrays in the
             model's order, or a dict of arrays by name, as in `run_tflite`.
         saved_model: str, `os.PathLike` or None, default None. A SavedModel folder to compare.
-        tflite: str, `os.PathLike` or None, default None. A TFLite file to compare.
+        tflite: str, `os.PathLike` or None, default None. A TFLite file to compare. The map of a
+            layer in it is compared with that layer's.
         batch_size: int, at least 1, default 32. How many images Keras and the SavedModel run at a
             time; the file has its own.
         verbose: "auto", 0, 1 or 2, default "auto". As of `run_tflite`, while the file is run.
@@ -163,9 +167,17 @@ def compare(
         received = outputs_of_saved_model(saved_model, fed, batch_size)
         rows += _agreements("saved_model", model, expected, received)
     if tflite is not None:
-        rows += _agreements(
-            "tflite", model, expected, outputs_of_file(tflite, fed, verbose=verbose)
-        )
+        received = outputs_of_file(tflite, fed, verbose=verbose)
+        if (layer := read_metadata(tflite).get("attention_map")) is not None:
+            try:
+                model = with_map(model, layer)
+            except ValueError as error:
+                raise ValueError(
+                    "`tflite` must be exported from the model. Received: tflite="
+                    f"{str(tflite)!r}, which holds a map of another ({error})"
+                ) from error
+            expected = keras_model.outputs(model, list(inputs.values()), batch_size)
+        rows += _agreements("tflite", model, expected, received)
     return Report(tuple(rows))
 
 
@@ -195,7 +207,7 @@ def _agreement(name, expected, received, output=None):
     with np.errstate(invalid="ignore"):
         difference = np.abs(expected - received)
     same_class = None
-    if expected.ndim > 1 and expected.shape[-1] > 1:
+    if expected.ndim > 1 and expected.shape[-1] > 1 and output != MAP:
         same = expected.argmax(axis=-1) == received.argmax(axis=-1)
         same &= ~np.isnan(expected + received).any(axis=-1)
         same_class = float(same.mean())

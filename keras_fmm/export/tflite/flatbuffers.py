@@ -7,6 +7,7 @@ import typing
 import numpy as np
 
 from keras_fmm import checks
+from keras_fmm.export import names
 
 
 def schema():
@@ -34,6 +35,23 @@ def packed(model):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+def in_order(content):
+    """Returns a file whose outputs stand in the model's order, as those of its signature do.
+
+    TensorFlow's converter mixes them, and not all that runs files looks at signatures.
+
+    Args:
+        content: bytes, the file.
+    """
+    if schema().Model.GetRootAs(content, 0).Subgraphs(0).OutputsLength() == 1:
+        return content
+    model = parsed(content)
+    (signature,) = model.signatureDefs
+    found = names.as_given({x.name.decode(): x.tensorIndex for x in signature.outputs})
+    model.subgraphs[0].outputs = list(found.values() if isinstance(found, dict) else found)
+    return packed(model)
+
+
 def operator_name(op, model):
     """Returns the name of a flatbuffer's operator, e.g. "CONV_2D"."""
     code = model.operatorCodes[op.opcodeIndex].builtinCode
@@ -55,23 +73,20 @@ def opcode(model, name):
 
 
 def ends(content):
-    """Returns how many inputs a file has, and how many values its one output's last axis has.
+    """Returns how many inputs and outputs a file has, and the size of the first's last axis.
 
-    The second is None where the file has several outputs or leaves the size open.
+    The third is None where the file leaves it open.
 
     Args:
         content: bytes, a TFLite file's.
     """
     graph = schema().Model.GetRootAs(content, 0).Subgraphs(0)
-    inputs = graph.InputsLength()
-    if graph.OutputsLength() != 1:
-        return inputs, None
     output = graph.Tensors(graph.Outputs(0))
     shape = output.ShapeAsNumpy()
     if output.ShapeSignatureLength():
         shape = output.ShapeSignatureAsNumpy()
     is_known = np.ndim(shape) and len(shape) and shape[-1] != -1
-    return inputs, int(shape[-1]) if is_known else None
+    return graph.InputsLength(), graph.OutputsLength(), int(shape[-1]) if is_known else None
 
 
 class Product(typing.NamedTuple):

@@ -21,7 +21,9 @@ _METADATA = "keras_fmm.json"
 _MOST_BYTES = 2**24
 
 
-def attach(path, quantization=None, class_names=None, input_range=None, inputs=None):
+def attach(
+    path, quantization=None, class_names=None, input_range=None, inputs=None, attention_map=None
+):
     """Puts the metadata behind a TFLite file's model.
 
     Args:
@@ -31,6 +33,8 @@ def attach(path, quantization=None, class_names=None, input_range=None, inputs=N
         input_range: pair of float or None, default None. See `to_tflite`.
         inputs: list of str or None, default None. The names of the model's inputs in order; None
             where there is one.
+        attention_map: str or None, default None. The path of the layer whose map is the second
+            output.
 
     Raises:
         ValueError: they do not fit the file, which a subclassed model does not tell before.
@@ -45,6 +49,8 @@ def attach(path, quantization=None, class_names=None, input_range=None, inputs=N
     }
     if inputs is not None:
         content["inputs"] = inputs
+    if attention_map is not None:
+        content["attention_map"] = attention_map
     _check(content, model)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_METADATA, json.dumps(content, indent=1))
@@ -113,7 +119,15 @@ def _check(metadata, model):
             )
     checked_input_range(metadata.get("input_range"))
     class_names, called = metadata.get("class_names"), metadata.get("inputs")
-    inputs, classes = flatbuffers.ends(model)
+    inputs, outputs, classes = flatbuffers.ends(model)
+    attention_map = metadata.get("attention_map")
+    if attention_map is not None and not (_is_name(attention_map) and outputs == 2):
+        raise ValueError(
+            "`attention_map` must name the layer whose map is the second of two outputs. "
+            f"Received: attention_map={str(attention_map)[:80]!r} of {outputs} outputs"
+        )
+    if outputs > 1 and attention_map is None:
+        classes = None
     if class_names is not None and classes not in (None, len(class_names)):
         raise ValueError(
             f"`class_names` must name each of the {classes} classes. "
@@ -163,9 +177,10 @@ def read_metadata(path: hints.Path) -> dict:
 
     Returns:
         dict: "keras_fmm" (the version that wrote it), "quantization", "class_names" and
-        "input_range" as `to_tflite` was given them, and, of a model of several inputs, "inputs",
-        their names in order. Empty for a file of another origin, and for one that was cut before
-        its metadata, which LiteRT then refuses to run.
+        "input_range" as `to_tflite` was given them; of a model of several inputs "inputs", their
+        names in order; and where the second output is a layer's map "attention_map", the layer's
+        path. Empty for a file of another origin, and for one that was cut before its metadata,
+        which LiteRT then refuses to run.
 
     Raises:
         FileNotFoundError: there is no file at `path`.

@@ -9,10 +9,12 @@ import keras
 
 from keras_fmm import checks, files, half_precision, hints
 from keras_fmm.export import arguments, names
+from keras_fmm.export import attention_map as maps
 from keras_fmm.export.tflite import (
     bias_correction,
     calibration,
     conversion,
+    flatbuffers,
     litert,
     metadata,
     quantizations,
@@ -31,6 +33,7 @@ def to_tflite(
     io_dtype: str = "float32",
     class_names: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
+    attention_map: str | keras.layers.Layer | None = None,
     verbose: hints.Verbose = "auto",
     min_agreement: float | None = None,
 ) -> pathlib.Path:
@@ -76,6 +79,10 @@ def to_tflite(
             order; kept in the file.
         input_range: pair of numbers or None, default None. What the images' darkest and lightest
             values are for the model, such as (0, 255); kept in the file. See `read_metadata`.
+        attention_map: str, `keras.layers.Layer` or None, default None. A gate of the model, by its
+            name or path as in `keras_fmm.graph`, or itself: its map, as
+            `analysis.attention_maps` gives it, is the file's second output, behind the scores.
+            For a functional model of one input and one output. The path is kept in the file.
         verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar of
             the images that are looked at once the work has taken five seconds, 0 never, 1 from the
             first step on; 2 writes one line at the end. Without images there is one step.
@@ -91,11 +98,12 @@ def to_tflite(
             ends the process that tries; an output of the quantized file is broken (not finite, the
             same for all images, or little better than chance) or agrees less than `min_agreement`,
             which is none or cannot be measured; `model` is not built, cannot be rebuilt under
-            float32, or gives more than a list or dict of tensors; `path` ends otherwise; Keras does
-            not run on TensorFlow; an argument is none of the above; `representative_data` is
-            missing, empty, of another shape, not finite, scaled otherwise than the model needs (as
-            far as its own scaling or its first batch norm tell; nothing does of a model that has
-            neither), or not in `input_range`.
+            float32, or gives more than a list or dict of tensors; `attention_map` is no gate that
+            stands in it, or was given for a subclassed model or several inputs or outputs; `path`
+            ends otherwise; Keras does not run on TensorFlow; an argument is none of the above;
+            `representative_data` is missing, empty, of another shape, not finite, scaled otherwise
+            than the model needs (as far as its own scaling or its first batch norm tell; nothing
+            does of a model that has neither), or not in `input_range`.
         OSError: the file cannot be written.
 
     Whatever is raised, what was at `path` before is still there.
@@ -120,10 +128,14 @@ def to_tflite(
     )
     class_names = arguments.checked_class_names(class_names, model)
     input_range = metadata.checked_input_range(input_range)
+    if attention_map is not None:
+        attention_map = maps.checked_layer(model, attention_map)
     litert.library()
     model = half_precision.as_float32(model)
     names.check_outputs(model)
     images = calibration.checked_images(model, quantization, representative_data, input_range)
+    if attention_map is not None:
+        model = maps.with_map(model, attention_map)
     progress = Progress(_steps(quantization, images), verbose)
     with files.replacing(path) as temporary, arguments.tensorflow_files():
         content, *reference = conversion.convert(
@@ -135,7 +147,7 @@ def to_tflite(
             moves = bias_correction.shifts(content, *reference, images, progress)
             content = bias_correction.corrected(content, moves)
         del reference
-        temporary.write_bytes(content)
+        temporary.write_bytes(flatbuffers.in_order(content))
         try:
             session = verification.trial_run(temporary, model, is_apart=quantization == "int8")
         except ValueError as error:
@@ -147,7 +159,7 @@ def to_tflite(
         progress.add(math.inf)
         called = names.of_inputs(model)
         called = called if len(called) > 1 else None
-        metadata.attach(temporary, quantization, class_names, input_range, called)
+        metadata.attach(temporary, quantization, class_names, input_range, called, attention_map)
     return path
 
 
