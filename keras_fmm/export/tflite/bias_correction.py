@@ -74,8 +74,16 @@ def corrected(quantized, moves):
         moves: what `shifts` returned of it, or of a file that differs in ranges alone.
     """
     model = flatbuffers.parsed(quantized)
+    tensors = model.subgraphs[0].tensors
     for (op, where), move in zip(flatbuffers.products(model), moves, strict=True):
-        if move is not None:
+        has_bias = len(op.inputs) > where.bias and op.inputs[where.bias] >= 0
+        if move is None and has_bias and tensors[op.inputs[where.inputs]].type == _INT16:
+            # One that stays where it is may have the scale of another call.
+            move = 0
+        scale = tensors[op.outputs[0]].quantization and tensors[op.outputs[0]].quantization.scale
+        # LiteRT refuses a bias where nothing but zeros came out: it divides by such a scale.
+        is_dead = scale is not None and len(scale) and scale[0] < np.finfo("float32").tiny
+        if move is not None and not is_dead:
             _move_bias(model, op, where, move)
     return flatbuffers.packed(model)
 
