@@ -74,6 +74,27 @@ def test_code_of_pages(path, tmp_path, capsys):
         assert all(difference < bound for difference in differences)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="recipes export")
+def test_commands_of_own_images(tmp_path, monkeypatch, capsys):
+    from recipes.lab import settings
+
+    path = DOCS / "guides" / "own_images.md"
+    examples.run(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^python -m (recipes\S+) (.*)$", path.read_text(), re.MULTILINE)
+    assert [name for name, _ in commands] == [
+        "recipes.train",
+        "recipes.export_model",
+        "recipes.classify",
+    ]
+    for name, flags in commands:
+        recipe = importlib.import_module(name)
+        settings.start(recipe.main, recipe.Settings, recipe.__doc__, shlex.split(flags))
+    # The images are as dark or light as their class says.
+    assert capsys.readouterr().out.splitlines()[-1].startswith("photographs/dog/3.jpg: dog ")
+
+
 def test_pictures_are_there_and_small():
     for path in PAGES:
         for name in examples.shown(path):

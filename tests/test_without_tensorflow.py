@@ -135,6 +135,14 @@ def test_data_networks_measurements_and_figures(digits, tmp_path):
     keras.utils.save_img(tmp_path / "one.png", images[0], scale=False)
     assert data.load_image(tmp_path / "one.png", channels=1).shape == (8, 10, 1)
 
+    for number, image in enumerate(images[:16]):
+        (tmp_path / "own" / "ab"[number % 2]).mkdir(parents=True, exist_ok=True)
+        path = tmp_path / "own" / "ab"[number % 2] / f"{number}.png"
+        keras.utils.save_img(path, image, scale=False)
+    own = data.load(tmp_path / "own", image_size=(8, 8))
+    found = [own.batches("test", 2, shuffle=False)[i][0] for i in range(own.steps("test", 2))]
+    np.testing.assert_array_equal(np.concatenate(found), own.arrays("test")[0])
+
     plain = models.ToyCNN(input_shape=(8, 10, 1), classes=10)
     upgraded = models.upgrade(plain, attention="squeeze_excite")
     # It starts as the plain one.

@@ -134,6 +134,26 @@ class ImageDataset:
         back = np.argsort(order)
         return images[back], labels[back]
 
+    def labels(self, split: str) -> np.ndarray:
+        """Returns the labels of a split in stored order, an int32 array `(n,)`.
+
+        Of `load_folder` and of arrays no image is read for them.
+
+        Args:
+            split: str. "train", "validation" or "test".
+
+        Example:
+
+        >>> from keras_fmm import data
+        >>> data.load("digits").labels("test").shape
+        (359,)
+        """
+        source, indices = self._part(split)
+        if hasattr(source, "labels"):
+            return source.labels[indices]
+        labels = [some for _, some in source.resident().chunks(indices)]
+        return np.concatenate([np.empty(0, "int32"), *labels])
+
     def file_paths(self, split: str) -> list[str] | None:
         """Returns the image files of a split in stored order, or None where it has no files.
 
@@ -256,10 +276,14 @@ class ImageDataset:
             return source.batches(items, batch_size, drop_remainder, size)
 
         if not shuffle:
-            return pipelines.one_pass(items, batches, steps)
-        return pipelines.shuffled_epochs(
-            items, batches, steps, source.shuffle_buffer, seed, initial_epoch, epochs
-        )
+            found = pipelines.one_pass(items, batches, steps)
+        else:
+            found = pipelines.shuffled_epochs(
+                items, batches, steps, source.shuffle_buffer, seed, initial_epoch, epochs
+            )
+        # TensorFlow's graphs hold no object of Python's that they read from.
+        found._source = source
+        return found
 
     def batches(
         self,

@@ -155,7 +155,9 @@ def load_folder(
     sizes = {size for size, _ in looks}
     if files.image_size is None and len(sizes) == 1:
         files.image_size = sizes.pop()
-    name = directory.resolve().name if directory.is_dir() else directory.stem
+    name = os.path.basename(os.path.abspath(directory))
+    if not directory.is_dir():
+        name = directory.stem
     return ImageDataset(
         name,
         (*(files.image_size or (None, None)), channels),

@@ -43,9 +43,10 @@ def load_image(
     which reads for `keras.utils.image_dataset_from_directory` and for `load` of a name, does
     neither turn images nor look at transparency.
 
-    Images are resized bilinearly with antialiasing, as `ImageDataset.arrays` does. By default they
-    are stretched to the size. Of a JPEG at least twice as large the decoder gives a half, a quarter
-    or an eighth, never less than twice the size, which is then resized.
+    Images are resized bilinearly with antialiasing, as `ImageDataset.arrays` does, and rounded to a
+    256th. By default they are stretched to the size. Of a JPEG at least four times as large the
+    decoder gives a half, a quarter or an eighth, never less than twice the size, which is then
+    resized.
 
     Args:
         path: str or `os.PathLike`, the file.
@@ -143,7 +144,19 @@ def decoded(file, channels, image_size=None, fit=None):
     if image_size is not None:
         planes = [_resized(plane, image_size, fit, whole) for plane in planes]
     arrays = [np.asarray(plane, "float32") for plane in planes]
-    return np.stack(arrays * (channels // len(arrays)), axis=-1), whole
+    array = np.stack(arrays * (channels // len(arrays)), axis=-1)
+    # So that `packed` holds all of it.
+    return (array if image_size is None else unpacked(packed(array))), whole
+
+
+def packed(array):
+    """Returns numbers of 0 to 255, rounded to a 256th, as a uint16 array of half the bytes."""
+    return np.rint(array * 256).astype("uint16")
+
+
+def unpacked(array):
+    """Returns what `packed` was given, a float32 array."""
+    return array.astype("float32") / 256
 
 
 def _planes(file, channels):

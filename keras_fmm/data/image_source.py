@@ -2,9 +2,9 @@
 
 import concurrent.futures
 import functools
-import io
 import os
 import pathlib
+import weakref
 import zlib
 
 import numpy as np
@@ -65,15 +65,19 @@ class ImageFileSource:
 
     def _look(self, index):
         path = pathlib.Path(self.paths[index])
-        if not path.is_file():
-            return "it is a link to nothing" if path.is_symlink() else "it is no file"
+        # For the smallest picture, too, all bytes of a JPEG are looked at.
+        size = self.image_size or (1, 1)
         try:
-            content = path.read_bytes()
-            if not content:
+            if not path.is_file():
+                return "it is a link to nothing" if path.is_symlink() else "it is no file"
+            if path.stat().st_size == 0:
                 return "it is empty"
-            # For the smallest picture, too, all bytes of a JPEG are looked at.
-            size = self.image_size or (1, 1)
-            image, whole = image_files.decoded(io.BytesIO(content), self._channels, size, self._fit)
+            with open(path, "rb") as file:
+                image, whole = image_files.decoded(file, self._channels, size, self._fit)
+                file.seek(0)
+                checksum = functools.reduce(
+                    lambda sum, part: zlib.crc32(part, sum), iter(lambda: file.read(2**20), b""), 0
+                )
         except OSError as error:
             return error.strerror or image_files.reason(error)
         # Pillow raises whatever the bytes of a damaged file lead its readers to.
@@ -81,7 +85,7 @@ class ImageFileSource:
             return image_files.reason(error)
         if self.image_size is not None:
             self._kept_in(size).put(index, image)
-        return whole, zlib.crc32(content)
+        return whole, checksum
 
     def chunks(self, indices, image_size=None):
         # Images of several sizes come one by one.
@@ -115,7 +119,7 @@ class ImageFileSource:
 
     def _kept_in(self, size):
         if size is not None and self._kept.size != size:
-            bytes_each = 4 * size[0] * size[1] * self._channels
+            bytes_each = 2 * size[0] * size[1] * self._channels
             count = min(self.size, IN_MEMORY_BYTES // bytes_each)
             self._kept = _Kept(count, size, self._channels)
         return self._kept if size is not None else _Kept(0, (0, 0), self._channels)
@@ -131,10 +135,10 @@ class ImageFileSource:
         from keras_fmm.data import pipelines
 
         size = image_size or self.image_size
-        read = functools.partial(self._read, image_size=size)
+        _SOURCES[id(self)] = self
 
         def example(indices):
-            images, labels = tf.numpy_function(read, [indices], (tf.float32, tf.int32))
+            images, labels = _traced()(tf.constant(id(self), tf.int64), indices, tf.constant(size))
             images.set_shape((*indices.shape, *size, self._channels))
             labels.set_shape(indices.shape)
             return images, labels
@@ -148,20 +152,57 @@ class _Kept:
     def __init__(self, count, size, channels):
         self.size = size
         # Memory is taken where it is written.
-        self._images = np.empty((count, *size, channels), "float32")
+        self._images = np.empty((count, *size, channels), "uint16")
         self._is_here = np.zeros(count, bool)
 
     def get(self, index):
-        return self._images[index] if index < len(self._is_here) and self._is_here[index] else None
+        if index < len(self._is_here) and self._is_here[index]:
+            return image_files.unpacked(self._images[index])
+        return None
 
     def put(self, index, image):
         if index < len(self._is_here):
-            self._images[index] = image
+            self._images[index] = image_files.packed(image)
             self._is_here[index] = True
+
+
+# By their `id`; whoever reads from one of them must hold it.
+_SOURCES = weakref.WeakValueDictionary()
+
+
+@functools.cache
+def _traced():
+    """Returns the function of TensorFlow's that reads from a source.
+
+    There is one for all: TensorFlow keeps what `tf.numpy_function` is given as long as the process
+    lives.
+    """
+    import tensorflow as tf
+
+    def read(key, indices, size):
+        return _SOURCES[int(key)]._read(indices, tuple(map(int, size)))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((), tf.int64),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((2,), tf.int32),
+        ],
+        autograph=False,
+    )
+    def traced(key, indices, size):
+        return tf.numpy_function(read, [key, indices, size], (tf.float32, tf.int32))
+
+    return traced
 
 
 @functools.cache
 def _pool():
     """Returns the threads that read; Pillow decodes and resizes outside of Python's lock."""
+    from PIL import Image
+
+    # Pillow loads its rarer formats at the first file that needs one; of two threads that come to
+    # this together, one would not know its file.
+    Image.init()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return concurrent.futures.ThreadPoolExecutor(cores or 1, "keras_fmm_images")

@@ -209,15 +209,21 @@ def _is_named_as_image(path):
 
 def _entries(folder):
     """Returns the folders and the files of a folder, without what is passed over, both sorted."""
-    folders, files = [], []
     try:
-        names = sorted(os.listdir(folder))
+        paths = [pathlib.Path(folder, name) for name in sorted(os.listdir(folder))]
+        paths = [path for path in paths if not _is_passed_over(path.name)]
+        folders, files = [], []
+        for path in paths:
+            (folders if path.is_dir() else files).append(path)
+        nowhere = [path for path in files if not path.exists()]
     except OSError as error:
         raise _not_read(error) from error
-    for name in names:
-        path = pathlib.Path(folder, name)
-        if not _is_passed_over(name):
-            (folders if path.is_dir() else files).append(path)
+    if nowhere:
+        # It may have been the folder of a class.
+        raise ValueError(
+            "What is beside the folders of classes must be there. Received: links to nothing, "
+            f"{enumerated(list(map(shown, nowhere)))}. Mend or remove them."
+        )
     return folders, files
 
 
@@ -248,9 +254,9 @@ def _files(folder, follow_links):
 def _not_read(error):
     return type(error)(
         error.errno,
-        "`directory` must be a folder that can be read, and so must be those in it "
-        f"({error.strerror}). Give yourself the right to read it, or move it away",
-        error.filename,
+        "`directory` must be a folder that can be read, and so must be those in it. Received: "
+        f"{error.filename!r} ({error.strerror}). Give yourself the right to read it, or move it "
+        "away.",
     )
 
 

@@ -50,6 +50,8 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
         batch_size = 32
     size = getattr(settings, "image_size", None)
     dataset = datasets.load(settings, size and (size, size))
+    # A folder may have few images.
+    batch_size = min(batch_size, dataset.sizes["train"])
     schedule = trials.Schedule(
         settings.epochs, batch_size, settings.learning_rate, smoke=settings.smoke
     )

@@ -1,7 +1,7 @@
 """The dataset that a recipe's settings name, and how a folder of images is read."""
 
 from keras_fmm import data
-from recipes.lab.settings import setting
+from recipes.lab.settings import setting, shown
 
 
 def named(default):
@@ -66,6 +66,7 @@ def load(settings, image_size=None, channels=None, **arguments):
         image_size=image_size,
         color_mode=color_mode,
         skip_unreadable=getattr(settings, "skip_unreadable", False),
+        verbose=shown(settings),
         **(fitting(settings) if hasattr(settings, "aspect_ratio") else {}),
         **arguments,
     )

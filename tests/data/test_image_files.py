@@ -288,3 +288,35 @@ def test_keras_reads_the_same_of_upright_opaque_bytes(tmp_path):
     PICTURE.save(tmp_path / "rgb.png")
     expected = keras.utils.img_to_array(keras.utils.load_img(tmp_path / "rgb.png"))
     np.testing.assert_array_equal(data.load_image(tmp_path / "rgb.png"), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK", "MPO"])
+def test_a_large_jpeg_is_decoded_smaller_and_looks_the_same(tmp_path, mode, monkeypatch):
+    rows, columns = np.mgrid[:300, :400]
+    waves = np.stack([np.sin(rows / 20), np.cos(columns / 30), np.sin((rows + columns) / 25)], -1)
+    picture = Image.fromarray((waves * 100 + 128).astype("uint8"))
+    if mode not in ("RGB", "MPO"):
+        picture = picture.convert(mode)
+    path = tmp_path / f"large.{'mpo' if mode == 'MPO' else 'jpg'}"
+    decoded = []
+    monkeypatch.setattr(
+        Image.Image,
+        "split",
+        lambda image, real=Image.Image.split: decoded.append(image) or real(image),
+    )
+    for orientation in (1, 3, 6, 7):
+        more = {"save_all": True, "append_images": [picture]} if mode == "MPO" else {}
+        picture.save(path, exif=turned(orientation), quality=95, **more)
+        whole = data.load_image(path)
+        assert whole.shape[:2] == ((300, 400) if orientation < 5 else (400, 300))
+        for size in ((20, 35), (35, 20)):
+            decoded.clear()
+            found = data.load_image(path, size)
+            for plane in range(3):
+                expected = Image.fromarray(whole[..., plane]).resize(size[::-1], 2)
+                assert np.abs(found[..., plane] - expected).mean() < 1
+            # Never below twice the size.
+            width, height = decoded[0].size
+            assert height < 300
+            assert height >= 2 * size[0]
+            assert width >= 2 * size[1]
