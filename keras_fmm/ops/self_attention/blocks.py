@@ -12,13 +12,25 @@ _SIDES = range(5, 9)
 
 
 def block_attention(
-    query, key, value, num_heads, kernel_size, rows=None, columns=None, mask_padding=True
+    query,
+    key,
+    value,
+    num_heads,
+    kernel_size,
+    rows=None,
+    columns=None,
+    mask_padding=True,
+    divide_late=False,
 ):
     """Returns what `shifted_attention` does: matrix products of blocks with all that they see.
 
     A map of sizes unknown when traced is computed as `shifted_attention` does.
 
-    Args: as of `shifted_attention`, without `kernels`.
+    Args: as of `shifted_attention`, without `kernels`, and
+
+        divide_late: bool, default False. Whether exponentials are multiplied by the mask, and what
+            they give divided by their sum: for files of integers, in which the summand that stands
+            for the mask would take the whole scale.
 
     Returns:
         Tensor of the values' shape and dtype.
@@ -40,9 +52,17 @@ def block_attention(
     # A number for each pair of a block's and what it sees, the same for all samples and heads.
     logits = ops.reshape(logits, (-1, len(mask), num_heads, places, seen))
     mask = ops.expand_dims(ops.convert_to_tensor(mask), 1)
-    logits = logits + ops.cast(mask, logits.dtype) * OUTSIDE
-    weights = ops.reshape(softmax(logits), (-1, num_heads, places, seen))
+    if divide_late:
+        outside = ops.cast(mask, logits.dtype)
+        # Any number does that is near the largest; -8 keeps the scale of integers fine.
+        largest = ops.max(logits * (1 - outside) - 8 * outside, axis=-1, keepdims=True)
+        weights = ops.exp(ops.minimum(logits - largest, 0.0)) * (1 - outside)
+    else:
+        weights = softmax(logits + ops.cast(mask, logits.dtype) * OUTSIDE)
+    weights = ops.reshape(weights, (-1, num_heads, places, seen))
     found = ops.matmul(ops.cast(weights, values.dtype), values)
+    if divide_late:
+        found = found / ops.cast(ops.sum(weights, axis=-1, keepdims=True), found.dtype)
     return _as_map(found, (height, width), grid)
 
 
