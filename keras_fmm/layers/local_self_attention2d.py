@@ -163,7 +163,7 @@ class LocalSelfAttention2D(IntegerFormMixin, AttentionInWindowMixin, FeatureMapL
         if return_attention_map:
             return self.look(query, key, queries, *self._tables())
         arguments = (query, key, convolved(self.value, inputs), self.num_heads, self.kernel_size)
-        if self._integer_bits and None not in query.shape[1:3]:
+        if self._integer_bits:
             outputs = block_attention(
                 *arguments, *self._tables(), mask_padding=self.mask_padding, divide_late=True
             )

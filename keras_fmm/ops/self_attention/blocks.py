@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_fmm.ops.self_attention.window import OUTSIDE, shifted_attention
+from keras_fmm.ops.self_attention.window import OUTSIDE, powers, shifted_attention
 from keras_fmm.ops.sums import at_least_float32, softmax
 
 # The sides of blocks that are tried. In a larger one more products fall outside of the windows; of
@@ -26,11 +26,7 @@ def block_attention(
 
     A map of sizes unknown when traced is computed as `shifted_attention` does.
 
-    Args: as of `shifted_attention`, without `kernels`, and
-
-        divide_late: bool, default False. Whether exponentials are multiplied by the mask, and what
-            they give divided by their sum: for files of integers, in which the summand that stands
-            for the mask would take the whole scale.
+    Args: as of `shifted_attention`, without `kernels`.
 
     Returns:
         Tensor of the values' shape and dtype.
@@ -38,7 +34,7 @@ def block_attention(
     height, width = query.shape[1:3]
     arguments = (num_heads, kernel_size, rows, columns, mask_padding)
     if height is None or width is None:
-        return shifted_attention(query, key, value, *arguments)
+        return shifted_attention(query, key, value, *arguments, divide_late=divide_late)
     grid = _grid(height), _grid(width)
     queries = _by_head(_blocks(query, grid), num_heads)
     keys, values = (_by_head(_seen(x, grid, kernel_size), num_heads) for x in (key, value))
@@ -53,10 +49,7 @@ def block_attention(
     logits = ops.reshape(logits, (-1, len(mask), num_heads, places, seen))
     mask = ops.expand_dims(ops.convert_to_tensor(mask), 1)
     if divide_late:
-        outside = ops.cast(mask, logits.dtype)
-        # Any number does that is near the largest; -8 keeps the scale of integers fine.
-        largest = ops.max(logits * (1 - outside) - 8 * outside, axis=-1, keepdims=True)
-        weights = ops.exp(ops.minimum(logits - largest, 0.0)) * (1 - outside)
+        weights = powers(logits, ops.cast(mask, logits.dtype))
     else:
         weights = softmax(logits + ops.cast(mask, logits.dtype) * OUTSIDE)
     weights = ops.reshape(weights, (-1, num_heads, places, seen))
