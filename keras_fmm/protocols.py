@@ -75,6 +75,22 @@ class ReplacesConvolution(typing.Protocol):
 
 
 @typing.runtime_checkable
+class StartsNearConvolution(typing.Protocol):
+    """Stands in a convolution's place and can start as that in part; `models.upgrade` asks."""
+
+    def start_near_convolution(self, kernel, bias=None):
+        """Sets the weights of the built layer so that it is near the convolution of this kernel.
+
+        Args:
+            kernel: array `(height, width, in_channels, filters)`, of the old convolution.
+            bias: array `(filters,)` or None, default None. None where the old one has no bias.
+
+        Returns:
+            int. So many of the first channels of its outputs are the convolution's.
+        """
+
+
+@typing.runtime_checkable
 class HasIntegerForm(typing.Protocol):
     """Has a form that loses least when made integers; `export.to_tflite` asks every layer."""
 

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_fmm import checks, protocols
@@ -321,6 +322,72 @@ class AttentionAugmentedConv2D(AttentionEverywhereMixin, FeatureMapLayer):
         if self.activation is not None:
             outputs = self.activation(outputs)
         return from_channels_last(outputs, self.data_format)
+
+    def start_near_convolution(self, kernel, bias=None):
+        """Sets the weights of a built layer to those of a convolution, as far as it is one.
+
+        The first `filters - dv` channels are the convolution's. The others start as the mean over
+        the map of what the convolution gives there, each entry of the kernel seeing all of the
+        map: no attention can tell one position exactly. For that the queries are 0, the values the
+        sums of the kernel's entries, and the projection the identity. With "sinusoidal" and
+        "absolute" positions a mean of these comes to it.
+
+        Args:
+            kernel: array or tensor `(height, width, channels, filters)`.
+            bias: array, tensor `(filters,)` or None, default None. Must be None with
+                `use_bias=False`, and given otherwise.
+
+        Returns:
+            int, `filters - dv`.
+
+        Raises:
+            ValueError: the layer is not built, a shape differs, `bias` is given without `use_bias`
+                or not given with it, or another layer than a convolution stands in a place.
+
+        Example:
+
+        >>> import keras, numpy as np
+        >>> kernel, x = np.random.rand(3, 3, 4, 8), np.random.rand(1, 6, 6, 4)
+        >>> layer = AttentionAugmentedConv2D(8, 3, num_heads=2, value_dim=1, use_bias=False)
+        >>> layer.build(x.shape)
+        >>> layer.start_near_convolution(kernel)
+        6
+        """
+        if not self.built:
+            raise ValueError(
+                "Only a built layer can start near a convolution. "
+                f"Received: the layer {self.name!r}. Call it, or its `build`, first."
+            )
+        if (bias is not None) != self.use_bias:
+            raise ValueError(
+                "`bias` must be given with `use_bias=True`, and only then. "
+                f"Received: bias={bias!r}, use_bias={self.use_bias}"
+            )
+        others = [x for x in (self.qkv, self.projection) if type(x) is not keras.layers.Conv2D]
+        is_plain = type(self.conv) is keras.layers.Conv2D and self.groups == 1
+        if others or not (is_plain or isinstance(self.conv, protocols.ReplacesConvolution)):
+            raise ValueError(
+                "Only convolutions of one group, or beside the attention what can start as one, "
+                f"start near a convolution. Received: the layer {self.name!r} with {self.conv!r}, "
+                f"{self.qkv!r} and {self.projection!r}."
+            )
+        kernel = ops.convert_to_numpy(kernel)
+        keys, _, values = self._depths()
+        beside = self.filters - values
+        if is_plain:
+            self.conv.kernel.assign(kernel[..., :beside])
+        else:
+            self.conv.start_as_convolution(kernel[..., :beside])
+        qkv = np.array(ops.convert_to_numpy(self.qkv.kernel))
+        qkv[..., :keys] = 0
+        qkv[..., 2 * keys :] = 0
+        qkv[0, 0, : kernel.shape[2], 2 * keys :] = kernel[..., beside:].sum(axis=(0, 1))
+        self.qkv.kernel.assign(qkv)
+        self.projection.kernel.assign(np.eye(values)[None, None])
+        if bias is not None:
+            # A copy: on JAX two variables of one array lose it when either is trained.
+            self.bias.assign(ops.copy(bias))
+        return beside
 
     def compute_output_shape(self, input_shape):
         self.channels_of(input_shape)

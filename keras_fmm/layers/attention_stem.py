@@ -9,6 +9,7 @@ from keras_fmm import checks
 from keras_fmm.layers import kernel_arguments
 from keras_fmm.layers.attention_in_window import AttentionInWindowMixin
 from keras_fmm.layers.feature_map import FeatureMapLayer
+from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.ops import convolved, from_channels_last, to_channels_last
 from keras_fmm.ops.pooling import max_pool
 from keras_fmm.ops.self_attention.positions import over_the_map
@@ -17,7 +18,7 @@ from keras_fmm.ops.sums import softmax
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class AttentionStem(AttentionInWindowMixin, FeatureMapLayer):
+class AttentionStem(IntegerFormMixin, AttentionInWindowMixin, FeatureMapLayer):
     """Attends to a window with values made otherwise at each of its places, and takes maxima.
 
     A pixel says too little by itself for attention to find an edge by. With the queries q and keys
@@ -164,6 +165,7 @@ class AttentionStem(AttentionInWindowMixin, FeatureMapLayer):
             self.kernel_size,
             kernels=self._kernels(),
             mask_padding=self.mask_padding,
+            divide_late=self._integer_bits is not None,
         )
         if self.pool_size > 1:
             outputs = max_pool(outputs, self.pool_size)

@@ -9,13 +9,15 @@ from keras_fmm import checks
 from keras_fmm.layers import kernel_arguments
 from keras_fmm.layers.attention_in_window import AttentionInWindowMixin
 from keras_fmm.layers.feature_map import FeatureMapLayer
+from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.ops import convolved, from_channels_last, to_channels_last
 from keras_fmm.ops.pooling import average_pool
+from keras_fmm.ops.self_attention.blocks import block_attention
 from keras_fmm.ops.self_attention.choice import IN_WINDOW, attend_in_window
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class LocalSelfAttention2D(AttentionInWindowMixin, FeatureMapLayer):
+class LocalSelfAttention2D(IntegerFormMixin, AttentionInWindowMixin, FeatureMapLayer):
     """Lets every position attend to a window around it, as a convolution sees it.
 
     With the queries q, keys k and values v of a head, 1x1 convolutions of the map without biases::
@@ -160,16 +162,18 @@ class LocalSelfAttention2D(AttentionInWindowMixin, FeatureMapLayer):
         query, key = convolved(self.query, inputs), convolved(self.key, inputs)
         if return_attention_map:
             return self.look(query, key, queries, *self._tables())
-        outputs = attend_in_window(
-            query,
-            key,
-            convolved(self.value, inputs),
-            self.num_heads,
-            self.kernel_size,
-            *self._tables(),
-            mask_padding=self.mask_padding,
-            implementation=self.implementation,
-        )
+        arguments = (query, key, convolved(self.value, inputs), self.num_heads, self.kernel_size)
+        if self._integer_bits:
+            outputs = block_attention(
+                *arguments, *self._tables(), mask_padding=self.mask_padding, divide_late=True
+            )
+        else:
+            outputs = attend_in_window(
+                *arguments,
+                *self._tables(),
+                mask_padding=self.mask_padding,
+                implementation=self.implementation,
+            )
         if self.strides != (1, 1):
             outputs = average_pool(outputs, self.strides, self.strides)
         return from_channels_last(self.finish(outputs), self.data_format)

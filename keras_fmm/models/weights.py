@@ -210,7 +210,9 @@ class _Plan:
         shapes = [value.shape for value in own]
         # Only what may fit is read: a file can claim any size.
         most = max((value.size for value in own), default=0)
-        if len(values) <= len(own) + 1 and all(value.size <= most for value in values):
+        may_fit = all(value.size <= most for value in values)
+        may_fit = may_fit or _fits(layer, [value.shape for value in values], shapes)
+        if len(values) <= len(own) + 1 and may_fit:
             values = [weights_files.array(value) for value in values]
             if isinstance(layer, keras.layers.Dense) and values[0].shape[:-2] == (1, 1):
                 # MobileNet's classifier is a 1x1 convolution in keras.applications.
@@ -221,7 +223,7 @@ class _Plan:
             biases[follower] = values.pop()
         received = [value.shape for value in values]
         is_known = translate(name) in self.convolutions
-        if received == shapes and not (is_known and _has_other_names(layer)):
+        if _fits(layer, received, shapes) and not (is_known and _has_other_names(layer)):
             self.values[name] = values
         elif _replaces_convolution(layer, values):
             self.skipped.append(translate(name))
@@ -229,6 +231,14 @@ class _Plan:
             self.mismatches.append(
                 f"{self.paths[name]} has the shapes {shapes}, in the source {received}"
             )
+
+
+def _fits(layer, received, shapes):
+    """Says whether a layer takes weights of these shapes, which its own may differ from."""
+    if received == shapes:
+        return True
+    takes = getattr(layer, "takes_shapes", None)
+    return takes is not None and len(received) == len(shapes) and takes(received)
 
 
 def _is_needed(layer):

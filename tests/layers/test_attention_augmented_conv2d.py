@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import layers
+from keras_fmm import layers, models
 from tests.support import attention_layers, weights
 from tests.support import attention_references as references
 from tests.support.attention_layers import TOLERANCE, assert_near, check_gradients
@@ -175,6 +175,10 @@ def test_weights_of_a_smaller_network_are_interpolated(tmp_path):
     weights.randomise(small)
     small.save(tmp_path / "model.keras")
     large.load_weights(tmp_path / "model.keras")
+    again = model(6)
+    models.load_weights(again, tmp_path / "model.keras")
+    for one, other in zip(again.weights, large.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
     x = np.random.default_rng(0).normal(size=(1, 6, 6, 3)).astype("float32")
     np.testing.assert_allclose(large(x), small.layers[-1](x), rtol=1e-4, atol=1e-5)
     for name in ("row_embeddings", "column_embeddings"):
@@ -240,3 +244,43 @@ def test_needs_known_sizes_or_a_position_size():
     with pytest.raises(ValueError, match="which must be known. .* Give `position_size`"):
         layer()(keras.Input((None, None, 3)))
     assert layer(positions=None)(keras.Input((None, None, 3))).shape == (None, None, None, 64)
+
+
+@pytest.mark.parametrize("positions", ["relative", "coordinates"])
+def test_a_trained_convolution_is_kept_as_far_as_said(positions):
+    inputs = keras.Input((5, 6, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="conv")(x)
+    plain = keras.Model(inputs, x)
+    weights.randomise(plain)
+    augmented = functools.partial(
+        layers.AttentionAugmentedConv2D, num_heads=2, value_dim=1, positions=positions
+    )
+    upgraded = models.upgrade(plain, convolution=augmented)
+    layer = upgraded.get_layer("conv")
+    assert type(layer) is layers.AttentionAugmentedConv2D
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype("float32")
+    old, new = np.asarray(plain(x)), np.asarray(upgraded(x))
+    np.testing.assert_allclose(new[..., :6], old[..., :6], rtol=1e-4, atol=1e-4)
+    # The others: what the kernel's entries give, of the mean over the attended positions.
+    seen = np.asarray(plain.get_layer("stem")(x))[:, ::2, ::2].mean(axis=(1, 2))
+    kernel, bias = plain.get_layer("conv").get_weights()
+    mean = np.maximum(seen @ kernel[..., 6:].sum(axis=(0, 1)) + bias[6:], 0)
+    expected = np.broadcast_to(mean[:, None, None], (2, 3, 3, 2))
+    np.testing.assert_allclose(new[..., 6:], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_starts_near_a_convolution_only_when_built_and_with_its_bias():
+    layer = layers.AttentionAugmentedConv2D(8, 3, num_heads=2, value_dim=1)
+    kernel = np.zeros((3, 3, 4, 8))
+    with pytest.raises(ValueError, match="Only a built layer can start near a convolution"):
+        layer.start_near_convolution(kernel, np.zeros(8))
+    layer.build((None, 4, 4, 4))
+    with pytest.raises(ValueError, match="`bias` must be given with `use_bias=True`"):
+        layer.start_near_convolution(kernel)
+    other = layers.AttentionAugmentedConv2D(
+        8, 3, num_heads=2, value_dim=1, use_bias=False, qkv_convolution="aw"
+    )
+    other.build((None, 4, 4, 4))
+    with pytest.raises(ValueError, match="start near a convolution. Received: the layer"):
+        other.start_near_convolution(kernel)

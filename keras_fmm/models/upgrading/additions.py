@@ -8,7 +8,12 @@ import numpy as np
 
 from keras_fmm import layers
 from keras_fmm.models.upgrading.rebuilding import custom_objects, rebuild
-from keras_fmm.protocols import ReplacesConvolution, StartsAsIdentity, StartsAsSum
+from keras_fmm.protocols import (
+    ReplacesConvolution,
+    StartsAsIdentity,
+    StartsAsSum,
+    StartsNearConvolution,
+)
 
 # How far what is new may be from what it starts as, for outputs of about 1.
 _TOLERANCE = 1e-4
@@ -52,12 +57,13 @@ def make_convolution(convolution, path, argument):
             "`convolution` must fit every chosen convolution. "
             f"Received: {path!r}, for which it says: {error}"
         ) from error
-    if not isinstance(fresh, ReplacesConvolution):
+    if not isinstance(fresh, (ReplacesConvolution, StartsNearConvolution)):
         raise ValueError(
             "`convolution` must give a layer that can start as the convolution in whose place it "
             "stands, by a method `start_as_convolution(kernel, bias=None)` that sets its weights. "
             f"Received: convolution={argument!r}, which gives a {type(fresh).__name__} without. "
-            "Write the method, or give a `functools.partial(layers.AWConv2D, reduction=4)`."
+            "Write the method, or `start_near_convolution`, or give a "
+            "`functools.partial(layers.AWConv2D, reduction=4)`."
         )
     return _with_arguments_of(convolution, fresh, path)
 
@@ -110,6 +116,8 @@ def _with_arguments_of(convolution, fresh, path):
 def start_as_convolution(layer, convolution, path, shape):
     """Makes a built layer compute what a convolution does, and tries whether it does.
 
+    Of a layer that is a convolution in part, the channels that it says.
+
     Args:
         layer: what `make_convolution` gave.
         convolution: `keras.layers.Conv2D`.
@@ -121,7 +129,9 @@ def start_as_convolution(layer, convolution, path, shape):
     """
     # Copies: on JAX two variables of one array lose it when either is trained.
     bias = keras.ops.copy(convolution.bias) if convolution.use_bias else None
-    _ask(layer, path, "start_as_convolution", keras.ops.copy(convolution.kernel), bias)
+    is_whole = isinstance(layer, ReplacesConvolution)
+    method = "start_as_convolution" if is_whole else "start_near_convolution"
+    count = _ask(layer, path, method, keras.ops.copy(convolution.kernel), bias)
     for name in ("kernel", "bias"):
         # A replacement may hold them elsewhere, or not at all.
         new, old = getattr(layer, name, None), getattr(convolution, name)
@@ -132,8 +142,11 @@ def start_as_convolution(layer, convolution, path, shape):
         for rate, size in zip(convolution.dilation_rate, convolution.kernel_size, strict=True)
     )
     example = _example(shape, layer.compute_dtype, max(8, *reach))
-    expected = convolution(example)
-    if not _is_near(layer(example), expected, _rounding(expected)):
+    found, expected = layer(example), convolution(example)
+    if not is_whole:
+        axis = -1 if convolution.data_format == "channels_last" else 1
+        found, expected = (keras.ops.take(x, range(count), axis=axis) for x in (found, expected))
+    if not _is_near(found, expected, _rounding(expected)):
         raise ValueError(
             "A layer in a convolution's place must start as that convolution, or the model "
             f"computes something else. Received: a {type(layer).__name__} in the place of "
@@ -205,9 +218,9 @@ def _adapt(layer, call):
 
 
 def _ask(layer, path, method, *arguments):
-    """Calls a method of `keras_fmm.protocols`, which a user's class may have written otherwise."""
+    """Returns what a method of `keras_fmm.protocols` gives, which a user may have written wrong."""
     try:
-        getattr(layer, method)(*arguments)
+        return getattr(layer, method)(*arguments)
     except ValueError as error:
         raise ValueError(f"At {path!r}: {error}") from error
     except (AttributeError, TypeError) as error:

@@ -48,7 +48,9 @@ def upgrade(
             convolution. It gets all arguments of the old convolution that its config has; one that
             it has not must be at Keras' default, but for the initializers. The regularizers and
             constraints of AWConv2D see a kernel that is divided by what the attention multiplies
-            it with, 1.5 by default.
+            it with, 1.5 by default. "attention_augmented" for `layers.AttentionAugmentedConv2D`
+            changes the outputs: the channels of its attention start as the mean of the old
+            convolution's over the map, see `start_near_convolution` there.
         attention_where: None, sequence of str or callable, default None (below). Which layers get
             a gate behind them, by names or by a predicate. Names take any layer, operation or
             nested model with one float output of rank 4; a name holds at any depth where it means

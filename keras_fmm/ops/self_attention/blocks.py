@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_fmm.ops.self_attention.window import OUTSIDE, shifted_attention
+from keras_fmm.ops.self_attention.window import OUTSIDE, powers, shifted_attention
 from keras_fmm.ops.sums import at_least_float32, softmax
 
 # The sides of blocks that are tried. In a larger one more products fall outside of the windows; of
@@ -12,7 +12,15 @@ _SIDES = range(5, 9)
 
 
 def block_attention(
-    query, key, value, num_heads, kernel_size, rows=None, columns=None, mask_padding=True
+    query,
+    key,
+    value,
+    num_heads,
+    kernel_size,
+    rows=None,
+    columns=None,
+    mask_padding=True,
+    divide_late=False,
 ):
     """Returns what `shifted_attention` does: matrix products of blocks with all that they see.
 
@@ -26,7 +34,7 @@ def block_attention(
     height, width = query.shape[1:3]
     arguments = (num_heads, kernel_size, rows, columns, mask_padding)
     if height is None or width is None:
-        return shifted_attention(query, key, value, *arguments)
+        return shifted_attention(query, key, value, *arguments, divide_late=divide_late)
     grid = _grid(height), _grid(width)
     queries = _by_head(_blocks(query, grid), num_heads)
     keys, values = (_by_head(_seen(x, grid, kernel_size), num_heads) for x in (key, value))
@@ -40,9 +48,14 @@ def block_attention(
     # A number for each pair of a block's and what it sees, the same for all samples and heads.
     logits = ops.reshape(logits, (-1, len(mask), num_heads, places, seen))
     mask = ops.expand_dims(ops.convert_to_tensor(mask), 1)
-    logits = logits + ops.cast(mask, logits.dtype) * OUTSIDE
-    weights = ops.reshape(softmax(logits), (-1, num_heads, places, seen))
+    if divide_late:
+        weights = powers(logits, ops.cast(mask, logits.dtype))
+    else:
+        weights = softmax(logits + ops.cast(mask, logits.dtype) * OUTSIDE)
+    weights = ops.reshape(weights, (-1, num_heads, places, seen))
     found = ops.matmul(ops.cast(weights, values.dtype), values)
+    if divide_late:
+        found = found / ops.cast(ops.sum(weights, axis=-1, keepdims=True), found.dtype)
     return _as_map(found, (height, width), grid)
 
 

@@ -23,9 +23,9 @@ _MANY = 400
 def attend_everywhere(query, key, value, num_heads, rows, columns, implementation="auto"):
     """Returns what `plain_attention` does, by the form of this name, or for "auto" the best.
 
-    Measured on a layer of 8 heads beside a 3x3 convolution, CPU time of a training step, batch 16,
-    as a ratio to a plain convolution, plain / parts (TensorFlow 2.21 on 2 cores of an AMD EPYC,
-    2026-11-27): 28x28x128 6.5 / 6.7, with 1133 / 159 MiB above the start, and 14x14x256 1.7 / 1.8.
+    On a CPU the parts take about as long as the formula on a map of 28x28, in a fraction of the
+    memory, and longer on smaller ones, whose weights need little.
+
     A loop leaves an accelerator idle, and PyTorch goes through it in Python.
     """
     name = implementation

@@ -28,8 +28,28 @@ def plain_attention(query, key, value, num_heads, rows=None, columns=None):
     return as_map(ops.matmul(ops.cast(weights, value.dtype), value), ops.shape(query))
 
 
+def late_attention(query, key, value, num_heads, rows=None, columns=None):
+    """Returns what `plain_attention` does, divided by the weights' sum at the end.
+
+    For files of integers, in which a softmax has steps of 1/256: of some hundred positions that
+    weigh alike all would be 0 or 1. Exponentials are from 0 to 1 whatever their number.
+
+    Args: as of `plain_attention`.
+    """
+    logits = attention_logits(query, key, num_heads, rows, columns)
+    powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
+    found = ops.matmul(powers, ops.cast(by_head(value, num_heads), powers.dtype))
+    found = found / ops.sum(powers, axis=-1, keepdims=True)
+    return ops.cast(as_map(found, ops.shape(query)), value.dtype)
+
+
 def attention_weights(query, key, num_heads, rows=None, columns=None):
     """Returns the weights of `plain_attention`, `(batch, num_heads, positions, positions)`."""
+    return softmax(attention_logits(query, key, num_heads, rows, columns))
+
+
+def attention_logits(query, key, num_heads, rows=None, columns=None):
+    """Returns what `attention_weights` takes the softmax of, in float32 at least."""
     _, height, width, channels = ops.shape(query)
     depth, places = channels // num_heads, height * width
     query = scaled(by_head(query, num_heads))
@@ -45,7 +65,7 @@ def attention_weights(query, key, num_heads, rows=None, columns=None):
         logits = logits + ops.expand_dims(at_least_float32(of_rows), 4)
         logits = logits + ops.expand_dims(at_least_float32(of_columns), 3)
         logits = ops.reshape(logits, (-1, num_heads, places, places))
-    return softmax(logits)
+    return logits
 
 
 def weights_of_queries(query, key, num_heads, rows, columns, queries):

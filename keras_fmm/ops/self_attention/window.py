@@ -19,6 +19,7 @@ def shifted_attention(
     columns=None,
     mask_padding=True,
     kernels=None,
+    divide_late=False,
 ):
     """Returns the mean of the values in a window around each position, weighted by their keys.
 
@@ -40,11 +41,18 @@ def shifted_attention(
             False: they have keys and values of 0.
         kernels: tensor `(kernel_size, kernel_size, channels, filters)` or None. What the values at
             each entry of the window are multiplied by first.
+        divide_late: bool, default False. Whether exponentials are multiplied by the mask, and what
+            they give is divided by their sum: for files of integers, in which the summand that
+            stands for the mask would take the whole scale, and a softmax has steps of 1/256.
 
     Returns:
         Tensor `(batch, height, width, channels)`, or of `filters`, of the values' dtype.
     """
-    weights = window_weights(query, key, num_heads, kernel_size, rows, columns, mask_padding)
+    logits, outside = _logits(query, key, num_heads, kernel_size, rows, columns, mask_padding)
+    if divide_late:
+        weights = powers(logits, 0 * logits if outside is None else outside)
+    else:
+        weights = _softmax(logits, outside)
     weights = ops.cast(weights, value.dtype)
     found = []
     for n, (row, column, seen) in enumerate(_entries(value, kernel_size)):
@@ -52,11 +60,29 @@ def shifted_attention(
             seen = ops.matmul(seen, kernels[row, column])
         found.append(_by_head(seen, num_heads) * weights[..., n : n + 1])
     found = total(found)
+    if divide_late:
+        found = found / ops.sum(weights, axis=-1, keepdims=True)
     return ops.reshape(found, (*ops.shape(found)[:3], num_heads * found.shape[4]))
 
 
 def window_weights(query, key, num_heads, kernel_size, rows=None, columns=None, mask_padding=True):
     """Returns the weights of `shifted_attention`, `(batch, height, width, heads, entries)`."""
+    return _softmax(*_logits(query, key, num_heads, kernel_size, rows, columns, mask_padding))
+
+
+def powers(logits, outside):
+    """Returns what is in proportion to a softmax of logits where `outside` is 0, and 0 where 1."""
+    # Any number near the largest will do; -8 keeps the scale of integers fine.
+    largest = ops.max(logits * (1 - outside) - 8 * outside, axis=-1, keepdims=True)
+    return ops.exp(ops.minimum(logits - largest, 0.0)) * (1 - outside)
+
+
+def _softmax(logits, outside):
+    return softmax(logits if outside is None else logits + outside * OUTSIDE)
+
+
+def _logits(query, key, num_heads, kernel_size, rows, columns, mask_padding):
+    """Returns logits, in float32 at least, and 1 where they are of what lies outside, or None."""
     bias = None if rows is None else _bias(rows, columns)
     logits = []
     for row, column, seen in _entries(key, kernel_size):
@@ -65,12 +91,12 @@ def window_weights(query, key, num_heads, kernel_size, rows=None, columns=None, 
         products = _by_head(query * seen, num_heads)
         logits.append(ops.sum(at_least_float32(products), axis=-1))
     logits = ops.stack(logits, axis=-1)
-    if mask_padding:
-        ones = ops.ones_like(key[:1, :, :, :1])
-        inside = [seen for *_, seen in _entries(ones, kernel_size)]
-        outside = ops.expand_dims(1 - ops.concatenate(inside, axis=3), 3)
-        logits = logits + ops.cast(outside, logits.dtype) * OUTSIDE
-    return softmax(logits)
+    if not mask_padding:
+        return logits, None
+    ones = ops.ones_like(key[:1, :, :, :1])
+    inside = [seen for *_, seen in _entries(ones, kernel_size)]
+    outside = ops.expand_dims(1 - ops.concatenate(inside, axis=3), 3)
+    return logits, ops.cast(outside, logits.dtype)
 
 
 def _bias(rows, columns):
