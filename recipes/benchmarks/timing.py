@@ -14,7 +14,7 @@ from recipes.lab import sections
 from recipes.lab.settings import changed, flags
 
 
-def seconds(steps, rounds, verbose="auto"):
+def seconds(steps, rounds, verbose="auto", clock=time.perf_counter):
     """Returns how long each step took in each round, lists of seconds by name.
 
     Each round runs every step once, in random order.
@@ -23,6 +23,8 @@ def seconds(steps, rounds, verbose="auto"):
         steps: dict by name of functions without arguments that return when they are done.
         rounds: int, at least 1.
         verbose: as of `progress.Progress`.
+        clock: function, default `time.perf_counter`. `time.process_time` counts the seconds of all
+            cores, and none of other processes.
     """
     for run in steps.values():
         run()
@@ -33,9 +35,9 @@ def seconds(steps, rounds, verbose="auto"):
     for _ in range(rounds):
         # In a new order each time: what ran just before leaves its traces in the caches.
         for name in rng.permutation(list(steps)):
-            begin = time.perf_counter()
+            begin = clock()
             steps[name]()
-            found[name].append(time.perf_counter() - begin)
+            found[name].append(clock() - begin)
         shown.add(1)
     return found
 

@@ -1,0 +1,24 @@
+import json
+
+import pytest
+
+from recipes.benchmarks import self_attention as recipe
+
+
+def test_the_interval_is_of_the_order():
+    # Of fifteen the fourth and the twelfth: the median lies between them in 96 of 100 cases.
+    assert recipe.interval(range(15, 0, -1)) == [8, 4, 12]
+    assert recipe.interval([2.0]) == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.slow
+def test_measures_every_form(tmp_path, capsys):
+    output = tmp_path / "results.json"
+    results = recipe.main(recipe.Settings(smoke=True, output=str(output)))
+    assert json.loads(output.read_text()) == results
+    augmented, local = results["self_attention"].values()
+    names = {name.partition(",")[0] for name in augmented}
+    assert names == {"Conv2D", "auto", "plain", "parts", "without positions"}
+    assert augmented["Conv2D, train"] == [1.0, 1.0, 1.0]
+    assert local["blocks, inference"][0] > 0
+    assert "shifts, train: " in capsys.readouterr().out
