@@ -57,7 +57,12 @@ def reshape_at_run_time(x, shape):
 
     if tf.executing_eagerly():
         return tf.reshape(x, shape)
-    hidden = tf.compat.v1.placeholder_with_default(tf.stack(shape), (len(shape),))
+    *sizes, last = shape
+    if isinstance(shape[0], int):
+        hidden = tf.compat.v1.placeholder_with_default(tf.stack(shape), (len(shape),))
+    else:
+        # ONNX has no such placeholder; and that no batch is negative, Grappler does not know.
+        hidden = [*sizes, last + tf.minimum(shape[0], 0)]
     found = tf.reshape(x, hidden)
     found.set_shape(x.shape)
     return found
