@@ -11,7 +11,8 @@ Command:
 
 `--model` is a name in keras.applications, whose weights are downloaded and whose preprocessing
 goes into the model, or the path of a `.keras` file (which must have its preprocessing inside, or
-get `--preprocessing scale`); its last dense layer is replaced by one for the dataset's classes.
+get `--preprocessing scale`); its classifier's last layer, dense or a 1x1 convolution, is replaced
+by a dense one for the dataset's classes, and a model without a classifier gets one.
 Batch norms of the old model stay in inference mode. With `--attention none` and no
 `--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
 The folder holds both phases' runs, as of `recipes.train`, report.html of the final model, with
@@ -196,15 +197,53 @@ def application(name):
     return constructor, sys.modules[constructor.__module__].preprocess_input
 
 
+# What may stand behind a classifier's last layer with weights.
+AFTER = (keras.layers.Activation, keras.layers.Softmax, keras.layers.Dropout)
+AFTER += (keras.layers.Reshape, keras.layers.Flatten)
+POOLINGS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+
+
 def without_classifier(model):
-    """Returns what a classifier's last dense layer sees."""
-    dense = model.layers[-1]
-    if not isinstance(dense, keras.layers.Dense):
+    """Returns what a classifier's last layer sees, numbers `(batch, features)`.
+
+    That layer is dense, or a 1x1 convolution of the means over space, as MobileNet's. A model that
+    ends in a feature map, or in what pooling over space makes of one, has no such layer: it stays
+    whole.
+    """
+    graph.check_model(model, may_write_call=False)
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ValueError(
-            "`model` must end in the dense layer of its classifier. "
-            f"Received: a model that ends in {dense.name!r} of class {type(dense).__name__}."
+            "`model` must have one input and one output. Received: "
+            f"{model.name!r} of {len(model.inputs)} inputs and {len(model.outputs)} outputs"
         )
-    return keras.Model(model.inputs[0], dense.input, name=model.name)
+    output = model.outputs[0]
+    layer, seen = _maker(output)
+    while isinstance(layer, AFTER):
+        layer, seen = _maker(seen)
+    if isinstance(layer, keras.Model):
+        features = without_classifier(layer)(seen)
+    elif isinstance(layer, keras.layers.Dense):
+        features = seen
+    elif isinstance(layer, keras.layers.Conv2D) and tuple(seen.shape[1:3]) == (1, 1):
+        features = keras.layers.Flatten(name="features")(seen)
+    elif len(output.shape) == 4:
+        features = keras.layers.GlobalAveragePooling2D(name="features")(output)
+    elif isinstance(layer, POOLINGS):
+        features = output
+    else:
+        raise ValueError(
+            "`model` must end in a classifier's dense layer or 1x1 convolution, in a feature map, "
+            "or in what pooling over space makes of one. Received: a model that ends in "
+            f"{layer.name!r} of class {type(layer).__name__}."
+        )
+    return keras.Model(model.inputs[0], features, name=model.name)
+
+
+def _maker(tensor):
+    """Returns the layer that made a symbolic tensor, and the one that it was called on."""
+    layer, node, _ = tensor._keras_history
+    # An input is made of nothing.
+    return layer, next(iter(layer._inbound_nodes[node].input_tensors), None)
 
 
 def freeze(model):
