@@ -78,7 +78,9 @@ def _converted(model, batch_size, told):
     )
     call = functools.partial(model.__call__, training=False)
     call = tf.function(call, input_signature=[specs], autograph=False)
-    call.get_concrete_function()
+    concrete = call.get_concrete_function()
+    if any("representative_dataset" in each for each in told):
+        _check_no_loop(model, concrete.graph.as_graph_def())
     with tempfile.TemporaryDirectory() as folder:
         archive = keras.export.ExportArchive()
         archive.track(model)
@@ -92,6 +94,21 @@ def _converted(model, batch_size, told):
                 setattr(converter, name, value)
             found.append(converter.convert())
         return found
+
+
+def _check_no_loop(model, graph):
+    """Raises ValueError where a loop is left in a traced graph.
+
+    TensorFlow 2.21's calibrator reads memory that is not its own there, and the process ends.
+    """
+    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    loops = [node.name for node in nodes if node.op in ("While", "StatelessWhile")]
+    if loops:
+        raise ValueError(
+            "What measures ranges cannot look into a loop, as in a recurrent layer. Received: "
+            f"model={model!r}, with {', '.join(loops[:5])}. Give a recurrent layer `unroll=True`, "
+            'or take "dynamic" or "float16".'
+        )
 
 
 def _told(quantization, io_dtype, images, batch_size, progress):

@@ -112,3 +112,15 @@ def test_roots_and_quotients_keep_their_ranges(tmp_path):
     )
     expected = np.asarray(model(IMAGES))
     assert np.sqrt(np.mean((export.run_tflite(path, IMAGES) - expected) ** 2)) < 0.03
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int16x8"])
+def test_a_loop_is_refused_and_does_not_end_the_process(tmp_path, quantization):
+    inputs = keras.Input((8, 8, 3))
+    rows = layers.Reshape((8, 24))(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GRU(3)(rows)))
+    with pytest.raises(ValueError, match="cannot look into a loop.*Received.*unroll=True"):
+        export.to_tflite(
+            model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
+        )
+    assert list(tmp_path.iterdir()) == []
