@@ -107,7 +107,7 @@ class _Finding:
     is_expected: bool = False
 
 
-def check_outputs(session, model, images, quantization, min_agreement=None):
+def check_outputs(session, model, images, quantization, min_agreement=None, has_map=False):
     """Refuses a file that says something else than Keras; of a coarse one it warns.
 
     Each output is looked at by itself: scores of classes by the class, all by their error.
@@ -118,6 +118,7 @@ def check_outputs(session, model, images, quantization, min_agreement=None):
         images: float32 array, of which the first ones are taken.
         quantization: str, said in the error.
         min_agreement: float or None, default None. See `to_tflite`.
+        has_map: bool, default False. Whether the last output is an attention map.
 
     Raises:
         ValueError: an output of the file is broken, or agrees less than is wanted; it is named if
@@ -134,16 +135,16 @@ def check_outputs(session, model, images, quantization, min_agreement=None):
     steps = {name: _step(session, detail) for name, detail in session.outputs.items()}
     found = running.outputs_of(session, seen, repr(model))
     titles = names.of_outputs(model, expected)
-    if min_agreement is not None and not any(
-        _are_scores(values, len(expected)) for values in expected.values()
-    ):
+    answers = list(expected)[: len(expected) - has_map]
+    scores = [name for name in answers if _are_scores(expected[name], len(answers))]
+    if min_agreement is not None and not scores:
         raise ValueError(
             "`min_agreement` asks for an output of scores of classes: probabilities, or the one "
             f"output of rank 2. Received: min_agreement={min_agreement:g}, model={model!r}, whose "
             f"outputs {', '.join(map(repr, titles))} are none. Leave it out."
         )
     for (name, values), title in zip(expected.items(), titles, strict=True):
-        wish = min_agreement if _are_scores(values, len(expected)) else None
+        wish = min_agreement if name in scores else None
         finding = _finding(values.astype("float64"), found[name], steps[name], wish)
         which = f" {title!r}" if len(expected) > 1 else ""
         said = (
