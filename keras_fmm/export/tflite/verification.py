@@ -25,6 +25,8 @@ _LEAST_KAPPA = 0.25
 # Fewer images, and outputs that differ by fewer steps, say nothing.
 _FEWEST_IMAGES = 5
 _FEWEST_STEPS = 4
+# Of outputs: an untrained network of many layers gives 1e-17, where integers give 0.
+_NOTHING = 1e-6
 
 
 def trial_run(path, model, is_apart):
@@ -177,6 +179,8 @@ def _cure(quantization, images):
 
 def _finding(expected, found, step, min_agreement):
     """Returns the `_Finding` of one output of the file, beside what Keras says."""
+    if np.isnan(expected).any():
+        return _Finding("cannot be judged, as Keras gives NaN", is_broken=True)
     if not np.isfinite(found).all():
         return _Finding("are not all finite", is_broken=bool(np.isfinite(expected).all()))
     if not np.isfinite(expected).all():
@@ -184,7 +188,7 @@ def _finding(expected, found, step, min_agreement):
     error, spread = np.sqrt(np.mean((found - expected) ** 2)), expected.std()
     # Scores of an untrained network spread less than a step of its outputs, or, where these are
     # floats, of the eight bits they are computed from.
-    step = max(step, np.abs(expected).max(initial=0) / 127)
+    step = max(step, np.abs(expected).max(initial=0) / 127, _NOTHING)
     text = f"are off by {error:.3g} where those of Keras spread by {spread:.3g}"
     is_broken = error > max(_GREATEST_ERROR * spread, 2 * step)
     is_expected = error <= max(_EXPECTED_ERROR * spread, 2 * step)

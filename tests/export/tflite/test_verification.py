@@ -111,6 +111,12 @@ def test_what_says_nothing_of_the_model_is_broken(expected, found, said):
     assert verification._finding(expected, expected + 1e-3, 0.0, None).is_expected
 
 
+def test_outputs_next_to_zero_say_nothing():
+    # As of an untrained MobileNet.
+    outputs = np.arange(40.0)[:, None] * 1e-18
+    assert verification._finding(outputs, np.zeros_like(outputs), 0.0, None).is_expected
+
+
 def test_a_process_that_dies_of_a_file_is_not_this_one(tmp_path, monkeypatch):
     monkeypatch.setattr(litert, "_TRIAL", "import os; os.abort()")
     model = toys.cnn()
