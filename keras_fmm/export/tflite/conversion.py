@@ -194,9 +194,12 @@ def _without_integers(model, error):
 
 
 def _not_finite(model, error):
-    """Returns the error that names where int16x8 has measured NaN alone, or None."""
-    found = re.search(r"Empty min/max for tensor (\S+)", str(error))
+    """Returns the error that names where int16x8 has measured no number, or None."""
+    found = re.search(
+        r"Empty min/max for tensor (\S+)|Unable to find min/max value for (.+)", str(error)
+    )
     return found and ValueError(
         "All values between the layers must be finite on `representative_data`. Received: "
-        f"model={model!r}, with NaN at {found[1]}. Mend the model, or take other images."
+        f"model={model!r}, with no number at {found[1] or found[2]}. Mend the model, or take other "
+        "images."
     )
