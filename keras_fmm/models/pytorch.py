@@ -1,6 +1,7 @@
 """Weights of PyTorch's networks: their files, their names and the layout of their arrays."""
 
 import collections
+import pickle
 import re
 
 import numpy as np
@@ -97,12 +98,20 @@ def read(path):
 
     Raises:
         ImportError: safetensors or torch is missing.
+        ValueError: a file of torch's holds more than arrays.
     """
     if path.suffix == ".safetensors":
         safetensors = checks.package("safetensors.numpy", "Reading a .safetensors file", "timm")
         return safetensors.load_file(path)
     torch = checks.package("torch", "Reading PyTorch's files", "timm")
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    # torch's own message advises to unpickle all.
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        raise ValueError(
+            "it is damaged, or holds more than arrays, such as the options of a training, which is "
+            "never unpickled; torch.save(module.state_dict(), path) writes arrays alone"
+        ) from error
 
 
 def layers_of(state):
@@ -124,8 +133,12 @@ def layers_of(state):
     modules = collections.defaultdict(dict)
     for key, value in arrays.items():
         module, _, parameter = key.rpartition(".")
-        if parameter != "num_batches_tracked":
-            modules[module][parameter] = value
+        if parameter == "num_batches_tracked":
+            continue
+        # Those of a quantized network stand for others. NumPy takes bfloat16 for no number.
+        if value.dtype.kind not in "fV":
+            raise ValueError(f"{key} holds {value.dtype}, no floats")
+        modules[module][parameter] = value
     is_deep = "conv1.0" in modules
     is_averaging = any(module.endswith(".downsample.2") for module in modules)
     named = {}

@@ -43,7 +43,10 @@ def convert(model, batch_size, quantization, io_dtype, images, progress):
         except Exception as error:
             # TensorFlow raises RuntimeError, its private ConverterError and others of these.
             if refusal := (
-                quantized_error(model) or _lacking(model, error) or _without_integers(model, error)
+                quantized_error(model)
+                or _lacking(model, error)
+                or _without_integers(model, error)
+                or _not_finite(model, error)
             ):
                 raise refusal from error
             raise
@@ -187,4 +190,16 @@ def _without_integers(model, error):
         '`quantization="int16x8"` takes the operators that TensorFlow\'s converter has in int16. '
         f"Received: model={model!r}, which needs {found[1]}. Choose another quantization, such as "
         f'"int8", {of_input}or write that layer with other operations.'
+    )
+
+
+def _not_finite(model, error):
+    """Returns the error that names where int16x8 has measured no number, or None."""
+    found = re.search(
+        r"Empty min/max for tensor (\S+)|Unable to find min/max value for (.+)", str(error)
+    )
+    return found and ValueError(
+        "All values between the layers must be finite on `representative_data`. Received: "
+        f"model={model!r}, with no number at {found[1] or found[2]}. Mend the model, or take other "
+        "images."
     )

@@ -25,6 +25,8 @@ _LEAST_KAPPA = 0.25
 # Fewer images, and outputs that differ by fewer steps, say nothing.
 _FEWEST_IMAGES = 5
 _FEWEST_STEPS = 4
+# Of outputs: an untrained network of many layers gives 1e-17, where integers give 0.
+_NOTHING = 1e-6
 
 
 def trial_run(path, model, is_apart):
@@ -107,7 +109,7 @@ class _Finding:
     is_expected: bool = False
 
 
-def check_outputs(session, model, images, quantization, min_agreement=None):
+def check_outputs(session, model, images, quantization, min_agreement=None, has_map=False):
     """Refuses a file that says something else than Keras; of a coarse one it warns.
 
     Each output is looked at by itself: scores of classes by the class, all by their error.
@@ -118,6 +120,7 @@ def check_outputs(session, model, images, quantization, min_agreement=None):
         images: float32 array, of which the first ones are taken.
         quantization: str, said in the error.
         min_agreement: float or None, default None. See `to_tflite`.
+        has_map: bool, default False. Whether the last output is an attention map.
 
     Raises:
         ValueError: an output of the file is broken, or agrees less than is wanted; it is named if
@@ -134,16 +137,16 @@ def check_outputs(session, model, images, quantization, min_agreement=None):
     steps = {name: _step(session, detail) for name, detail in session.outputs.items()}
     found = running.outputs_of(session, seen, repr(model))
     titles = names.of_outputs(model, expected)
-    if min_agreement is not None and not any(
-        _are_scores(values, len(expected)) for values in expected.values()
-    ):
+    answers = list(expected)[: len(expected) - has_map]
+    scores = [name for name in answers if _are_scores(expected[name], len(answers))]
+    if min_agreement is not None and not scores:
         raise ValueError(
             "`min_agreement` asks for an output of scores of classes: probabilities, or the one "
             f"output of rank 2. Received: min_agreement={min_agreement:g}, model={model!r}, whose "
             f"outputs {', '.join(map(repr, titles))} are none. Leave it out."
         )
     for (name, values), title in zip(expected.items(), titles, strict=True):
-        wish = min_agreement if _are_scores(values, len(expected)) else None
+        wish = min_agreement if name in scores else None
         finding = _finding(values.astype("float64"), found[name], steps[name], wish)
         which = f" {title!r}" if len(expected) > 1 else ""
         said = (
@@ -176,6 +179,8 @@ def _cure(quantization, images):
 
 def _finding(expected, found, step, min_agreement):
     """Returns the `_Finding` of one output of the file, beside what Keras says."""
+    if np.isnan(expected).any():
+        return _Finding("cannot be judged, as Keras gives NaN", is_broken=True)
     if not np.isfinite(found).all():
         return _Finding("are not all finite", is_broken=bool(np.isfinite(expected).all()))
     if not np.isfinite(expected).all():
@@ -183,7 +188,7 @@ def _finding(expected, found, step, min_agreement):
     error, spread = np.sqrt(np.mean((found - expected) ** 2)), expected.std()
     # Scores of an untrained network spread less than a step of its outputs, or, where these are
     # floats, of the eight bits they are computed from.
-    step = max(step, np.abs(expected).max(initial=0) / 127)
+    step = max(step, np.abs(expected).max(initial=0) / 127, _NOTHING)
     text = f"are off by {error:.3g} where those of Keras spread by {spread:.3g}"
     is_broken = error > max(_GREATEST_ERROR * spread, 2 * step)
     is_expected = error <= max(_EXPECTED_ERROR * spread, 2 * step)

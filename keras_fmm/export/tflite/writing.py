@@ -86,6 +86,10 @@ def to_tflite(
         verbose: "auto", 0, 1 or 2, default "auto". When progress is shown. "auto" shows a bar of
             the images that are looked at once the work has taken five seconds, 0 never, 1 from the
             first step on; 2 writes one line at the end. Without images there is one step.
+        min_agreement: number from 0 to 1 or None, default None. For what part of the first hundred
+            images of `representative_data` a quantized file must name the class that the model
+            names, in each output of scores: probabilities, or the one output of rank 2 beside an
+            attention map. None warns where it is less than expected.
 
     Returns:
         `pathlib.Path`, the file.
@@ -155,7 +159,9 @@ def to_tflite(
                 raise refusal from error
             raise
         if images is not None:
-            verification.check_outputs(session, model, images, quantization, min_agreement)
+            verification.check_outputs(
+                session, model, images, quantization, min_agreement, attention_map is not None
+            )
         progress.add(math.inf)
         called = names.of_inputs(model)
         called = called if len(called) > 1 else None

@@ -92,12 +92,22 @@ def test_a_scalar_between_the_layers_is_taken(tmp_path):
     assert "MUL" in scales(path)
 
 
-def test_what_is_not_finite_between_the_layers_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("quantization", "message"),
+    [
+        ("int8", "between the layers must be finite.*Received: nan to nan"),
+        ("int16x8", "between the layers must be finite.*Received.*with no number at"),
+        ("dynamic", "Received.*as Keras gives NaN"),
+    ],
+)
+def test_what_is_not_finite_between_the_layers_is_refused(tmp_path, quantization, message):
     inputs = keras.Input((8, 8, 3))
-    model = keras.Model(inputs, layers.Conv2D(2, 1)(Root()(inputs)))
-    with pytest.raises(ValueError, match="between the layers must be finite.*Received: nan to nan"):
+    nowhere = layers.Conv2D(2, 1, bias_initializer=keras.initializers.Constant(np.nan))
+    # int16x8 has no root.
+    model = keras.Model(inputs, nowhere(inputs if quantization == "int16x8" else Root()(inputs)))
+    with pytest.raises(ValueError, match=message):
         export.to_tflite(
-            model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+            model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
         )
     assert list(tmp_path.iterdir()) == []
 

@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_fmm import export
 from keras_fmm.export.tflite import litert, verification
+from keras_fmm.layers import SpatialAttention
 from tests.export import toys
 
 IMAGES = toys.images(40)
@@ -74,6 +75,22 @@ def test_a_coarse_file_is_written_with_a_warning_and_refused_on_request(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_agreement_of_logits_is_measured_beside_an_attention_map(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = SpatialAttention(kernel_size=3, name="gate")(layers.Conv2D(4, 3)(inputs))
+    x = layers.Flatten()(x)
+    # Two classes that differ by less than the rounding of the weights.
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    kernel = np.random.default_rng(0).normal(size=model.layers[-1].kernel.shape)
+    kernel[:, 1] = kernel[:, 0] + kernel[:, 1] / 1000
+    model.layers[-1].kernel.assign(kernel)
+    arguments = {"quantization": "int8", "representative_data": IMAGES, "attention_map": "gate"}
+    path = tmp_path / "toy.tflite"
+    with pytest.raises(ValueError, match="outputs 'dense.*' name the class of Keras for .* less"):
+        export.to_tflite(model, path, **arguments, min_agreement=1.0)
+    assert export.to_tflite(model, path, **arguments, min_agreement=0.0) == path
+
+
 CLASSES = np.eye(10)[np.arange(40) % 10] * 0.8 + 0.02
 
 
@@ -92,6 +109,12 @@ def test_what_says_nothing_of_the_model_is_broken(expected, found, said):
     assert finding.is_broken
     assert said in finding.text
     assert verification._finding(expected, expected + 1e-3, 0.0, None).is_expected
+
+
+def test_outputs_next_to_zero_say_nothing():
+    # As of an untrained MobileNet.
+    outputs = np.arange(40.0)[:, None] * 1e-18
+    assert verification._finding(outputs, np.zeros_like(outputs), 0.0, None).is_expected
 
 
 def test_a_process_that_dies_of_a_file_is_not_this_one(tmp_path, monkeypatch):
