@@ -2,7 +2,9 @@
 
 Question: none; this is the way from a pretrained model to one with attention. `models.upgrade`
 adds gates or AW-convolutions that change nothing at the start, so that what the model learned is
-kept; then the new layers are trained, first alone, then with the old ones.
+kept. A classifier that knows nothing yet would have the others unlearn what they know: so it is
+trained alone first, then with the added layers, then all. Gradients of a norm above 1 are shortened
+to it.
 Data: any image classification dataset of tensorflow-datasets, `digits`, or a folder or CSV of your
 own images, as of `recipes.train`.
 Command:
@@ -15,7 +17,7 @@ get `--preprocessing scale`); its classifier's last layer, dense or a 1x1 convol
 by a dense one for the dataset's classes, and a model without a classifier gets one.
 Batch norms of the old model stay in inference mode. With `--attention none` and no
 `--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
-The folder holds both phases' runs, as of `recipes.train`, report.html of the final model, with
+The folder holds the phases' runs, as of `recipes.train`, report.html of the final model, with
 photographs of its worst mistakes unless --no-images is given, and export/ with that model.
 Cost: 45 seconds for the second of these, on 2 cores:
 
@@ -66,7 +68,9 @@ class Settings:
         "float32", "Keras' dtype policy", choices=("float32", "mixed_float16", "mixed_bfloat16")
     )
     # Training
-    new_epochs: int = setting(3, "passes over train for the new layers alone", minimum=0)
+    new_epochs: int = setting(
+        3, "passes over train for the classifier alone, then for all new layers", minimum=0
+    )
     epochs: int = setting(10, "passes over train for all layers, after those", minimum=1)
     batch_size: int = setting(64, "images a step, of all replicas together", minimum=1)
     new_learning_rate: float = setting(0.05, "of SGD, for the new layers alone", minimum=0.0)
@@ -123,10 +127,14 @@ def main(settings):
         if settings.attention or settings.convolution:
             model = models.upgrade(model, settings.attention, settings.convolution)
     new = {id(variable) for variable in model.trainable_variables}
+    classifies = {id(variable) for variable in model.get_layer("predictions").variables}
+    added = [variable for variable in model.trainable_variables if id(variable) not in classifies]
     if settings.new_epochs:
-        run = fit(model, dataset, pipelines, alone, strategy, workdir / "new_layers")
-        run.finish()
-        model.load_weights(run.workdir / "best.keras")
+        still = dataclasses.replace(alone, old_learning_rate=0.0)
+        for phase, name, slow in ((still, "classifier", added), (alone, "new_layers", ())):
+            run = fit(model, dataset, pipelines, phase, strategy, workdir / name, slow)
+            run.finish()
+            model.load_weights(run.workdir / "best.keras")
     thaw(model)
     old = [variable for variable in model.trainable_variables if id(variable) not in new]
     run = fit(model, dataset, pipelines, settings, strategy, workdir / "all_layers", old)
@@ -225,9 +233,9 @@ def without_classifier(model):
     elif isinstance(layer, keras.layers.Dense):
         features = seen
     elif isinstance(layer, keras.layers.Conv2D) and tuple(seen.shape[1:3]) == (1, 1):
-        features = keras.layers.Flatten(name="features")(seen)
+        features = keras.layers.Flatten()(seen)
     elif len(output.shape) == 4:
-        features = keras.layers.GlobalAveragePooling2D(name="features")(output)
+        features = keras.layers.GlobalAveragePooling2D()(output)
     elif isinstance(layer, POOLINGS):
         features = output
     else:
@@ -268,13 +276,16 @@ def thaw(model):
 
 
 def fit(model, dataset, pipelines, settings, strategy, workdir, old=()):
-    """Trains one phase from its last finished epoch on, old variables at their rate."""
+    """Trains one phase from its last finished epoch on, `old` variables at their rate."""
     slow, factor = (), 1.0
     if settings.old_learning_rate is not None:
-        slow, factor = old, settings.old_learning_rate / settings.learning_rate
+        # Where the rate is 0, nothing moves.
+        slow, factor = old, settings.old_learning_rate / (settings.learning_rate or 1.0)
     rate = pipelines.schedule(settings, settings.learning_rate)
     with strategy.scope():
-        fitting.compiled(model, pipelines, rate, settings.momentum, slow=slow, factor=factor)
+        fitting.compiled(
+            model, pipelines, rate, settings.momentum, slow=slow, factor=factor, clip=1.0
+        )
     run = train.new_run(settings, workdir, dataset)
     train.fit(model, run, pipelines, settings, strategy)
     return run

@@ -92,14 +92,16 @@ def slow_down(
     before `compile`. What is saved is Keras' optimizer, as it was: after loading, do it again.
 
     Args:
-        optimizer: `keras.optimizers.SGD` without weight decay and clipping, not yet of a model.
+        optimizer: `keras.optimizers.SGD` without weight decay, not yet of a model. It may clip by
+            `global_clipnorm` alone, which shortens the multiplied gradients all by one factor.
         variables: list of `keras.Variable`. The model's `trainable_variables`.
         slow: list of `keras.Variable`. Those of them that are to be slower.
         factor: float, at least 0. What their rate is multiplied with.
 
     Raises:
         TypeError: `optimizer` is no SGD: others divide by the gradients' size.
-        ValueError: it has weight decay, clips gradients or accumulates them; `factor` is below 0.
+        ValueError: it has weight decay, clips gradients one by one or accumulates them; `factor`
+            is below 0.
 
     Example:
 
@@ -116,12 +118,13 @@ def slow_down(
     """
     checks.instance("optimizer", optimizer, keras.optimizers.SGD)
     config = optimizer.get_config()
-    others = ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+    others = ("weight_decay", "clipnorm", "clipvalue")
     set_ = [name for name in (*others, "gradient_accumulation_steps") if config.get(name)]
     if set_:
         raise ValueError(
-            "`optimizer` must be SGD without weight decay, clipping or accumulation, which look at "
-            f"gradients themselves. Received: an optimizer with {', '.join(set_)}"
+            "`optimizer` must be SGD without weight decay, clipping of single gradients and "
+            "accumulation, which look at gradients themselves. "
+            f"Received: an optimizer with {', '.join(set_)}"
         )
     factor = checks.number("factor", factor)
     if factor < 0:

@@ -32,7 +32,15 @@ class Data(typing.Protocol):
 
 
 def compiled(
-    model, data, learning_rate, momentum, weight_decay=None, run_eagerly=False, slow=(), factor=1.0
+    model,
+    data,
+    learning_rate,
+    momentum,
+    weight_decay=None,
+    run_eagerly=False,
+    slow=(),
+    factor=1.0,
+    clip=None,
 ):
     """Compiles a classifier for SGD, and returns it.
 
@@ -44,8 +52,11 @@ def compiled(
         weight_decay: float, decoupled; None without.
         run_eagerly: bool, as of `model.compile`.
         slow, factor: variables that learn at a part of the rate, and which part.
+        clip: float, the norm to which all gradients together are shortened; None without.
     """
-    optimizer = keras.optimizers.SGD(learning_rate, momentum, weight_decay=weight_decay)
+    optimizer = keras.optimizers.SGD(
+        learning_rate, momentum, weight_decay=weight_decay, global_clipnorm=clip
+    )
     if slow:
         training.slow_down(optimizer, model.trainable_variables, slow, factor)
     model.compile(

@@ -43,7 +43,7 @@ def test_runs_end_to_end(source, tmp_path):
     assert record["status"] == "finished"
     assert 0 < record["metrics"]["test_accuracy"] <= 1
     assert set(record["metrics"]["exports"]) == {"saved_model", "tflite"}
-    for phase in ("new_layers", "all_layers"):
+    for phase in ("classifier", "new_layers", "all_layers"):
         assert (tmp_path / phase / "best.keras").exists()
     first = keras.models.load_model(tmp_path / "new_layers" / "best.keras")
     final = keras.models.load_model(tmp_path / "all_layers" / "best.keras")
@@ -82,6 +82,33 @@ def test_goes_on_where_it_was(source, tmp_path, capsys):
     record = recipe.main(chosen)
     assert "has its 1 epochs already" in capsys.readouterr().out
     assert len(record["history"]["loss"]) == 1
+
+
+def test_what_a_classifier_sees_is_kept_however_the_model_ends():
+    def ends(of, *layers):
+        x = inputs = keras.Input((4, 4, 3))
+        for layer in (keras.layers.Conv2D(5, 3, name="features"), *of, *layers):
+            x = layer(x)
+        return keras.Model(inputs, x)
+
+    pool, flat = keras.layers.GlobalAveragePooling2D, keras.layers.Flatten
+    ones = [keras.layers.Conv2D(2, 1), keras.layers.Reshape((2,)), keras.layers.Softmax()]
+    images = np.random.default_rng(0).normal(size=(2, 4, 4, 3)).astype("float32")
+    for model in (
+        ends([]),
+        ends([pool()]),
+        ends([pool()], keras.layers.Dense(2), keras.layers.Activation("softmax")),
+        # As keras.applications' MobileNet.
+        ends([pool(keepdims=True), keras.layers.Dropout(0.1)], *ones),
+    ):
+        expected = np.mean(model.get_layer("features")(images), axis=(1, 2))
+        nested = keras.Sequential([keras.Input((4, 4, 3)), model])
+        for whole in (model, nested):
+            found = recipe.without_classifier(whole)(images)
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    for refused in (ends([flat()]), ends([pool(), keras.layers.ReLU()])):
+        with pytest.raises(ValueError, match="`model` must end in a classifier's dense layer"):
+            recipe.without_classifier(refused)
 
 
 def test_the_upgraded_classifier_says_at_first_what_the_plain_one_says(source, tmp_path):

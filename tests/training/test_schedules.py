@@ -74,6 +74,18 @@ def test_slow_variables_move_at_their_rate():
     np.testing.assert_allclose(np.ravel(model.get_weights()), weights, rtol=1e-5)
 
 
+def test_a_clipped_norm_keeps_the_ratio_of_the_rates():
+    layers = [keras.layers.Dense(1, use_bias=False) for _ in range(2)]
+    model = keras.Sequential([keras.Input((1,)), *layers])
+    model.set_weights([np.array([[2.0]]), np.array([[3.0]])])
+    optimizer = keras.optimizers.SGD(0.1, global_clipnorm=1.0)
+    training.slow_down(optimizer, model.trainable_variables, layers[0].trainable_variables, 0.5)
+    model.compile(optimizer, "mse")
+    model.fit(np.ones((1, 1)), np.zeros((1, 1)), verbose=0)
+    # Of 36 and 24, multiplied 18 and 24, of norm 30.
+    np.testing.assert_allclose(np.ravel(model.get_weights()), [2 - 0.06, 3 - 0.08], rtol=1e-5)
+
+
 def test_only_what_is_the_same_as_a_rate_is_slowed_down():
     variables = [keras.Variable(1.0)]
     with pytest.raises(TypeError, match="`optimizer` must be a keras.SGD"):
