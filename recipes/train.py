@@ -352,6 +352,13 @@ class Pipelines:
             hosts = training.hosts
             self._parts = {"share": (hosts.index(), hosts.count()), "multiple": replicas}
         self._steps = dataset.steps("train", batch_size, drop_remainder=True)
+        if not self._steps:
+            # Said before there is a folder, which another batch size could not go on with.
+            raise ValueError(
+                "`batch_size` must be at most the number of training images. Received: "
+                f"{batch_size}, for {dataset.sizes['train']} of {dataset.name!r}. "
+                "Give a smaller --batch-size."
+            )
         self._augmentation = augmentation(dataset, settings)
         if self._augmentation is not None and self._augmentation.mixes_labels:
             self.loss, self.accuracy = "categorical_crossentropy", keras.metrics.CategoricalAccuracy

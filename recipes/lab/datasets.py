@@ -47,7 +47,7 @@ def load(settings, image_size=None, channels=None, **arguments):
 
     Raises:
         ValueError: they ask of a name what only a folder can give, or a folder's images differ in
-            size and there is no `image_size`.
+            size and there is no `image_size`, or are so few that a split has none.
     """
     if not data.is_path(settings.dataset):
         for name in OF_FOLDERS:
@@ -74,6 +74,13 @@ def load(settings, image_size=None, channels=None, **arguments):
         raise ValueError(
             "`image_size` must be given for images of different sizes. Received: "
             f"image_size=None, dataset={settings.dataset!r}. Give e.g. --image-size 160."
+        )
+    empty = [split for split, size in dataset.sizes.items() if not size]
+    if empty:
+        raise ValueError(
+            "There must be images to train on, to validate and to test. Received: "
+            f"dataset={settings.dataset!r}, without any for {', '.join(empty)}. "
+            "Add images, three a class at least."
         )
     if dataset.left_out:
         print(f"left out: {', '.join(dataset.left_out)}", flush=True)

@@ -168,6 +168,7 @@ def test_a_stopped_run_of_all_options_is_the_run_in_one(tmp_path, monkeypatch):
         ({"augmentation": "RandomFlop"}, "Received: 'RandomFlop'. Did you mean RandomFlip"),
         ({"augmentation": "RandomCrop(4, 4)"}, "of the same size. Received: RandomCrop"),
         ({"class_weights": "ten=2"}, "must name classes of the dataset. Received: 'ten'"),
+        ({"batch_size": 1295}, "Received: 1295, for 1294 of 'digits'. Give a smaller --batch-size"),
         ({"warmup_epochs": 30.0}, "shorter than the run. Received: warmup_epochs=30 for 30"),
     ],
 )

@@ -76,6 +76,14 @@ def test_what_only_folders_take_and_need(photographs, capsys):
     assert capsys.readouterr().out == "left out: 'a/bad.jpg' (it is empty)\n"
 
 
+def test_each_split_needs_an_image(photographs):
+    for path in sorted(photographs.glob("*/*"))[::-1]:
+        if len(list(path.parent.iterdir())) > 2:
+            path.unlink()
+    with pytest.raises(ValueError, match="without any for test. Add images, three a class"):
+        datasets.load(train.Settings(dataset=str(photographs)), (16, 16))
+
+
 def test_a_run_goes_on_with_the_same_files_alone(photographs, tmp_path):
     settings = train.Settings(dataset=str(photographs), image_size=8)
 
