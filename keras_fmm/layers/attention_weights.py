@@ -51,10 +51,22 @@ class AttentionWeightsMixin(AttentionMapMixin):
 
     def compute_output_spec(self, inputs, training=None, return_attention_map=False, queries=None):
         if return_attention_map:
-            return keras.Operation.compute_output_spec(
-                self, inputs, training=training, return_attention_map=True, queries=queries
-            )
+            return _Weights(self, queries).compute_output_spec(inputs, training=training)
         return super().compute_output_spec(inputs, training=training)
+
+
+class _Weights(keras.Operation):
+    """Gives a layer's weights; it holds the queries, which JAX would trace among the arguments."""
+
+    def __init__(self, layer, queries):
+        super().__init__()
+        self.layer = layer
+        self.queries = queries
+
+    def call(self, inputs, training=None):
+        return self.layer.call(
+            inputs, training=training, return_attention_map=True, queries=self.queries
+        )
 
 
 def check_queries(queries, shape):

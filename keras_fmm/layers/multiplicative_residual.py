@@ -126,7 +126,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
                 f"Received: form={self.form!r}. Give "
                 '`functools.partial(layers.MultiplicativeResidual, "sum_product")`.'
             )
-        self.scale.assign(ops.zeros_like(self.scale))
+        self.scale.assign(ops.zeros(self.scale.shape))
 
     def _channel_axis(self, rank):
         return 1 if self.data_format == "channels_first" and rank > 2 else rank - 1

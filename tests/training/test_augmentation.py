@@ -34,13 +34,17 @@ def test_labels_are_mixed_as_images_are(name, error):
     assert mix.mixes_labels
     assert not Augmentation("RandomFlip", shape, CLASSES).mixes_labels
     # Each pixel says its image's class: the mean of an image is that of its labels.
-    images = np.broadcast_to(LABELS[:, None, None, None] * 10, (5, *shape))
-    images, labels = mix(images, LABELS, 0)
-    assert labels.shape == (5, CLASSES)
-    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-5)
-    means = labels @ np.arange(CLASSES) * 10
-    np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), means, atol=error)
-    assert np.any((labels > 0.01) & (labels < 0.99))
+    given = np.broadcast_to(LABELS[:, None, None, None] * 10, (5, *shape))
+    mixed = 0
+    for number in range(4):
+        images, labels = mix(given, LABELS, number)
+        assert labels.shape == (5, CLASSES)
+        np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-5)
+        means = labels @ np.arange(CLASSES) * 10
+        np.testing.assert_allclose(images.mean(axis=(1, 2, 3)), means, atol=error)
+        # Of a batch there is one draw, which may leave it all but as it was.
+        mixed += np.any((labels > 0.01) & (labels < 0.99))
+    assert mixed
 
 
 def test_a_batch_follows_from_its_number_alone():
