@@ -86,9 +86,10 @@ def downloaded(name, argument):
         return hub.hf_hub_download(repo_id=f"timm/{name}", filename="model.safetensors")
     # It raises errors of many classes, of the network's too.
     except Exception as error:
+        told = next(iter(str(error).splitlines()), "it says no more")
         raise OSError(
             f'`{argument}="hub"` downloads timm\'s weights. Received: '
-            f"{type(error).__name__} for {name} ({checks.printable(str(error).splitlines()[0])}). "
+            f"{type(error).__name__} for {name} ({checks.printable(told)}). "
             "Try again with a network, or give a file."
         ) from error
 
