@@ -11,7 +11,7 @@ import inspect
 import keras
 import numpy as np
 
-from keras_fmm import graph
+from keras_fmm import graph, protocols
 
 # So many images tell enough.
 _MOST_IMAGES = 16
@@ -26,6 +26,38 @@ _GREATEST_RATIO = 1000.0
 # from 0 to 255 is above the second somewhere.
 _GREATEST_SCALED = 3.0
 _LEAST_STORED = 20.0
+
+
+def images_expected(model):
+    """Returns what the layer that a model's images come to first tells of them, or None.
+
+    Args:
+        model: `keras.Model`.
+
+    Returns:
+        dict, as of `protocols.TellsImages`; None where no such layer is the first, or its means are
+        not as many as the images' channels.
+    """
+    if not graph.is_graph(model) or len(model.inputs) != 1:
+        return None
+    read = graph.read(model)
+    (images,) = read.inputs
+    for call in read.calls:
+        tells = isinstance(call.operation, protocols.TellsImages)
+        if tells and not call.is_entered and any(x is images for x in _tensors(call)):
+            found = call.operation.images_expected()
+            return found if len(found["image_mean"]) == images.shape[-1] else None
+    return None
+
+
+def normalized_range(expected):
+    """Returns the least and the greatest number of normalized images, a pair of float.
+
+    Args:
+        expected: what `images_expected` returned.
+    """
+    pairs = list(zip(expected["image_mean"], expected["image_std"], strict=True))
+    return min(-mean / std for mean, std in pairs), max((1 - mean) / std for mean, std in pairs)
 
 
 def scaling_problem(model, images):

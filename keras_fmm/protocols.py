@@ -46,6 +46,19 @@ class HasCost(typing.Protocol):
 
 
 @typing.runtime_checkable
+class TellsImages(typing.Protocol):
+    """Knows how the images of a pretrained network were made; `export.to_tflite` asks."""
+
+    def images_expected(self):
+        """Returns what it knows, a dict that JSON can hold.
+
+        "image_mean" and "image_std" are lists with a number a channel, of images of 0 to 1;
+        "is_inside" says whether the layer normalizes by them. "image_size", "crop_pct" and
+        "interpolation" say how training resized its images; None is not known.
+        """
+
+
+@typing.runtime_checkable
 class StartsAsIdentity(typing.Protocol):
     """Can start so that it changes nothing; `models.upgrade` asks what it adds."""
 

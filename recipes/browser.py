@@ -21,7 +21,7 @@ import pathlib
 import shutil
 
 from keras_fmm import export, files
-from recipes.lab import datasets
+from recipes.lab import artefacts, datasets
 from recipes.lab.settings import setting, start
 
 PAGE = pathlib.Path(__file__).with_name("page")
@@ -43,7 +43,8 @@ class Settings:
     """Which file the page runs, and where it is served."""
 
     model: str = setting(..., "a .tflite file")
-    aspect_ratio: str = datasets.aspect_ratio()
+    aspect_ratio: str | None = datasets.known_aspect_ratio()
+    input_range: str | None = artefacts.input_range()
     output: str | None = setting(None, "the folder to write; none: beside the file, NAME_page")
     serve: bool = setting(True, "serve the folder until Ctrl-C")
     port: int = setting(8000, "where, on this machine; 0: any that is free", minimum=0)
@@ -52,8 +53,9 @@ class Settings:
 def main(settings):
     """Writes the folder and serves it; returns its path."""
     path = pathlib.Path(settings.model)
-    description = described(path)
-    description["input"]["fit"] = settings.aspect_ratio
+    description = described(path, settings.input_range)
+    if settings.aspect_ratio is not None:
+        description["input"]["fit"] = settings.aspect_ratio
     folder = pathlib.Path(settings.output or path.with_name(f"{path.stem}_page"))
     write(folder, path, description)
     print(f"The page is in {folder}.", flush=True)
@@ -89,8 +91,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def described(path):
-    """Returns what the page must know of a TFLite file, a dict.
+def described(path, input_range=None):
+    """Returns what the page must know of a TFLite file, a dict; `input_range` is the setting.
 
     Raises:
         ValueError: the page cannot run it.
@@ -122,7 +124,8 @@ def described(path):
         "written_by": WRITER,
         "input": {
             **dict(zip(("height", "width", "channels"), shape[1:], strict=True)),
-            "range": metadata.get("input_range") or [0, 255],
+            "ranges": artefacts.channel_ranges(path, metadata, shape[3], input_range),
+            "fit": metadata.get("aspect_ratio") or "stretch",
             "scale": tensor.scale,
             "zero_point": tensor.zero_point,
         },

@@ -74,6 +74,7 @@ def main(settings):
         attention_map=settings.attention_map,
         verbose=shown(settings),
         min_agreement=settings.min_agreement,
+        aspect_ratio=dataset.identity.get("aspect_ratio"),
     )
     print(export.inspect(path))
     found = compared_on_test(model, path, dataset, size, shown(settings))

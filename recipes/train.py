@@ -434,7 +434,12 @@ def export_all(model, dataset, settings, folder):
     saved_model = export.to_saved_model(model, folder / "saved_model", class_names=names)
     verbose = shown(settings)
     tflite = export.to_tflite(
-        model, folder / "model.tflite", class_names=names, input_range=(0, 255), verbose=verbose
+        model,
+        folder / "model.tflite",
+        class_names=names,
+        input_range=(0, 255),
+        verbose=verbose,
+        aspect_ratio=dataset.identity.get("aspect_ratio"),
     )
     return export.compare(model, images, saved_model=saved_model, tflite=tflite, verbose=verbose)
 

@@ -96,6 +96,17 @@ class Preprocessing(keras.layers.Normalization):
     def call(self, inputs):
         return super().call(inputs) if self.normalize else inputs
 
+    def images_expected(self):
+        """Returns what the layer knows of images, a dict; see `protocols.TellsImages`."""
+        return {
+            "image_mean": list(self.image_mean),
+            "image_std": list(self.image_std),
+            "is_inside": self.normalize,
+            "image_size": self.image_size,
+            "crop_pct": self.crop_pct,
+            "interpolation": self.interpolation,
+        }
+
     def get_config(self):
         config = keras.layers.Layer.get_config(self)
         config.update(

@@ -101,7 +101,7 @@ def read(path):
         ImportError: safetensors or torch is missing.
         ValueError: a file of torch's holds more than arrays.
     """
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         safetensors = checks.package("safetensors.numpy", "Reading a .safetensors file", "timm")
         return safetensors.load_file(path)
     torch = checks.package("torch", "Reading PyTorch's files", "timm")

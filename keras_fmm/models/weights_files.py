@@ -75,7 +75,7 @@ def opened(source, argument):
             f"`{argument}` must be a {_FILES} with a model's weights. "
             f"Received: {argument}={str(source)!r}, where there is no file."
         )
-    if path.suffix in pytorch.SUFFIXES:
+    if path.suffix.lower() in pytorch.SUFFIXES:
         try:
             layers = pytorch.layers_of(pytorch.read(path))
         except ImportError:
@@ -130,7 +130,7 @@ def _unreadable(argument, source, error):
 
 def _content(path):
     """Returns what `h5py.File` takes, which is whole enough for the HDF5 library to end on it."""
-    if path.suffix != ".keras":
+    if path.suffix.lower() != ".keras":
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw:
             _check_heaps(raw)
         return path

@@ -10,10 +10,19 @@ def named(default):
     return setting(default, text)
 
 
+ASPECT_RATIOS = ("stretch", "crop", "pad")
+
+
 def aspect_ratio():
     """Returns the field `aspect_ratio`; `fitting` gives its value."""
     text = "how images of a folder get another ratio of sides"
-    return setting("stretch", text, choices=("stretch", "crop", "pad"))
+    return setting("stretch", text, choices=ASPECT_RATIOS)
+
+
+def known_aspect_ratio():
+    """Returns the field `aspect_ratio` of what uses a trained model, which may know it."""
+    text = "how images get another ratio of sides; none: as the model's training, if it is known"
+    return setting(None, text, choices=(None, *ASPECT_RATIOS))
 
 
 def color_mode():
@@ -32,7 +41,11 @@ OF_FOLDERS = ("aspect_ratio", "color_mode", "skip_unreadable")
 
 def fitting(settings):
     """Returns `settings.aspect_ratio` as arguments of `data.load_image`, a dict."""
-    kind = settings.aspect_ratio
+    return fitting_of(settings.aspect_ratio)
+
+
+def fitting_of(kind):
+    """Returns one of `ASPECT_RATIOS` as arguments of `data.load_image`, a dict."""
     return {} if kind == "stretch" else {f"{kind}_to_aspect_ratio": True}
 
 

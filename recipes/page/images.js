@@ -125,12 +125,12 @@ function weights(start, length, newSize) {
   });
 }
 
-// Returns the numbers that go into the file, in its range and, of integers, by its scale.
+// Returns the numbers that go into the file, in each channel's range and, of integers, by its scale.
 export function inputOf({ height, width, planes }, input) {
-  const [low, high] = input.range;
   const count = height * width * planes.length;
   const values = input.scale === null ? new Float32Array(count) : new Uint8Array(count);
   planes.forEach((plane, channel) => {
+    const [low, high] = input.ranges[channel];
     for (let i = 0; i < plane.length; i++) {
       const value = low + plane[i] * ((high - low) / 255);
       values[i * planes.length + channel] =

@@ -51,7 +51,7 @@ def test_the_folder_is_whole_and_served(model, runtime, tmp_path):
         "height": 6,
         "width": 8,
         "channels": 1,
-        "range": [-1, 1],
+        "ranges": [[-1, 1]],
         "scale": None,
         "zero_point": None,
         "fit": "pad",

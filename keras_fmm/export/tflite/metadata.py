@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import struct
 import zipfile
 import zlib
@@ -21,8 +22,19 @@ _METADATA = "keras_fmm.json"
 _MOST_BYTES = 2**24
 
 
+# How images of another ratio of sides get that of the file, as `data.load_image` does it.
+ASPECT_RATIOS = ("stretch", "crop", "pad")
+
+
 def attach(
-    path, quantization=None, class_names=None, input_range=None, inputs=None, attention_map=None
+    path,
+    quantization=None,
+    class_names=None,
+    input_range=None,
+    inputs=None,
+    attention_map=None,
+    preprocessing=None,
+    aspect_ratio=None,
 ):
     """Puts the metadata behind a TFLite file's model.
 
@@ -35,6 +47,8 @@ def attach(
             where there is one.
         attention_map: str or None, default None. The path of the layer whose map is the second
             output.
+        preprocessing: dict or None, default None. As of `protocols.TellsImages`.
+        aspect_ratio: one of `ASPECT_RATIOS` or None, default None.
 
     Raises:
         ValueError: they do not fit the file, which a subclassed model does not tell before.
@@ -47,10 +61,13 @@ def attach(
         "input_range": input_range,
         "sha256": hashlib.sha256(model).hexdigest(),
     }
-    if inputs is not None:
-        content["inputs"] = inputs
-    if attention_map is not None:
-        content["attention_map"] = attention_map
+    known = {
+        "inputs": inputs,
+        "attention_map": attention_map,
+        "preprocessing": preprocessing,
+        "aspect_ratio": aspect_ratio,
+    }
+    content.update((key, value) for key, value in known.items() if value is not None)
     _check(content, model)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(_METADATA, json.dumps(content, indent=1))
@@ -126,6 +143,7 @@ def _check(metadata, model):
             "`attention_map` must name the layer whose map is the second of two outputs. "
             f"Received: attention_map={str(attention_map)[:80]!r} of {outputs} outputs"
         )
+    _check_images(metadata)
     if outputs > 1 and attention_map is None:
         classes = None
     if class_names is not None and classes not in (None, len(class_names)):
@@ -136,6 +154,30 @@ def _check(metadata, model):
     if called is not None and not len(called) == len(set(called)) == inputs:
         raise ValueError(
             f"`inputs` must name each of the {inputs} inputs. Received: inputs={str(called)[:80]}"
+        )
+
+
+def _check_images(metadata):
+    """Raises ValueError where what is said of images is no pair of lists of numbers, or no word."""
+    aspect_ratio, expected = metadata.get("aspect_ratio"), metadata.get("preprocessing")
+    if aspect_ratio not in (None, *ASPECT_RATIOS):
+        raise ValueError(
+            f"`aspect_ratio` must be one of {', '.join(ASPECT_RATIOS)}. "
+            f"Received: aspect_ratio={str(aspect_ratio)[:80]!r}"
+        )
+    if expected is None:
+        return
+    means, stds = expected["image_mean"], expected["image_std"]
+    are_numbers = all(isinstance(x, (int, float)) and math.isfinite(x) for x in (*means, *stds))
+    if not are_numbers or len(means) != len(stds) or not means or min(stds) <= 0:
+        raise ValueError(
+            "`preprocessing` must have a mean and a deviation above 0 for each channel. "
+            f"Received: preprocessing={str(expected)[:80]}"
+        )
+    if not isinstance(expected["is_inside"], bool):
+        raise ValueError(
+            "`preprocessing` must say whether it is inside. "
+            f"Received: preprocessing={str(expected)[:80]}"
         )
 
 
@@ -178,9 +220,13 @@ def read_metadata(path: hints.Path) -> dict:
     Returns:
         dict: "keras_fmm" (the version that wrote it), "quantization", "class_names" and
         "input_range" as `to_tflite` was given them; of a model of several inputs "inputs", their
-        names in order; and where the second output is a layer's map "attention_map", the layer's
-        path. Empty for a file of another origin, and for one that was cut before its metadata,
-        which LiteRT then refuses to run.
+        names in order; where the second output is a layer's map "attention_map", the layer's path;
+        "aspect_ratio" if it was given; and of a model that begins with a `models.Preprocessing`
+        "preprocessing", a dict: "image_mean" and "image_std", and "is_inside", which is False where
+        images must be divided by 255 and normalized by them before; "image_size", "crop_pct" and
+        "interpolation" say how the pretrained weights' images were resized. Empty for a file of
+        another origin, and for one that was cut before its metadata, which LiteRT then refuses to
+        run.
 
     Raises:
         FileNotFoundError: there is no file at `path`.

@@ -21,6 +21,7 @@ from keras_fmm.export.tflite import (
     ranges,
     verification,
 )
+from keras_fmm.input_range import images_expected, normalized_range
 from keras_fmm.progress import Progress
 
 
@@ -36,6 +37,7 @@ def to_tflite(
     attention_map: str | keras.layers.Layer | None = None,
     verbose: hints.Verbose = "auto",
     min_agreement: float | None = None,
+    aspect_ratio: str | None = None,
 ) -> pathlib.Path:
     """Writes a TFLite file of builtin operators, quantized on request, whole or not at all.
 
@@ -79,6 +81,8 @@ def to_tflite(
             order; kept in the file.
         input_range: pair of numbers or None, default None. What the images' darkest and lightest
             values are for the model, such as (0, 255); kept in the file. See `read_metadata`.
+            Leave it out where the model's first layer is a `models.Preprocessing`, which tells
+            more and is kept too.
         attention_map: str, `keras.layers.Layer` or None, default None. A gate of the model, by its
             name or path as in `keras_fmm.graph`, or itself: its map, as
             `analysis.attention_maps` gives it, is the file's second output, behind the scores.
@@ -90,6 +94,9 @@ def to_tflite(
             images of `representative_data` a quantized file must name the class that the model
             names, in each output of scores: probabilities, or the one output of rank 2 beside an
             attention map. None warns where it is less than expected.
+        aspect_ratio: "stretch", "crop", "pad" or None, default None. How images of another ratio of
+            sides were brought to the model's in training, in the words of `data.load_image`; kept
+            in the file, for what reads images for it.
 
     Returns:
         `pathlib.Path`, the file.
@@ -132,12 +139,16 @@ def to_tflite(
     )
     class_names = arguments.checked_class_names(class_names, model)
     input_range = metadata.checked_input_range(input_range)
+    if aspect_ratio is not None:
+        checks.one_of("aspect_ratio", aspect_ratio, metadata.ASPECT_RATIOS)
+    expected = _images_expected(model, input_range)
     if attention_map is not None:
         attention_map = maps.checked_layer(model, attention_map)
     litert.library()
     model = half_precision.as_float32(model)
     names.check_outputs(model)
-    images = calibration.checked_images(model, quantization, representative_data, input_range)
+    fed = input_range or (expected and _range_of(expected))
+    images = calibration.checked_images(model, quantization, representative_data, fed)
     if attention_map is not None:
         model = maps.with_map(model, attention_map)
     progress = Progress(_steps(quantization, images), verbose)
@@ -165,8 +176,34 @@ def to_tflite(
         progress.add(math.inf)
         called = names.of_inputs(model)
         called = called if len(called) > 1 else None
-        metadata.attach(temporary, quantization, class_names, input_range, called, attention_map)
+        metadata.attach(
+            temporary,
+            quantization,
+            class_names,
+            input_range,
+            called,
+            attention_map,
+            expected,
+            aspect_ratio,
+        )
     return path
+
+
+def _images_expected(model, input_range):
+    """Returns what the model itself says of its images, or None; refuses what contradicts it."""
+    expected = images_expected(model)
+    if expected is None or input_range is None or expected["is_inside"]:
+        return expected
+    raise ValueError(
+        "`input_range` must be left out for a model that takes normalized images: each channel has "
+        f"a range of its own. Received: input_range={tuple(input_range)}, model={model!r}, whose "
+        f"images have the means {expected['image_mean']} and deviations {expected['image_std']}. "
+        "Leave it out, or build the model with `include_preprocessing=True` for images of 0 to 255."
+    )
+
+
+def _range_of(expected):
+    return (0.0, 255.0) if expected["is_inside"] else normalized_range(expected)
 
 
 def _steps(quantization, images):
