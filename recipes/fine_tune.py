@@ -11,10 +11,12 @@ Command:
 
     python -m recipes.fine_tune --model MobileNetV2 --weights imagenet --dataset cifar10
 
-`--model` is a name in keras.applications, whose weights are downloaded and whose preprocessing
-goes into the model, or the path of a `.keras` file (which must have its preprocessing inside, or
-get `--preprocessing scale`); its classifier's last layer, dense or a 1x1 convolution, is replaced
-by a dense one for the dataset's classes, and a model without a classifier gets one.
+`--model` is a name in keras.applications or, as `timm/resnet10t`, in timm, whose weights are
+downloaded or come from a file (`--weights FILE`) and whose preprocessing goes into the model; or
+the path of a `.keras` file (which must have its preprocessing inside, or get `--preprocessing
+scale`; a network of `models.from_timm` has it or gets it). Its classifier's last layer, dense or a
+1x1 convolution, is replaced by a dense one for the dataset's classes, and a model without a
+classifier gets one.
 Batch norms of the old model stay in inference mode. With `--attention none` and no
 `--convolution` nothing is added, for comparison. A run that was stopped goes on where it was.
 The folder holds the phases' runs, as of `recipes.train`, report.html of the final model, with
@@ -37,9 +39,14 @@ import sys
 import keras
 
 from keras_fmm import graph, models, training
+from keras_fmm.input_range import images_expected
 from recipes import train
 from recipes.lab import artefacts, datasets, fitting, names
 from recipes.lab.settings import setting, start, verbosity
+
+
+# What stands before a name of timm's.
+TIMM = "timm/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,9 +62,12 @@ class Settings:
     color_mode: str = datasets.color_mode()
     skip_unreadable: bool = datasets.skip_unreadable()
     # Model
-    model: str = setting("MobileNetV2", "a name in keras.applications, or a .keras file")
+    model: str = setting(
+        "MobileNetV2", "a name in keras.applications, timm/NAME, or a .keras file"
+    )
     weights: str | None = setting(
-        "imagenet", "of keras.applications; none: random", (None, "imagenet")
+        "imagenet",
+        "imagenet: those that are downloaded, of timm hub too; none: random; or a file of them",
     )
     preprocessing: str = setting(
         "own", "the model's own, or division by 255", choices=("own", "scale")
@@ -145,7 +155,9 @@ def main(settings):
 
 
 def default_workdir(settings):
-    source = pathlib.Path(settings.model).stem
+    # Behind the dot of timm's names are the weights.
+    is_timm = settings.model.startswith(TIMM)
+    source = settings.model.removeprefix(TIMM) if is_timm else pathlib.Path(settings.model).stem
     parts = ["fine_tune", source, settings.attention or "plain", settings.convolution or ""]
     parts += [settings.dataset, "smoke" if settings.smoke else ""]
     return pathlib.Path("runs") / re.sub("[^a-z0-9]+", "_", "_".join(filter(None, parts)).lower())
@@ -159,7 +171,7 @@ def classifier(settings, dataset):
     inputs = x = keras.Input((height, width, channels), name="image")
     if settings.preprocessing == "scale":
         x = keras.layers.Rescaling(1 / 255)(x)
-    if settings.model.endswith(".keras"):
+    if settings.model.lower().endswith(".keras"):
         backbone = without_classifier(artefacts.load_model("model", settings.model, compile=False))
         expected = backbone.input_shape[-1]
         _check_size(backbone, (height, width))
@@ -167,18 +179,51 @@ def classifier(settings, dataset):
         backbone, expected = None, 3
     if channels == 1 and expected == 3:
         x = keras.layers.Concatenate()([x, x, x])
-    if backbone is None:
+    if backbone is not None:
+        x = normalized(x, backbone) if settings.preprocessing == "own" else x
+    elif settings.model.startswith(TIMM):
+        backbone = models.from_timm(
+            settings.model,
+            "hub" if settings.weights == "imagenet" else settings.weights,
+            include_preprocessing=settings.preprocessing == "own",
+            include_top=False,
+            input_shape=(height, width, 3),
+            pooling="avg",
+        )
+    else:
         constructor, preprocess = application(settings.model)
         x = preprocess(x) if settings.preprocessing == "own" else x
         backbone = constructor(
             include_top=False,
-            weights=settings.weights,
+            weights=_weights_of_application(settings),
             input_shape=(height, width, 3),
             pooling="avg",
         )
     x = keras.layers.Dropout(0.2, name="dropout")(backbone(x))
     outputs = keras.layers.Dense(dataset.classes, activation="softmax", name="predictions")(x)
     return keras.Model(inputs, outputs, name="fine_tuned")
+
+
+def normalized(images, backbone):
+    """Returns images of 0 to 255 as a network of timm's takes them that does not normalize."""
+    expected = images_expected(backbone)
+    if expected is None or expected["is_inside"]:
+        return images
+    constants = {name: expected[name] for name in expected if name != "is_inside"}
+    return models.Preprocessing(name="preprocessing_outside", **constants)(images)
+
+
+def _weights_of_application(settings):
+    """Returns what keras.applications takes as weights; a file's errors name neither it nor why."""
+    weights = settings.weights
+    if weights in (None, "imagenet"):
+        return weights
+    if not pathlib.Path(weights).is_file():
+        raise ValueError(
+            "`weights` must be imagenet, none or a file of weights, and hub of timm/NAME alone. "
+            f"Received: weights={weights!r}, where there is no file, for {settings.model}"
+        )
+    return weights
 
 
 def _check_size(model, size):
@@ -198,8 +243,8 @@ def application(name):
     known = [n for n in dir(keras.applications) if n[0].isupper()]
     if name not in known:
         raise ValueError(
-            "`model` must be a `.keras` file or a name in keras.applications. "
-            f"Received: model={name!r}. The names are {', '.join(known)}."
+            "`model` must be a `.keras` file, a name in keras.applications, or timm/NAME. "
+            f"Received: model={name!r}. The names of the second are {', '.join(known)}."
         )
     constructor = getattr(keras.applications, name)
     return constructor, sys.modules[constructor.__module__].preprocess_input

@@ -1,6 +1,8 @@
 """Weights of PyTorch's networks: their files, their names and the layout of their arrays."""
 
 import collections
+import os
+import pathlib
 import pickle
 import re
 
@@ -26,6 +28,9 @@ _HALVES = {
     "conv_pw": "pointwise_conv",
     "bn2": "pointwise_bn",
 }
+
+
+_AGAINST_ALIASING = r"[a-z]*resnet(?:aa|blur)\d+[a-z]*"
 
 
 class Layers(dict):
@@ -66,6 +71,20 @@ def is_arranged(layers):
         and all(layer.padding == ((1, 1), (1, 1)) for layer in pads)
         and all(abs(epsilon - 1e-5) < 1e-7 for epsilon in epsilons)
     )
+
+
+def told_by_name(source):
+    """Returns, for people, what the name of a file or of the hub's folder says against it, a list.
+
+    Layers against aliasing have no weights: those of a network with them are called as those of
+    the one without, and nothing in the file tells.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return []
+    *folders, name = pathlib.Path(source).parts
+    of_hub = [folder for folder in folders if folder.startswith("models--")]
+    found = [match for each in (*of_hub, name) if (match := re.search(_AGAINST_ALIASING, each))]
+    return [f"by its name it is of {x[0]}, which has layers against aliasing" for x in found[:1]]
 
 
 def downloaded(name, argument):

@@ -92,6 +92,7 @@ def load_weights_of(model, source, argument):
         source = pytorch.downloaded(_source_of(model, argument), argument)
     with weights_files.opened(source, argument) as arrays:
         plan = _Plan(model, arrays, _convolutions(source))
+    plan.mismatches += pytorch.told_by_name(source)
     if plan.mismatches:
         left = len(plan.mismatches) - _SHOWN
         named = checks.printable("; ".join(plan.mismatches[:_SHOWN]))

@@ -176,7 +176,8 @@ def trained(settings):
             for kind, file in files.items():
                 name = f"{network}, {kind}"
                 paths[name] = quantization.FOLDER / file["file"]
-                scores[name] = {"accuracy": file["accuracy"], "epochs": part["fixed"]["epochs"]}
+                epochs = seeds["0"].get("epochs", part["fixed"]["epochs"])
+                scores[name] = {"accuracy": file["accuracy"], "epochs": epochs}
     for network in sorted(absent - {name.rpartition(", ")[0] for name in paths}):
         print(f"{network} is left out, whose files are not in {quantization.FOLDER}.")
     found = measured(paths, settings)
