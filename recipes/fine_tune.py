@@ -42,8 +42,7 @@ from keras_fmm import graph, models, training
 from keras_fmm.input_range import images_expected
 from recipes import train
 from recipes.lab import artefacts, datasets, fitting, names
-from recipes.lab.settings import setting, start, verbosity
-
+from recipes.lab.settings import repeated, setting, start, verbosity
 
 # What stands before a name of timm's.
 TIMM = "timm/"
@@ -62,9 +61,7 @@ class Settings:
     color_mode: str = datasets.color_mode()
     skip_unreadable: bool = datasets.skip_unreadable()
     # Model
-    model: str = setting(
-        "MobileNetV2", "a name in keras.applications, timm/NAME, or a .keras file"
-    )
+    model: str = setting("MobileNetV2", "a name in keras.applications, timm/NAME, or a .keras file")
     weights: str | None = setting(
         "imagenet",
         "imagenet: those that are downloaded, of timm hub too; none: random; or a file of them",
@@ -94,8 +91,11 @@ class Settings:
     patience: int | None = setting(
         None, "end a phase after so many epochs without a better val_accuracy", minimum=1
     )
+    min_delta: float = setting(
+        0.0, "by how much more than this val_accuracy must be better for --patience", minimum=0.0
+    )
     augmentation: str | None = setting(None, train.AUGMENTATION)
-    class_weights: str | None = setting(None, train.CLASS_WEIGHTS)
+    class_weights: tuple = repeated(train.CLASS_WEIGHTS)
     seed: int = setting(0, "of the new weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     # Output

@@ -32,7 +32,7 @@ import numpy as np
 
 from keras_fmm import analysis, data, export, models, plots, training
 from recipes.lab import datasets, fitting, names
-from recipes.lab.settings import setting, shown, start, verbosity
+from recipes.lab.settings import repeated, setting, shown, start, verbosity
 
 MODELS = {
     "toy_cnn": models.ToyCNN,
@@ -47,7 +47,9 @@ MODELS = {
 }
 
 AUGMENTATION = "image layers of Keras, such as \"RandomFlip('horizontal'), MixUp(0.2)\""
-CLASS_WEIGHTS = "`balanced`, or e.g. 'cat=2, dog=0.5'; others weigh 1"
+CLASS_WEIGHTS = (
+    "`balanced`, or NAME=NUMBER, once a class; or several with commas between; others weigh 1"
+)
 REPORT = "put photographs, those of the worst mistakes, into report.html"
 
 
@@ -84,8 +86,11 @@ class Settings:
     patience: int | None = setting(
         None, "stop after so many epochs without a better val_accuracy", minimum=1
     )
+    min_delta: float = setting(
+        0.0, "by how much more than this val_accuracy must be better for --patience", minimum=0.0
+    )
     augmentation: str | None = setting(None, AUGMENTATION)
-    class_weights: str | None = setting(None, CLASS_WEIGHTS)
+    class_weights: tuple = repeated(CLASS_WEIGHTS)
     seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     model_devices: int = setting(1, "cut the convolutions among so many devices (JAX)", minimum=1)
@@ -111,7 +116,7 @@ NOT_IDENTITY = (
 )
 # Settings that runs of before did not have, and which a run without them has not.
 LATER = (
-    *("schedule", "warmup_epochs", "patience", "augmentation", "class_weights"),
+    *("schedule", "warmup_epochs", "patience", "min_delta", "augmentation", "class_weights"),
     "old_learning_rate",
 )
 # What may differ among the hosts of a run.
@@ -263,12 +268,16 @@ def new_run(settings, workdir, dataset):
         for name, value in dataclasses.asdict(settings).items()
         if name not in NOT_IDENTITY and not (name in LATER and value == defaults[name])
     }
+    if len(config.get("class_weights", ())) == 1:
+        # As in runs of before there could be several.
+        (config["class_weights"],) = config["class_weights"]
     if dataset.identity:
         # A folder is what is in it, wherever it lies.
         config.update(dataset=dataset.name, **dataset.identity)
     # Of a schedule the number of epochs is a part.
     resumable = ["epochs"] if settings.schedule == "constant" else []
-    return training.Run(workdir, config, resumable=resumable, patience=settings.patience)
+    patience = {"patience": settings.patience, "min_delta": settings.min_delta}
+    return training.Run(workdir, config, resumable=resumable, **patience)
 
 
 def score(model, dataset, settings, batch_size):
@@ -363,12 +372,10 @@ class Pipelines:
         if self._augmentation is not None and self._augmentation.mixes_labels:
             self.loss, self.accuracy = "categorical_crossentropy", keras.metrics.CategoricalAccuracy
         self._weights = None
-        if settings.class_weights is not None:
-            is_balanced = settings.class_weights.strip() == "balanced"
-            labels = dataset.labels("train") if is_balanced else None
-            self._weights = training.class_weights(
-                settings.class_weights, dataset.class_names, labels
-            )
+        if settings.class_weights:
+            weights = class_weights(settings.class_weights, dataset.class_names)
+            labels = dataset.labels("train") if weights == "balanced" else None
+            self._weights = training.class_weights(weights, dataset.class_names, labels)
 
     def schedule(self, settings, learning_rate):
         """Returns the learning rate of a training of these settings."""
@@ -395,6 +402,33 @@ class Pipelines:
             "validation_data": validation,
             "steps_per_epoch": min(steps, 10) if settings.smoke else steps,
         }
+
+
+def class_weights(given, class_names):
+    """Returns what `training.class_weights` takes of the words that the flag was given.
+
+    Args:
+        given: str, or sequence of str. One is read as several with commas between, but where it
+            names one class, whose name has commas.
+        class_names: sequence of str.
+    """
+    given = (given,) if isinstance(given, str) else given
+    words = [word.rpartition("=") for word in given]
+    if len(given) == 1 and words[0][0].strip() not in class_names:
+        return given[0].strip()
+    names = [name.strip() for name, _, _ in words]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice or not all(names):
+        raise ValueError(
+            "`class_weights` must be `balanced`, or NAME=NUMBER once for each class. "
+            f"Received: class_weights={list(given)}"
+        )
+    try:
+        return {name: float(number) for name, (_, _, number) in zip(names, words, strict=True)}
+    except ValueError as error:
+        raise ValueError(
+            f"A class' weight must be a number. Received: class_weights={list(given)}"
+        ) from error
 
 
 def augmentation(dataset, settings):

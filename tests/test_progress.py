@@ -66,3 +66,13 @@ def test_more_than_all_is_all(capsys):
 def test_another_verbosity_is_refused(verbose):
     with pytest.raises(ValueError, match="`verbose` must be one of 'auto', 0, 1, 2. Received: ver"):
         Progress(2, verbose)
+
+
+def test_a_file_gets_few_whole_lines(capsys):
+    clock = Clock()
+    progress = Progress(100, unit_name="image", clock=clock)
+    for _ in range(100):
+        clock.seconds += 1.0
+        progress.add(1)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{n}/100 images, {n} s" for n in (5, 35, 65, 95, 100)]

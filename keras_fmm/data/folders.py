@@ -1,8 +1,11 @@
 """Datasets of people's own image files."""
 
+import collections
+import filecmp
 import hashlib
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,8 +54,9 @@ def load_folder(
     (Thumbs.db, __MACOSX) are passed over; whatever else is in the folder of a class must be an
     image. `load_image` says how images are read and resized, in training and elsewhere.
 
-    All files are read once to begin with; those that cannot be are named in one error. As much as
-    1 GiB of images in `image_size` then stays in memory.
+    All files are read once to begin with; those that cannot be are named in one error, and those
+    that hold the same bytes in two classes in a warning. As much as 1 GiB of images in `image_size`
+    then stays in memory.
 
     Args:
         directory: str or `os.PathLike`. See above; "~" is the home folder.
@@ -152,6 +156,7 @@ def load_folder(
                 f"which none can: {listing.enumerated(left_out)}"
             )
         files = source(images)
+    _warn_of_contradictions(directory, images, looks)
     sizes = {size for size, _ in looks}
     if files.image_size is None and len(sizes) == 1:
         files.image_size = sizes.pop()
@@ -172,6 +177,30 @@ def load_folder(
         },
         left_out,
     )
+
+
+def _warn_of_contradictions(directory, images, looks):
+    """Warns of files of the same bytes in several classes."""
+    alike = collections.defaultdict(list)
+    for image, look in zip(images, looks, strict=True):
+        alike[look].append(image)
+    found = []
+    for first, *others in alike.values():
+        # Other files may have the same checksum.
+        same = [
+            image
+            for image in others
+            if image.label != first.label and filecmp.cmp(first.path, image.path, shallow=False)
+        ]
+        if same:
+            found.append(" and ".join(repr(image.name) for image in (first, *same)))
+    if found:
+        warnings.warn(
+            "An image should be of one class. Received: "
+            f"directory={listing.shown(directory)}, with the same image in several: "
+            f"{listing.enumerated(found)}. Remove those that are wrong.",
+            stacklevel=3,
+        )
 
 
 def _parts(files, images, validation_fraction, test_fraction, seed):

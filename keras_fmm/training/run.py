@@ -61,6 +61,8 @@ class Run:
             refused.
         patience: int, at least 1, or None, default None. After so many epochs without a better
             `monitor` the training ends, as `stopped` then says; None trains to the end.
+        min_delta: number, at least 0, default 0. By how much more than this a `monitor` must be
+            better to be so for `patience`. Any better one is kept in `best.keras`.
 
     Attributes:
         workdir: `pathlib.Path`. The folder.
@@ -71,11 +73,11 @@ class Run:
 
     Raises:
         TypeError: `workdir` is no path; `config` is no dict or JSON cannot hold it; `monitor` is no
-            str, `resumable` no sequence of str, or `patience` no integer.
+            str, `resumable` no sequence of str, `patience` no integer, or `min_delta` no number.
         ValueError: `workdir` is empty; `config` holds a NaN or an infinity; `resumable` holds what
             is no key of `config`; `mode` is none of the three; the folder is another run's or
-            damaged, or not a run's and not empty; `patience` is below 1; hosts differ in `config`,
-            `monitor`, `mode` or `patience`.
+            damaged, or not a run's and not empty; `patience` is below 1, `min_delta` below 0; hosts
+            differ in `config`, `monitor`, `mode`, `patience` or `min_delta`.
         BlockingIOError: another process or thread has the folder; the message says which.
         OSError: the folder cannot be made, read or written, or is full.
         RuntimeError: on another host than the first, which raised one of these. So do the methods.
@@ -106,6 +108,7 @@ class Run:
         mode: str = "auto",
         resumable: Sequence[str] = (),
         patience: int | None = None,
+        min_delta: float = 0.0,
     ) -> None:
         config = _as_json("config", config)
         if not isinstance(monitor, str) or not monitor:
@@ -123,7 +126,11 @@ class Run:
         if patience is not None:
             patience = checks.positive_integer("patience", patience)
         self._patience = patience
-        hosts.check_same({**config, "monitor": monitor, "mode": mode, "patience": patience})
+        self._min_delta = checks.number("min_delta", min_delta)
+        if self._min_delta < 0:
+            raise ValueError(f"`min_delta` must be at least 0. Received: min_delta={min_delta}")
+        asked = {"monitor": monitor, "mode": mode, "patience": patience}
+        hosts.check_same({**config, **asked, "min_delta": self._min_delta})
         self.workdir = checks.path("workdir", workdir)
         self._state = None  # what the backup holds beside the variables; None until `restore`
         self._config = config  # recorded once something was done under it
@@ -218,7 +225,7 @@ class Run:
             # TensorFlow traces the first step twice, and keeps the first for ever, where it makes
             # the optimizer's variables.
             backup.build_optimizer(model)
-            self._state = {"history": [], "seconds": [], "best": None, "waited": 0}
+            self._state = {"history": [], "seconds": [], "best": None, "mark": None, "waited": 0}
         self.record = hosts.from_first(self._show)
         return len(self._state["history"])
 
@@ -397,11 +404,17 @@ class Run:
     def _end_epoch(self, model, logs, best, seconds):
         row = {name: keras.ops.convert_to_numpy(value).tolist() for name, value in logs.items()}
         best = None if best is None else float(best)
-        is_better = best != self._state["best"]
+        # What patience counts from; the best only gets better.
+        mark = self._state.get("mark", self._state["best"])
+        if best is None or mark is None:
+            is_better = best != mark
+        else:
+            is_better = abs(best - mark) > self._min_delta
         self._state = {
             "history": [*self._state["history"], row],
             "seconds": [*self._state["seconds"], round(seconds, 3)],
             "best": best,
+            "mark": best if is_better else mark,
             "waited": 0 if is_better else self._state.get("waited", 0) + 1,
             "generators": backup.generators(),
         }
@@ -479,6 +492,7 @@ def _is_state(state):
         and all(isinstance(seconds, number) for seconds in state["seconds"])
         and "best" in state
         and isinstance(state["best"], (*number, type(None)))
+        and isinstance(state.get("mark"), (*number, type(None)))
         # Runs of 0.2.0 have neither.
         and isinstance(state.get("generators", []), list)
         and isinstance(state.get("waited", 0), int)

@@ -9,8 +9,8 @@ Command:
 
 ToyCNN, MobileNet (alpha 0.25) and ResNet-18 (both on images padded to 32x32, with the stem and the
 strides for ImageNet), each plain and with SE, ECA, CBAM, AW, and AW with SE; SGD with momentum 0.9,
-batches of 128, a constant rate of 0.05. MobileNet with CBAM is trained twice as long:
-after three epochs it is right for two images of three. Fixed before the first run: a file is to name the same
+batches of 128, a constant rate of 0.05. MobileNet with CBAM is trained twice as long: after three
+epochs it is right for two images of three. Fixed before the first run: a file is to name the same
 class for 99.5 % of the test images in float16 and dynamic and 98 % in int8, and its accuracy to
 fall by at most 0.1, 0.2 and 1 points.
 The files lie in runs/quantization. What the results have already is not measured again, and a

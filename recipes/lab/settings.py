@@ -2,7 +2,8 @@
 
 A field is declared as `name: type = setting(default, "what it is", choices=...)`; the types are
 str, int, float and bool, each also `| None`. The default `...` makes the flag required. A field of
-the type `tuple` is no flag: it takes the words beside the flags, at least one.
+the type `tuple` is no flag: it takes the words beside the flags, at least one; one of `repeated` is
+a flag that may be given several times.
 """
 
 import argparse
@@ -30,6 +31,12 @@ def setting(default, text, choices=None, minimum=None):
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def repeated(text):
+    """Returns a field of the type `tuple`, of str, whose flag may be given several times."""
+    metadata = {"text": f"{text}; may be repeated", "choices": None, "minimum": None}
+    return dataclasses.field(default=(), metadata=metadata)
+
+
 def verbosity():
     """Returns the field `verbose`, of how progress is shown; `shown` gives its value."""
     text = (
@@ -53,7 +60,9 @@ def flags(values):
     words = []
     for name, value in values.items():
         flag = name.replace("_", "-")
-        if isinstance(value, bool):
+        if isinstance(value, (tuple, list)):
+            words += [word for each in value for word in (f"--{flag}", str(each))]
+        elif isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
         else:
             words += [f"--{flag}", "none" if value is None else str(value)]
@@ -120,7 +129,7 @@ def parse(settings, description, arguments=None):
     for field in dataclasses.fields(settings):
         kind, optional = _kind(settings, field)
         text = field.metadata["text"]
-        if kind is tuple:
+        if kind is tuple and field.default is dataclasses.MISSING:
             parser.add_argument(
                 field.name,
                 nargs="+",
@@ -135,7 +144,11 @@ def parse(settings, description, arguments=None):
             text += f": {_listed(field.metadata['choices'])}"
         required = field.default is dataclasses.MISSING
         text += "" if required else f" (default: {_text(field.default)})"
-        if kind is bool:
+        if kind is tuple:
+            # A first one replaces the default, which argparse would add to.
+            reader = _reader(str, False, None, None)
+            parser.add_argument(flag, action="append", type=reader, default=None, help=text)
+        elif kind is bool:
             action = argparse.BooleanOptionalAction
             parser.add_argument(flag, action=action, default=field.default, help=text)
         else:
@@ -154,7 +167,8 @@ def parse(settings, description, arguments=None):
         parser.error(f"unknown: {' '.join(unknown)}. The flags are {' '.join(flags)}.")
     values = vars(values)
     traceback = values.pop("traceback")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    tuples = {x.name for x in dataclasses.fields(settings) if _kind(settings, x)[0] is tuple}
+    values = {k: tuple(v or ()) if k in tuples else v for k, v in values.items()}
     return settings(**values), traceback
 
 
@@ -168,7 +182,7 @@ def _kind(settings, field):
 
 
 def _text(value):
-    return "none" if value is None else str(value)
+    return "none" if value in (None, ()) else str(value)
 
 
 def _listed(choices):

@@ -21,9 +21,9 @@ SIZE = (8, 8)
 
 
 def photograph(path, value=None, size=(12, 10)):
-    """Writes an image file; without a value one of noise that follows from the file's name."""
+    """Writes an image file; without a value one of noise that follows from its class and name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    seed = sum(os.fsencode(path.name))
+    seed = list(os.fsencode(f"{path.parent.name}/{path.name}"))
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3))
     picture = noise if value is None else np.full_like(noise, value)
     Image.fromarray(picture.astype("uint8")).save(path, format="PNG")
@@ -559,3 +559,12 @@ def test_without_tensorflow_the_splits_and_pixels_are_the_same(tmp_path):
     dataset = data.load_folder(tmp_path, SIZE)
     expected = zlib.crc32(dataset.arrays("validation")[0].tobytes()), dataset.identity["files"]
     assert done.stdout.split(maxsplit=1) == [str(expected[0]), f"{expected[1]}\n"]
+
+
+def test_the_same_image_in_two_classes_is_named(tmp_path):
+    folder(tmp_path)
+    content = (tmp_path / "cat" / "0.png").read_bytes()
+    for name in ("cat/copy.png", "dog/other name.png"):
+        (tmp_path / name).write_bytes(content)
+    with pytest.warns(UserWarning, match="same image in several: '.*cat/.*' and 'dog/other"):
+        data.load_folder(tmp_path, SIZE)
