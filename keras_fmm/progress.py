@@ -40,7 +40,7 @@ class Progress:
         self._is_shown = verbose != "auto"
         self._target, self._done = target, 0
         self._clock, self._start = clock, clock()
-        self._unit, self._last_line = unit_name, None
+        self._last_line = None
         # Keras draws its bar over itself with backspaces, in a file too. A notebook understands.
         self._writes_lines = verbose in ("auto", 1) and not (
             sys.stdout.isatty() or "ipykernel" in sys.modules
@@ -67,4 +67,4 @@ class Progress:
         if last is None or now - last >= _SECONDS_A_LINE or self._done == self._target:
             self._last_line = now
             took = now - self._start
-            print(f"{self._done}/{self._target} {self._unit}s, {took:.0f} s", flush=True)
+            print(f"{self._done}/{self._target} - {took:.0f}s", flush=True)

@@ -116,8 +116,8 @@ NOT_IDENTITY = (
 )
 # Settings that runs of before did not have, and which a run without them has not.
 LATER = (
-    *("schedule", "warmup_epochs", "patience", "min_delta", "augmentation", "class_weights"),
-    "old_learning_rate",
+    *("schedule", "warmup_epochs", "patience", "augmentation", "class_weights"),
+    *("old_learning_rate", "min_delta"),
 )
 # What may differ among the hosts of a run.
 OF_A_HOST = (

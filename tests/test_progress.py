@@ -75,4 +75,4 @@ def test_a_file_gets_few_whole_lines(capsys):
         clock.seconds += 1.0
         progress.add(1)
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"{n}/100 images, {n} s" for n in (5, 35, 65, 95, 100)]
+    assert lines == [f"{n}/100 - {n}s" for n in (5, 35, 65, 95, 100)]

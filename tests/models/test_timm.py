@@ -208,7 +208,13 @@ def test_files_of_safetensors_load(tmp_path):
     safetensors = pytest.importorskip("safetensors.numpy")
     state = NARROW
     safetensors.save_file(state, tmp_path / "model.safetensors")
-    model = small(tmp_path / "model.safetensors")
+    safetensors.save_file(state, tmp_path / "MODEL.SafeTensors")
+    for name in ("resnetaa50d.safetensors", "models--timm--resnetblur50.bt_in1k/model.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        safetensors.save_file(state, tmp_path / name)
+        with pytest.raises(ValueError, match=r"it is of resnet(aa50d|blur50), which has layers ag"):
+            small(tmp_path / name)
+    model = small(tmp_path / "MODEL.SafeTensors")
     expected = state["layer2.0.downsample.1.weight"].transpose(2, 3, 1, 0)
     kernel = model.get_layer("stage2_block1_shortcut_conv").kernel
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(kernel), expected)

@@ -11,7 +11,7 @@ if keras.backend.backend() != "tensorflow":
 
 from PIL import Image
 
-from keras_fmm import export
+from keras_fmm import export, models
 from recipes import classify
 from recipes.lab.settings import start
 
@@ -114,3 +114,68 @@ def test_all_files_that_cannot_be_read_are_named(model, picture, tmp_path, capsy
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit, match="must hold image files. Received: .*empty, without"):
         run(model, tmp_path / "empty")
+
+
+def test_readable_files_are_classified_beside_others_where_that_is_asked(model, picture, capsys):
+    folder = picture("a.png", 51).parent
+    picture("c.png", 204)
+    (folder / "b.png").write_bytes(b"no image")
+    words = ["--model", str(model), str(folder)]
+    with pytest.raises(SystemExit, match="b.png, which cannot be read|b.png', which cannot"):
+        start(classify.main, classify.Settings, "", words)
+    assert capsys.readouterr().out == ""
+    with pytest.raises(SystemExit, match="left out 1 of 3 files:\n.*b.png") as stop:
+        start(classify.main, classify.Settings, "", [*words, "--skip-unreadable"])
+    assert stop.value.code not in (0, None)
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in out] == [str(folder / x) for x in ("a.png", "c.png")]
+
+
+@pytest.fixture(scope="module")
+def normalized(tmp_path_factory):
+    """Files and the model that give the mean of each channel of normalized images."""
+    folder = tmp_path_factory.mktemp("normalized")
+    inputs = keras.Input((4, 4, 3))
+    x = models.Preprocessing((0.5, 0.25, 0.0), (0.25, 0.5, 1.0), normalize=False)(inputs)
+    network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    network.save(folder / "model.keras")
+    export.to_tflite(network, folder / "model.tflite", verbose=0, aspect_ratio="crop")
+    bare = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    export.to_tflite(bare, folder / "bare.tflite", verbose=0)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.keras", "model.tflite"])
+def test_images_are_normalized_as_the_model_says(normalized, tmp_path, name):
+    Image.fromarray(np.full((4, 4, 3), (255, 51, 102), "uint8")).save(tmp_path / "a.png")
+    (found,) = run(normalized / name, tmp_path / "a.png")
+    assert dict(found) == pytest.approx({"0": 2.0, "1": -0.1, "2": 0.4}, abs=1e-5)
+
+
+def test_the_file_says_how_other_sides_are_fitted(normalized, tmp_path):
+    # Black, with white where only a stretched image has it.
+    pixels = np.zeros((4, 12, 3), "uint8")
+    pixels[:, :4] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    words = ["--model", str(normalized / "model.tflite"), "--resize", str(tmp_path / "wide.png")]
+    (cropped,) = start(classify.main, classify.Settings, "", words)
+    words += ["--aspect-ratio", "stretch"]
+    (stretched,) = start(classify.main, classify.Settings, "", words)
+    assert dict(cropped)["2"] == 0
+    assert dict(stretched)["2"] > 0.3
+
+
+def test_a_file_that_tells_no_range_says_nothing_unless_it_is_given(normalized, tmp_path, capsys):
+    Image.fromarray(np.full((4, 4, 3), 255, "uint8")).save(tmp_path / "a.png")
+    path = normalized / "bare.tflite"
+    with pytest.raises(SystemExit, match="bare.tflite, which does not tell. Export it with `input"):
+        run(path, tmp_path / "a.png")
+    words = ["--model", str(path), str(tmp_path / "a.png"), "--input-range"]
+    (found,) = start(classify.main, classify.Settings, "", [*words, "0,3"])
+    assert dict(found)["1"] == pytest.approx(3)
+    for given in ("3,0", "0", "0,nan", "a,b"):
+        with pytest.raises(SystemExit, match="must be two numbers, the smaller first"):
+            start(classify.main, classify.Settings, "", [*words, given])
+    words[1] = str(normalized / "model.tflite")
+    with pytest.raises(SystemExit, match="`input_range` must be as the file says"):
+        start(classify.main, classify.Settings, "", [*words, "0,255"])

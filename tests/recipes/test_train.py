@@ -168,6 +168,8 @@ def test_a_stopped_run_of_all_options_is_the_run_in_one(tmp_path, monkeypatch):
         ({"augmentation": "RandomFlop"}, "Received: 'RandomFlop'. Did you mean RandomFlip"),
         ({"augmentation": "RandomCrop(4, 4)"}, "of the same size. Received: RandomCrop"),
         ({"class_weights": "ten=2"}, "must name classes of the dataset. Received: 'ten'"),
+        ({"class_weights": ("1=2", "1=3")}, "NAME=NUMBER once for each class"),
+        ({"class_weights": ("1=2", "2=many")}, "weight must be a number"),
         ({"batch_size": 1295}, "Received: 1295, for 1294 of 'digits'. Give a smaller --batch-size"),
         ({"warmup_epochs": 30.0}, "shorter than the run. Received: warmup_epochs=30 for 30"),
     ],
@@ -366,3 +368,17 @@ def test_an_artefact_that_gives_nan_is_recorded_without_numbers(tmp_path, monkey
     record = train.conclude(run, None, None, None, metrics, tmp_path)
     assert record["metrics"]["exports"]["tflite"]["max_difference"] is None
     assert "differs by at most nan" in capsys.readouterr().out
+
+
+def test_a_class_with_a_comma_has_its_weight():
+    names = ["cat, black", "dog"]
+    for words in (["--class-weights", "cat, black=2", "--class-weights", "dog=0.5"], []):
+        given, _ = parse(train.Settings, "", words)
+        assert given.class_weights == tuple(words[1::2])
+    assert train.class_weights(("cat, black=2", "dog=0.5"), names) == {
+        "cat, black": 2.0,
+        "dog": 0.5,
+    }
+    assert train.class_weights(("cat, black=2",), names) == {"cat, black": 2.0}
+    assert train.class_weights(("cat=2, dog=1",), ["cat", "dog"]) == "cat=2, dog=1"
+    assert train.class_weights("balanced", names) == "balanced"

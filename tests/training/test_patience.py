@@ -18,10 +18,10 @@ class Scores(keras.callbacks.Callback):
         logs["score"] = SCORES[epoch]
 
 
-def trained(workdir, epochs, patience=3):
+def trained(workdir, epochs, patience=3, min_delta=0.0):
     keras.utils.set_random_seed(0)
     model = small.make_model()
-    run = training.Run(workdir, small.SEED, monitor="score", mode="max", patience=patience)
+    run = training.Run(workdir, small.SEED, "score", "max", (), patience, min_delta)
     small.fit(model, run, epochs, before=[Scores()])
     return model, run
 
@@ -43,6 +43,21 @@ def test_it_ends_where_it_would_have_ended(tmp_path):
     with pytest.raises(ValueError, match="was not better for 3 epochs. Ask `run.stopped`"):
         trained(tmp_path / "parts", 6)
     assert (tmp_path / "parts" / "run.json").read_text() == before
+
+
+def test_a_little_better_is_not_better_for_patience(tmp_path):
+    # From 1 to 3 is not more than 2; from 1 to 9 is.
+    _, run = trained(tmp_path / "five", 3, min_delta=2.0)
+    assert not run.stopped
+    _, run = trained(tmp_path / "five", 6, min_delta=2.0)
+    assert run.record["history"]["score"] == SCORES[:4]
+    assert run.stopped
+    _, run = trained(tmp_path / "six", 6, patience=5, min_delta=2.0)
+    assert run.record["history"]["score"] == SCORES
+    assert not run.stopped
+    with pytest.raises(ValueError, match="`min_delta` must be at least 0"):
+        training.Run(tmp_path / "new", small.SEED, patience=1, min_delta=-1)
+    assert not (tmp_path / "new").exists()
 
 
 def test_without_patience_it_does_not_end(tmp_path):

@@ -1,5 +1,6 @@
 """What a TFLite file says of itself, and that a damaged one is never taken for a whole one."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import export, version
+from keras_fmm import export, models, version
 from tests.export import toys
 
 NAMES = ["cat", "dog", "Ähre", "two words"]
@@ -136,3 +137,64 @@ def test_names_that_do_not_fit_a_subclassed_model_are_refused(tmp_path):
     with pytest.raises(ValueError, match="must name each of the 4 classes. Received: 3 names"):
         export.to_tflite(model, path, class_names=["a", "b", "c"])
     assert list(tmp_path.iterdir()) == []
+
+
+MEANS = {"image_mean": [0.5], "image_std": [0.25], "is_inside": False}
+
+
+def test_constants_of_pretrained_weights_travel_in_the_file(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    constants = {"image_size": 224, "crop_pct": 0.9, "interpolation": "bicubic"}
+    layer = models.Preprocessing((0.5, 0.5, 0.4), (0.25, 0.2, 0.2), False, **constants)
+    # The layer may be in a nested model.
+    inner = keras.Model(inputs, layer(inputs))
+    model = keras.Model(inputs, keras.layers.Conv2D(2, 8)(inner(inputs)))
+    path = export.to_tflite(model, tmp_path / "toy.tflite", aspect_ratio="pad", verbose=0)
+    found = export.read_metadata(path)
+    assert found["aspect_ratio"] == "pad"
+    assert found["preprocessing"] == {
+        "image_mean": [0.5, 0.5, 0.4],
+        "image_std": [0.25, 0.2, 0.2],
+        "is_inside": False,
+        **constants,
+    }
+    before = path.read_bytes()
+    stored = np.random.default_rng(0).uniform(0, 255, (8, 8, 8, 3))
+    for arguments, message in (
+        ({"input_range": (0, 255)}, "`input_range` must be left out for a model that takes norm"),
+        ({"aspect_ratio": "fill"}, "`aspect_ratio` must be one of"),
+        (
+            {"quantization": "int8", "representative_data": stored},
+            r"for input_range=\(-2.5, 3\)",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export.to_tflite(model, path, verbose=0, **arguments)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"aspect_ratio": "fill"},
+        {"aspect_ratio": ["pad"]},
+        {"preprocessing": []},
+        {"preprocessing": {}},
+        {"preprocessing": {**MEANS, "image_std": [0.0]}},
+        {"preprocessing": {**MEANS, "image_std": [0.5, 0.5]}},
+        {"preprocessing": {**MEANS, "image_mean": "0"}},
+        {"preprocessing": {**MEANS, "image_mean": [None]}},
+        {"preprocessing": {**MEANS, "image_mean": [], "image_std": []}},
+        {"preprocessing": {**MEANS, "is_inside": 1}},
+    ],
+)
+def test_what_is_said_of_images_is_looked_at_when_it_is_read(path, tmp_path, told):
+    changed = tmp_path / "changed.tflite"
+    content = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        known = json.loads(archive.read("keras_fmm.json"))
+    changed.write_bytes(content[: content.index(b"PK\x03\x04")])
+    with zipfile.ZipFile(changed, "a") as archive:
+        archive.writestr("keras_fmm.json", json.dumps({**known, **told}))
+    with pytest.raises(ValueError, match="which it cannot"):
+        export.read_metadata(changed)

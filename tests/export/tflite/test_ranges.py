@@ -134,3 +134,19 @@ def test_a_loop_is_refused_and_does_not_end_the_process(tmp_path, quantization):
             model, tmp_path / "toy.tflite", quantization=quantization, representative_data=IMAGES
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_sigmoid_takes_is_cut_to_where_it_changes(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    means = layers.GlobalAveragePooling2D()(inputs)
+    far = {"kernel_initializer": keras.initializers.RandomNormal(stddev=400, seed=1)}
+    scores = layers.Add()([layers.Dense(4, **far)(means), layers.Dense(4, **far)(means)])
+    gate = layers.Reshape((1, 1, 4))(layers.Activation("sigmoid")(scores))
+    model = keras.Model(inputs, layers.Multiply()([layers.Conv2D(4, 3)(inputs), gate]))
+    assert np.abs(keras.Model(inputs, scores)(IMAGES)).max() > 20
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=IMAGES
+    )
+    found = scales(path)
+    # Of -log(511) to log(511).
+    assert found["ADD"] == pytest.approx(2 * np.log(511) / 255, rel=1e-3)
