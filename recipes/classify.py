@@ -25,7 +25,7 @@ import sys
 import numpy as np
 
 from keras_fmm import checks, data, export, progress
-from keras_fmm.input_range import images_expected, scaling_problem
+from keras_fmm import input_range as ranges_of
 from recipes import export_model
 from recipes.lab import artefacts, datasets
 from recipes.lab.settings import setting, shown, start, verbosity
@@ -180,14 +180,14 @@ def of_keras(path):
     sizes = [tuple(-1 if size is None else size for size in shape) for shape in shapes]
 
     shape = checked(path, *sizes)
-    expected = images_expected(model)
+    expected = ranges_of.images_expected(model)
     ranges = [(0.0, 255.0)] * shape[2]
     if expected is not None:
         ranges = artefacts.channel_ranges(path, {"preprocessing": expected}, shape[2])
 
     def scores(image):
         images = in_ranges(image[None], ranges)
-        if problem := scaling_problem(model, images):
+        if problem := ranges_of.scaling_problem(model, images):
             raise ValueError(
                 "`model` must take images of 0 to 255, or say how they are to be normalized. "
                 f"Received: {path} and {problem}"

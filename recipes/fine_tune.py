@@ -38,8 +38,7 @@ import sys
 
 import keras
 
-from keras_fmm import graph, models, training
-from keras_fmm.input_range import images_expected
+from keras_fmm import graph, input_range, models, training
 from recipes import train
 from recipes.lab import artefacts, datasets, fitting, names
 from recipes.lab.settings import repeated, setting, start, verbosity
@@ -206,7 +205,7 @@ def classifier(settings, dataset):
 
 def normalized(images, backbone):
     """Returns images of 0 to 255 as a network of timm's takes them that does not normalize."""
-    expected = images_expected(backbone)
+    expected = input_range.images_expected(backbone)
     if expected is None or expected["is_inside"]:
         return images
     constants = {name: expected[name] for name in expected if name != "is_inside"}
@@ -243,8 +242,8 @@ def application(name):
     known = [n for n in dir(keras.applications) if n[0].isupper()]
     if name not in known:
         raise ValueError(
-            "`model` must be a `.keras` file, a name in keras.applications, or timm/NAME. "
-            f"Received: model={name!r}. The names of the second are {', '.join(known)}."
+            "`model` must be a `.keras` file, timm/NAME, or a name in keras.applications. "
+            f"Received: model={name!r}. The names are {', '.join(known)}."
         )
     constructor = getattr(keras.applications, name)
     return constructor, sys.modules[constructor.__module__].preprocess_input
