@@ -17,7 +17,7 @@ if keras.backend.backend() != "tensorflow":
 
 from PIL import Image
 
-from keras_fmm import analysis, data, export, layers
+from keras_fmm import analysis, data, export, layers, models
 from recipes import browser
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -159,7 +159,9 @@ def test_the_page_says_what_the_file_says(opened, tmp_path, channels, arguments)
         photograph(number).save(photo)
         scores, place = told(page, photo)
         wanted, wanted_place = expected(path, photo, channels)
-        step = 1 / 256 if "io_dtype" in arguments else 0
+        # LiteRT.js rounds some inner value of an int8 file to the next integer.
+        step = 1e-3 if arguments.get("quantization") == "int8" else 0
+        step = 1 / 256 if "io_dtype" in arguments else step
         assert scores == pytest.approx(wanted, abs=BOUND + step)
         assert place == wanted_place
         places.add(place)
@@ -287,3 +289,24 @@ def test_a_folder_that_is_not_whole_says_so(opened, plain, change, message):
     page = opened(plain, change)
     assert message in page.text_content("#message")
     assert page.is_disabled("#file")
+
+
+def test_each_channel_is_normalized_as_the_file_says(opened, tmp_path):
+    inputs = keras.Input((*SIZE, 3))
+    layer = models.Preprocessing((0.5, 0.25, 0.1), (0.25, 0.5, 1.0), normalize=False)
+    means = keras.layers.GlobalAveragePooling2D()(layer(inputs))
+    model = keras.Model(inputs, keras.layers.Softmax()(means))
+    path = exported(
+        tmp_path,
+        model,
+        attention_map=None,
+        input_range=None,
+        aspect_ratio="crop",
+        class_names=NAMES,
+    )
+    photo = tmp_path / "photo.png"
+    photograph(1).save(photo)
+    image = data.load_image(photo, SIZE, crop_to_aspect_ratio=True)[None]
+    wanted = np.asarray(model((image / 255 - [0.5, 0.25, 0.1]) / [0.25, 0.5, 1.0]))[0]
+    scores, _ = told(opened(path), photo)
+    assert scores == pytest.approx(dict(zip(NAMES, wanted.tolist(), strict=True)), abs=BOUND)
