@@ -212,9 +212,9 @@ def _stem(x, stem, widths, parts):
         x = blocks.convolution(x, *widths, 3, "stem_conv")
         return parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
     if stem == "attention":
-        # The maxima stand behind the batch norm, as in its paper.
+        # The maxima stand behind the batch norm, with nothing between them, as in its paper.
         layer = layers.AttentionStem(*widths, pool_size=1, name="stem_attention")
-        x = parts.activation(name="stem_relu")(parts.batch_norm(layer(x), "stem_bn"))
+        x = parts.batch_norm(layer(x), "stem_bn")
         return keras.layers.MaxPooling2D(4, padding="same", name="stem_pool")(x)
     size, ends = (7, ("",)) if len(widths) == 1 else (3, (1, 2, 3))
     x = keras.layers.ZeroPadding2D(size // 2, name="stem_pad")(x)
