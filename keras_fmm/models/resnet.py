@@ -271,18 +271,14 @@ def _of_depth(depth, blocks_per_stage, bottleneck, augmented=None):
         f"Returns ResNet-{depth}: {blocks_per_stage} blocks of "
         f"{'three' if bottleneck else 'two'} convolutions.\n\n"
         "    The arguments are those of :func:`keras_fmm.models.ResNet`; the order is that of\n"
-        "    keras.applications."
-        + (
-            ' `convolution="attention_augmented"` augments the first convolution of\n'
-            "    each block of stages 2 to 4, by ratios of 0.25: 20,749,552 parameters. That is a fit\n"
-            "    to the 20.7 million of Bello et al.; which convolutions they replaced in blocks of\n"
-            "    two is not known."
-            if augmented
-            else ""
-        )
-        + "\n    "
+        f"    keras.applications.{_FIT if augmented else ''}\n    "
     )
     return resnet
+
+
+_FIT = """ `convolution="attention_augmented"` augments the first convolution of
+    each block of stages 2 to 4, by ratios of 0.25: 20,749,552 parameters. That is a fit to the 20.7
+    million of Bello et al.; which convolutions of a block of two they replaced is not known."""
 
 
 # A fit to what Bello et al. publish of their AA-ResNet-34.

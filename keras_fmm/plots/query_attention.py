@@ -55,15 +55,11 @@ def query_attention(
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
     images = checked_images(checks.real_array("images", images))
-    queries = [
-        checks.listed("queries", query, int) for query in checks.listed("queries", queries)
-    ]
+    queries = [checks.listed("queries", query, int) for query in checks.listed("queries", queries)]
     maps = _checked(checks.real_array("maps", maps), len(images), len(queries))
     size = maps.shape[3:] if map_size is None else checks.pair("map_size", map_size)
     for query in queries:
-        if len(query) != 2 or not all(
-            0 <= at < side for at, side in zip(query, size, strict=True)
-        ):
+        if len(query) != 2 or not all(0 <= at < side for at, side in zip(query, size, strict=True)):
             raise ValueError(
                 f"`queries` must be pairs of a row and a column of the map of {tuple(size)}. "
                 f"Received: the query {tuple(query)}. For maps of windows give `map_size`."
@@ -98,7 +94,7 @@ def query_attention(
             top, left = first * step - 0.5
             bottom, right = (np.array(first) + look.shape) * step - 0.5
             shown = axes.imshow(
-                look, extent=(left, right, bottom, top), cmap="viridis", alpha=0.6, vmin=0
+                look, extent=(left, right, bottom, top), cmap="viridis", alpha=0.7, vmin=0
             )
             y, x = (np.array(query) + 0.5) * step - 0.5
             for place in (row[0], axes):

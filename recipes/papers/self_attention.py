@@ -190,7 +190,9 @@ SECTIONS = (
         "some attention beside a convolution is better than none, and better than all (AA).",
     ),
     _section("window", "window", "larger windows are better, up to about 7 (SASA)."),
-    _section("stages", "stages", "attention is of use in the late stages, not in the early (SASA)."),
+    _section(
+        "stages", "stages", "attention is of use in the late stages, not in the early (SASA)."
+    ),
 )
 
 

@@ -20,7 +20,14 @@ def test_draws_where_each_query_looks_over_the_image(head):
     maps = RNG.uniform(size=(2, 2, 3, 4, 6))
     figure = plots.query_attention(IMAGES, maps, QUERIES, head=head, titles=["a", "b"])
     found = panels(figure)
-    assert [axes.get_title() for axes in found] == ["a", "(0, 0)", "(3, 1)", "b", "(0, 0)", "(3, 1)"]
+    assert [axes.get_title() for axes in found] == [
+        "a",
+        "(0, 0)",
+        "(3, 1)",
+        "b",
+        "(0, 0)",
+        "(3, 1)",
+    ]
     expected = maps.mean(axis=2) if head is None else maps[:, :, head]
     for number, axes in enumerate(found):
         row, column = divmod(number, 3)
