@@ -323,7 +323,11 @@ def test_maxima_stand_behind_the_batch_norm_of_an_attention_stem():
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("build", [AUGMENTED, STAND_ALONE])
+# JAX compiles each of the three models anew.
+TRAINED = [AUGMENTED, STAND_ALONE] if keras.backend.backend() == "tensorflow" else [AUGMENTED]
+
+
+@pytest.mark.parametrize("build", TRAINED)
 def test_saves_trains_in_half_precision_and_upgrades(tmp_path, build):
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = build(input_shape=(8, 8, 3), classes=3)
