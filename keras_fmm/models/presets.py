@@ -91,7 +91,7 @@ def list_presets(pattern="*"):
     Example:
 
     >>> list_presets("*se*resnet50")
-    ['se_resnet50', 'aw_se_resnet50', 'timm/seresnet50']
+    ['se_resnet50', 'aw_se_resnet50', 'aa_se_resnet50', 'timm/seresnet50']
     """
     checks.instance("pattern", pattern, str)
     known = [*PRESETS, *(f"timm/{name}" for name in timm.names())]
