@@ -52,7 +52,13 @@ BLOCKS = types.MappingProxyType({})
 # What gates and convolutions are called in front of a preset's backbone: "se_resnet50". Those
 # without a short name have no presets; `get_gate` and its kin take the long names alone.
 SHORT_NAMES = types.MappingProxyType(
-    {"squeeze_excite": "se", "eca": "eca", "cbam": "cbam", "aw": "aw"}
+    {
+        "squeeze_excite": "se",
+        "eca": "eca",
+        "cbam": "cbam",
+        "aw": "aw",
+        "attention_augmented": "aa",
+    }
 )
 
 

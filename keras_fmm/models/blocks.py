@@ -2,13 +2,14 @@
 
 import collections.abc
 import dataclasses
+import fnmatch
 import typing
 
 import keras
 import numpy as np
 
 from keras_fmm import layers
-from keras_fmm.models.backbone import channel_axis
+from keras_fmm.models.backbone import channel_axis, sides
 
 
 def gates_by_place(attention, places, default):
@@ -43,6 +44,38 @@ def gates_by_place(attention, places, default):
     return dict(attention)
 
 
+def convolutions_by_place(convolution, augmented="*"):
+    """Returns a dict from patterns of layers' names to what `layers.get_convolution` takes.
+
+    Args:
+        convolution: what a user gives: a convolution for all places, as of
+            `layers.get_convolution`, or a dict from patterns to convolutions.
+        augmented: str, the pattern of the places where the family's paper has attention-augmented
+            convolutions, which stand there when they are asked for by their name.
+
+    Raises:
+        ValueError: a name is not known.
+        TypeError: a pattern is no str, or a convolution neither None, a name nor a callable.
+    """
+    if not isinstance(convolution, collections.abc.Mapping):
+        # Says what is wrong before anything is built.
+        layers.get_convolution(convolution)
+        is_name = isinstance(convolution, str) and convolution == "attention_augmented"
+        return {augmented if is_name else "*": convolution}
+    for pattern, choice in convolution.items():
+        if not isinstance(pattern, str):
+            raise TypeError(
+                "`convolution` as a dict must have patterns of layers' names, each a str. "
+                f"Received: the pattern {pattern!r} in convolution={convolution!r}"
+            )
+        try:
+            layers.get_convolution(choice)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"At the places {pattern!r}: {error}") from error
+    return dict(convolution)
+
+
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """What a user chooses of a backbone, and what its family fixes.
@@ -51,7 +84,8 @@ class Parts:
         gates: dict from places to gates, as `gates_by_place` gives. "branch" is the end of each
             residual branch, "stage" that of each stage; "depthwise" and "pointwise" are the ends
             of a separable block's halves.
-        convolution: as of `layers.get_convolution`.
+        convolutions: dict from patterns of layers' names to convolutions, as
+            `convolutions_by_place` gives. The first that fits a name says what stands there.
         residual: as of `layers.get_residual`.
         epsilon: float, of the batch norms.
         activation: a layer's class, or a callable with `name`, that follows a batch norm.
@@ -65,7 +99,7 @@ class Parts:
     """
 
     gates: dict = dataclasses.field(default_factory=dict)
-    convolution: typing.Any = None
+    convolutions: dict = dataclasses.field(default_factory=dict)
     residual: typing.Any = "add"
     epsilon: float = 1e-5
     activation: typing.Callable = keras.layers.ReLU
@@ -73,10 +107,11 @@ class Parts:
     stride_in_3x3: bool = False
     average_shortcut: bool = False
     shortcut_first: bool = False
+    # The names of the chosen convolutions, as they are built.
+    places: list = dataclasses.field(default_factory=list, init=False)
 
     def __post_init__(self):
         # Says what is wrong before anything is built.
-        layers.get_convolution(self.convolution)
         layers.get_residual(self.residual, "trial")
 
     def batch_norm(self, x, name):
@@ -90,20 +125,33 @@ class Parts:
         """Convolves, "same" or padded by 1 on all sides, with what the user chose."""
         shape = [None if size is None else -(-size // strides) for size in x.shape]
         shape[0], shape[channel_axis()] = x.shape[0], filters
-        padding = "same"
-        if strides != 1 and self.symmetric_padding:
-            padding = "valid"
+        fitting = [key for key in self.convolutions if fnmatch.fnmatchcase(name, key)]
+        choice = self.convolutions[fitting[0]] if fitting else None
+        self.places.append(name)
+        arguments = {
+            "filters": filters,
+            "kernel_size": kernel_size,
+            "strides": strides,
+            "padding": "same",
+            "use_bias": use_bias,
+            "name": name,
+        }
+        if strides != 1 and self.symmetric_padding and _takes_valid(choice, arguments):
+            arguments["padding"] = "valid"
             x = keras.layers.ZeroPadding2D(1, name=f"{name}_pad")(x)
-        layer = layers.get_convolution(self.convolution)(
-            filters=filters,
-            kernel_size=kernel_size,
-            strides=strides,
-            padding=padding,
-            use_bias=use_bias,
-            name=name,
-        )
+        layer = layers.get_convolution(choice)(**arguments)
         layer.name = name
-        return called(layer, x, shape, "convolution", self.convolution)
+        return called(layer, x, shape, "convolution", choice)
+
+    def check_patterns(self):
+        """Raises ValueError where a pattern of `convolutions` fits no place; call it at the end."""
+        for pattern in self.convolutions:
+            if not fnmatch.filter(self.places, pattern):
+                raise ValueError(
+                    "`convolution` as a dict must have patterns that fit names of this backbone's "
+                    f"convolutions: {', '.join(self.places[:3])}, ..., {self.places[-1]}. "
+                    f"Received: the pattern {pattern!r} in convolution={self.convolutions!r}"
+                )
 
     def gate(self, x, place, name):
         choice = self.gates.get(place)
@@ -119,6 +167,15 @@ class Parts:
         if self.shortcut_first and kind == "add":
             pair.reverse()
         return called(layer, pair, branch.shape, "residual", self.residual)
+
+
+def _takes_valid(choice, arguments):
+    """Says whether a convolution takes other padding than "same", which attention does not."""
+    try:
+        layers.get_convolution(choice)(**{**arguments, "padding": "valid"})
+    except ValueError:
+        return False
+    return True
 
 
 def called(layer, inputs, shape, argument, choice):
@@ -142,7 +199,7 @@ def called(layer, inputs, shape, argument, choice):
         kind = TypeError if isinstance(error, TypeError) else ValueError
         raise kind(
             f"`{argument}` must give a layer that is called on {form}. {received}, called so, "
-            f"says: {error}"
+            f"says: {error}{_or_sizes(argument, inputs)}"
         ) from error
     given = tuple(getattr(outputs, "shape", ()))
     fits = hasattr(outputs, "shape") and len(given) == len(shape)
@@ -154,6 +211,12 @@ def called(layer, inputs, shape, argument, choice):
             f"{received} gives {given if hasattr(outputs, 'shape') else outputs!r}."
         )
     return outputs
+
+
+def _or_sizes(argument, x):
+    if argument != "convolution" or None not in sides(x):
+        return ""
+    return " Or build the model for images of a known height and width."
 
 
 def refuse_kept_zeros(residual, channels):

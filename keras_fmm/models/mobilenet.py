@@ -61,7 +61,7 @@ def MobileNet(
             depthwise and pointwise convolutions, behind its activation: a name among
             `layers.GATES` or a callable without arguments that returns a fresh layer. A dict maps
             the places "depthwise" and "pointwise" to gates.
-        convolution: None, str or callable, default None (Conv2D). What stands in every second
+        convolution: None, str, callable or dict, default None (Conv2D). What stands in every second
             block's pointwise place: "aw" is AWConv2D; for a callable see
             `layers.get_convolution`.
         symmetric_padding: bool, default False. Whether strided convolutions are padded by 1 on all
@@ -100,7 +100,7 @@ def MobileNet(
     places = ("depthwise", "pointwise")
     parts = blocks.Parts(
         blocks.gates_by_place(attention, places, default=places),
-        convolution,
+        blocks.convolutions_by_place(convolution),
         epsilon=backbone.checked_epsilon(epsilon),
         activation=functools.partial(keras.layers.ReLU, 6.0),
         symmetric_padding=checks.flag("symmetric_padding", symmetric_padding),
@@ -130,6 +130,7 @@ def MobileNet(
         x = backbone.classified(x, classes, classifier_activation, dropout)
     else:
         x = backbone.pooled(x, pooling)
+    parts.check_patterns()
     return with_weights(backbone.model_of(start, x, name), weights)
 
 

@@ -5,11 +5,20 @@ import functools
 import types
 
 from keras_fmm import checks
-from keras_fmm.layers import CBAM, CONVOLUTIONS, GATES, SHORT_NAMES
+from keras_fmm.layers import CBAM, CONVOLUTIONS, GATES, SHORT_NAMES, AttentionAugmentedConv2D
 from keras_fmm.models import timm
 from keras_fmm.models.mobilenet import MobileNet
 from keras_fmm.models.resnet import ResNet18, ResNet34, ResNet50, ResNet101, ResNet152
+from keras_fmm.models.stand_alone_resnet import (
+    StandAloneResNet26,
+    StandAloneResNet38,
+    StandAloneResNet50,
+)
 from keras_fmm.models.wide_resnet import WideResNet
+
+# Where AW-convolutions stand in the AW paper's AW-AA-Wide-ResNet-1 to -3: beside the attention, in
+# the place of its queries, keys and values, and of its output's.
+_AW_IN_AUGMENTED = ("convolution", "qkv_convolution", "projection_convolution")
 
 
 def _presets():
@@ -42,6 +51,23 @@ def _presets():
     # Its authors name neither depth nor width; 6 blocks are below the 7 that they could train.
     fmmnet = functools.partial(WideResNet, 16, 4, name="fmmnet16_4", residual="multiply")
     yield "fmmnet16_4", fmmnet
+    backbones = {
+        "stand_alone_resnet26": StandAloneResNet26,
+        "stand_alone_resnet38": StandAloneResNet38,
+        "stand_alone_resnet50": StandAloneResNet50,
+    }
+    for name, function in backbones.items():
+        yield name, functools.partial(function, name=name)
+        attention_stem = f"{name}_attention_stem"
+        yield attention_stem, functools.partial(function, name=attention_stem, stem="attention")
+    both = {"*_conv1": "attention_augmented", "*_conv2": "aw"}
+    inside = [
+        {"*_conv1": functools.partial(AttentionAugmentedConv2D, **{place: "aw"})}
+        for place in _AW_IN_AUGMENTED
+    ]
+    for number, convolution in enumerate((both, *inside)):
+        name = f"aw_aa_wide_resnet28_10_{number}"
+        yield name, functools.partial(WideResNet, 28, 10, name=name, convolution=convolution)
 
 
 # The names that `from_preset` knows, each with the function that builds the model.
@@ -65,7 +91,7 @@ def list_presets(pattern="*"):
     Example:
 
     >>> list_presets("*se*resnet50")
-    ['se_resnet50', 'aw_se_resnet50', 'timm/seresnet50']
+    ['se_resnet50', 'aw_se_resnet50', 'aa_se_resnet50', 'timm/seresnet50']
     """
     checks.instance("pattern", pattern, str)
     known = [*PRESETS, *(f"timm/{name}" for name in timm.names())]
@@ -78,7 +104,14 @@ def from_preset(preset, **arguments):
     The names are made of an attention, if any, and a backbone: `aw_se_resnet50` is ResNet-50 with
     AW-convolutions and squeeze-and-excitation. "cbam_maxpool" is what the AW paper calls CBAM
     (MaxPool), channel attention alone; "cbam_spatial" its CBAM (Spatial), without max-pooling.
+    "aa" are attention-augmented convolutions, where their paper has them in such a backbone.
     `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut.
+    `stand_alone_resnet26` and its kin have self-attention in the place of their 3x3 convolutions,
+    and, with "_attention_stem" behind it, of the stem's. `aw_aa_wide_resnet28_10_0` to `_3` are the
+    AW paper's AW-AA-Wide-ResNet-0 to -3: attention-augmented convolutions in the first 3x3 place of
+    each block, and AW-convolutions in the second, or in the first beside the attention (1), in the
+    place of its queries, keys and values (2), or of its output's convolution (3). The paper's 8.43
+    to 8.50 million parameters fit no usual depth and width; these have 28 and 10.
     `timm/NAME` is `from_timm(NAME)`. `list_presets` has all names.
 
     Args:

@@ -1,10 +1,11 @@
 """ResNet, version 1, with any gate and any 3x3 convolution."""
 
 import collections.abc
+import functools
 
 import keras
 
-from keras_fmm import checks
+from keras_fmm import checks, layers
 from keras_fmm.models import backbone, blocks
 from keras_fmm.models.weights import with_weights
 
@@ -15,7 +16,7 @@ _LARGEST_SMALL_IMAGE = 64
 _MOST_BLOCKS = 80
 
 # How much each stem, and then the stages, make an image smaller.
-_SMALLEST_IMAGE = {"imagenet": 32, "deep": 32, "tiered": 32, "small": 8}
+_SMALLEST_IMAGE = {"imagenet": 32, "deep": 32, "tiered": 32, "small": 8, "attention": 32}
 
 
 def ResNet(
@@ -68,16 +69,22 @@ def ResNet(
             branch: a name among `layers.GATES` or a callable without arguments that returns a
             fresh layer. A dict maps places to gates: "branch" is that one, "stage" stands behind
             the last block of each stage.
-        convolution: None, str or callable, default None (Conv2D). What stands in the 3x3 places
-            after the stem: "aw" is AWConv2D; for a callable see `layers.get_convolution`.
+        convolution: None, str, callable or dict, default None (Conv2D). What stands in the 3x3
+            places after the stem: a name among `layers.CONVOLUTIONS`, or a callable as of
+            `layers.get_convolution`. "attention_augmented" stands in stages 2 to 4 alone; it makes
+            tables for the size of each map, which must be known. A dict maps patterns of the
+            layers' names, such as "stage[34]_*", to convolutions: the first that fits stands there,
+            and Conv2D where none does.
         residual: str or callable, default "add". What merges each branch with its shortcut: a name
             among `layers.RESIDUALS`, or a callable that takes `name` and returns a fresh layer,
             which is called on `[branch, shortcut]`. One that gives zeros wherever the shortcut is
             zero, as "multiply", is refused: each block ends in a ReLU, whose zeros a product never
             leaves, so that after ten blocks nothing is left. `WideResNet` takes it.
-        stem: "auto", "imagenet", "small", "deep", "tiered" or tuple of 3 ints, default "auto".
-            "imagenet" is a 7x7 convolution of stride 2 and a max-pool; "small" a 3x3 convolution
-            of stride 1; "auto" the small one where height and width are known and at most 64.
+        stem: "auto", "imagenet", "small", "deep", "tiered", "attention" or tuple of 3 ints, default
+            "auto". "imagenet" is a 7x7 convolution of stride 2 and a max-pool; "small" a 3x3
+            convolution of stride 1; "auto" the small one where height and width are known and at
+            most 64. "attention" is a `layers.AttentionStem` with a 4x4 max-pool behind its batch
+            norm; `filters` must be a multiple of 4.
             A tuple is of the widths of three 3x3 convolutions in the place of the 7x7: of 64
             `filters` "deep" is (32, 32, 64), and "tiered" (24, 32, 64).
         filters: int, from 1 to 65,535, default 64. The width of the stem and of the first stage's
@@ -115,7 +122,8 @@ def ResNet(
         bottleneck is in its first 1x1 convolution, as there and in keras.applications (PyTorch
         has it in the 3x3 one). Convolutions have no bias, as batch norm follows; its epsilon is
         keras.applications' 1.001e-5. A gate stands where Hu et al., "Squeeze-and-Excitation
-        Networks", put it: before the sum.
+        Networks", put it: before the sum. Bello et al., "Attention Augmented Convolutional
+        Networks", augment the last three stages: of ResNet-50, every 3x3 convolution there.
     """
     blocks_per_stage = _checked_blocks(blocks_per_stage)
     bottleneck = checks.flag("bottleneck", bottleneck)
@@ -128,7 +136,7 @@ def ResNet(
     gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
     parts = blocks.Parts(
         gates,
-        convolution,
+        blocks.convolutions_by_place(convolution, augmented="stage[234]_*"),
         residual,
         epsilon=backbone.checked_epsilon(epsilon),
         symmetric_padding=checks.flag("symmetric_padding", symmetric_padding),
@@ -161,6 +169,7 @@ def ResNet(
         x = backbone.classified(x, classes, classifier_activation)
     else:
         x = backbone.pooled(x, pooling)
+    parts.check_patterns()
     return with_weights(backbone.model_of(start, x, name), weights)
 
 
@@ -202,6 +211,11 @@ def _stem(x, stem, widths, parts):
     if stem == "small":
         x = blocks.convolution(x, *widths, 3, "stem_conv")
         return parts.activation(name="stem_relu")(parts.batch_norm(x, "stem_bn"))
+    if stem == "attention":
+        # The maxima stand behind the batch norm, with nothing between them, as in its paper.
+        layer = layers.AttentionStem(*widths, pool_size=1, name="stem_attention")
+        x = parts.batch_norm(layer(x), "stem_bn")
+        return keras.layers.MaxPooling2D(4, padding="same", name="stem_pool")(x)
     size, ends = (7, ("",)) if len(widths) == 1 else (3, (1, 2, 3))
     x = keras.layers.ZeroPadding2D(size // 2, name="stem_pad")(x)
     for end, width in zip(ends, widths, strict=True):
@@ -213,8 +227,11 @@ def _stem(x, stem, widths, parts):
     return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
 
 
-def _of_depth(depth, blocks_per_stage, bottleneck):
-    """Returns the function that builds the ResNet of this depth."""
+def _of_depth(depth, blocks_per_stage, bottleneck, augmented=None):
+    """Returns the function that builds the ResNet of this depth.
+
+    `augmented` is what `convolution="attention_augmented"` stands for, if not for that.
+    """
 
     def resnet(
         include_top=True,
@@ -230,6 +247,8 @@ def _of_depth(depth, blocks_per_stage, bottleneck):
         residual="add",
         stem="auto",
     ):
+        if augmented and isinstance(convolution, str) and convolution == "attention_augmented":
+            convolution = augmented
         return ResNet(
             blocks_per_stage,
             bottleneck,
@@ -252,13 +271,26 @@ def _of_depth(depth, blocks_per_stage, bottleneck):
         f"Returns ResNet-{depth}: {blocks_per_stage} blocks of "
         f"{'three' if bottleneck else 'two'} convolutions.\n\n"
         "    The arguments are those of :func:`keras_fmm.models.ResNet`; the order is that of\n"
-        "    keras.applications.\n    "
+        f"    keras.applications.{_FIT if augmented else ''}\n    "
     )
     return resnet
 
 
+_FIT = """ `convolution="attention_augmented"` augments the first convolution of
+    each block of stages 2 to 4, by ratios of 0.25: 20,749,552 parameters. That is a fit to the 20.7
+    million of Bello et al.; which convolutions of a block of two they replaced is not known."""
+
+
+# A fit to what Bello et al. publish of their AA-ResNet-34.
+_AUGMENTED_34 = {
+    "stage[234]_*_conv1": functools.partial(
+        layers.AttentionAugmentedConv2D, key_ratio=0.25, value_ratio=0.25
+    )
+}
+
+
 ResNet18 = _of_depth(18, (2, 2, 2, 2), bottleneck=False)
-ResNet34 = _of_depth(34, (3, 4, 6, 3), bottleneck=False)
+ResNet34 = _of_depth(34, (3, 4, 6, 3), bottleneck=False, augmented=_AUGMENTED_34)
 ResNet50 = _of_depth(50, (3, 4, 6, 3), bottleneck=True)
 ResNet101 = _of_depth(101, (3, 4, 23, 3), bottleneck=True)
 ResNet152 = _of_depth(152, (3, 8, 36, 3), bottleneck=True)

@@ -40,8 +40,9 @@ def ToyCNN(
         attention: None, str, callable or dict, default None. The gate after each convolution's
             ReLU: a name among `layers.GATES` or a callable without arguments that returns a fresh
             layer. In a dict from places to gates the one place is "stage".
-        convolution: None, str or callable, default None (Conv2D). Each stage's convolution: "aw"
-            is AWConv2D; for a callable see `layers.get_convolution`.
+        convolution: None, str, callable or dict, default None (Conv2D). Each stage's convolution: a
+            name among `layers.CONVOLUTIONS`, or a callable as of `layers.get_convolution`. A dict
+            maps patterns of the layers' names to them, as of `ResNet`.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place. They are `stage1_conv`,
@@ -67,7 +68,7 @@ def ToyCNN(
     """
     include_top, classes = backbone.check_head(include_top, pooling, classes)
     gates = blocks.gates_by_place(attention, ("stage",), default=("stage",))
-    parts = blocks.Parts(gates, convolution)
+    parts = blocks.Parts(gates, blocks.convolutions_by_place(convolution))
     x = start = backbone.images(name, input_tensor, input_shape, minimum=8)
     if include_top and None in backbone.sides(x):
         raise ValueError(
@@ -86,4 +87,5 @@ def ToyCNN(
         x = backbone.predictions(x, classes, classifier_activation)
     else:
         x = backbone.pooled(x, pooling)
+    parts.check_patterns()
     return with_weights(backbone.model_of(start, x, name), weights)

@@ -44,8 +44,12 @@ def WideResNet(
             branch: a name among `layers.GATES` or a callable without arguments that returns a
             fresh layer. A dict maps places to gates: "branch" is that one, "stage" stands behind
             the last block of each stage.
-        convolution: None, str or callable, default None (Conv2D). What stands in the 3x3 places
-            after the first: "aw" is AWConv2D; for a callable see `layers.get_convolution`.
+        convolution: None, str, callable or dict, default None (Conv2D). What stands in the 3x3
+            places after the stem: a name among `layers.CONVOLUTIONS`, or a callable as of
+            `layers.get_convolution`. "attention_augmented" stands in the first of each block alone;
+            it makes tables for the size of each map, which must be known. A dict maps patterns of
+            the layers' names, such as "*_conv1", to convolutions: the first that fits stands there,
+            and Conv2D where none does.
         residual: str or callable, default "add". What merges each branch with its shortcut: "add"
             is `F(x) + x`; "multiply", `F(x) * x` in every block, is FMMNet (the shortcuts that
             change the size are 1x1 convolutions there too). Its authors could not train more than
@@ -86,7 +90,8 @@ def WideResNet(
     width = checks.positive_integer("width", width, checks.CHANNELS // 64)
     include_top, classes = backbone.check_head(include_top, pooling, classes)
     gates = blocks.gates_by_place(attention, ("branch", "stage"), default=("branch",))
-    parts = blocks.Parts(gates, convolution, residual)
+    convolutions = blocks.convolutions_by_place(convolution, augmented="*_conv1")
+    parts = blocks.Parts(gates, convolutions, residual)
     if input_tensor is None and input_shape is None:
         input_shape = backbone.default_shape(include_top=True, side=32)
     start = backbone.images(name, input_tensor, input_shape, minimum=4)
@@ -102,4 +107,5 @@ def WideResNet(
         x = backbone.classified(x, classes, classifier_activation)
     else:
         x = backbone.pooled(x, pooling)
+    parts.check_patterns()
     return with_weights(backbone.model_of(start, x, name), weights)

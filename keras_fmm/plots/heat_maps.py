@@ -96,13 +96,29 @@ def tf_explain_overlay(images: hints.ArrayLike, maps: hints.ArrayLike) -> np.nda
         )
 
 
-def _checked(images, maps):
-    """Returns images of values 0 to 1 and maps of rank 3."""
+def checked_images(images):
+    """Returns images of values 0 to 1; raises ValueError."""
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
         raise ValueError(
             "`images` must be (n, height, width, channels) of 1 or 3 channels. "
             f"Received: images of shape {images.shape}."
         )
+    _check_finite("images", images)
+    images = images.astype("float32")
+    low, high = 0.0, 1.0 if images.max() <= 1 else 255.0
+    if images.min() < low or images.max() > high:
+        low, high = images.min(), images.max()
+    return (images - low) / ((high - low) or 1.0)
+
+
+def _check_finite(name, array):
+    if not np.isfinite(array).all():
+        raise ValueError(f"`{name}` must be finite. Received: {name} with a NaN or an infinity")
+
+
+def _checked(images, maps):
+    """Returns images of values 0 to 1 and maps of rank 3."""
+    images = checked_images(images)
     if maps.ndim == 4 and maps.shape[-1] == 1:
         maps = maps[..., 0]
     if maps.ndim != 3 or len(maps) != len(images) or not maps.size:
@@ -111,11 +127,5 @@ def _checked(images, maps):
             f"Received: maps of shape {maps.shape} for {len(images)} images. Of a map of several "
             "channels take one, or their sum."
         )
-    for name, array in (("images", images), ("maps", maps)):
-        if not np.isfinite(array).all():
-            raise ValueError(f"`{name}` must be finite. Received: {name} with a NaN or an infinity")
-    images = images.astype("float32")
-    low, high = 0.0, 1.0 if images.max() <= 1 else 255.0
-    if images.min() < low or images.max() > high:
-        low, high = images.min(), images.max()
-    return (images - low) / ((high - low) or 1.0), maps.astype("float32")
+    _check_finite("maps", maps)
+    return images, maps.astype("float32")

@@ -79,6 +79,24 @@ def markdown(part):
     return "\n".join(lines)
 
 
+def costs(part, timed=True):
+    """Returns the table of what each candidate costs.
+
+    Args:
+        part: dict, whose trials have "parameters" and "multiply_adds".
+        timed: bool, whether an epoch's seconds are shown too.
+    """
+    head = ["", "parameters", "multiply-adds"] + ["seconds an epoch"] * timed
+    lines = [f"| {' | '.join(head)} |".replace("|  |", "| |"), "|---" * len(head) + "|"]
+    for name, found in part["trials"].items():
+        trial = next(iter(found.values()))
+        cells = [name, f"{trial['parameters']:,}", f"{trial['multiply_adds']:,}"]
+        if timed:
+            cells.append(f"{comparison.values(part, name, 'seconds_per_epoch').mean():.1f}")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def mean_and_spread(row, style=".2f"):
     """Returns a summary's mean ± standard deviation and n, a str."""
     spread = row["standard_deviation"]

@@ -36,13 +36,15 @@ from recipes.papers import (
     landscape,
     mixup_regularization,
     multiplication_is_the_key,
+    self_attention,
     sensitivity,
 )
 
 INTRODUCTION = """# What was reproduced
 
-Claims of two papers, measured by this package's recipes: "Towards Understanding the Effectiveness
-of Attention Mechanism" (FMM) and "An Attention Module for Convolutional Neural Networks" (AW). The
+Claims of papers, measured by this package's recipes: "Towards Understanding the Effectiveness of
+Attention Mechanism" (FMM), "An Attention Module for Convolutional Neural Networks" (AW), "Attention
+Augmented Convolutional Networks" (AA) and "Stand-Alone Self-Attention in Vision Models" (SASA). The
 last column leads to the numbers behind a verdict.
 
 CNN is the FMM paper's small network, and AM the same with a squeeze-and-excite gate after each
@@ -80,6 +82,7 @@ PAPERS = (
     mixup_regularization,
     fmmnet,
     attentional_weights,
+    self_attention,
 )
 # By the name of its page: what makes it of the folder of results, or returns None without them.
 PAGES = {

@@ -70,7 +70,7 @@ def main(settings):
     part = comparison.conclude(settings, conclusions, network)
     accuracies.draw(part, settings, network)
     print(accuracies.markdown(part))
-    print(costs(part))
+    print(accuracies.costs(part))
     return part
 
 
@@ -87,21 +87,9 @@ def builder(network, candidate):
     return build
 
 
-def costs(part):
-    """Returns the table of what each candidate costs."""
-    lines = ["| | parameters | multiply-adds | seconds an epoch |", "|---|---|---|---|"]
-    for name, found in part["trials"].items():
-        trial = next(iter(found.values()))
-        seconds = comparison.values(part, name, "seconds_per_epoch").mean()
-        lines.append(
-            f"| {name} | {trial['parameters']:,} | {trial['multiply_adds']:,} | {seconds:.1f} |"
-        )
-    return "\n".join(lines)
-
-
 def table(part):
     """Returns the tables of accuracies and of costs."""
-    return accuracies.markdown(part) + "\n\n" + costs(part)
+    return accuracies.markdown(part) + "\n\n" + accuracies.costs(part)
 
 
 def judged(name, part):

@@ -1,9 +1,10 @@
 import functools
 
+import keras
 import numpy as np
 import pytest
 
-from keras_fmm import layers
+from keras_fmm import export, layers
 from tests.support import attention_layers
 from tests.support import attention_references as references
 from tests.support.attention_layers import assert_near, check_gradients
@@ -111,3 +112,34 @@ WRONG = [
 def test_refuses(arguments, error, message):
     with pytest.raises(error, match=message):
         layers.LocalSelfAttention2D(**{"filters": 16, **arguments})
+
+
+@pytest.mark.parametrize("implementation", ["shifts", "blocks"])
+@pytest.mark.parametrize(("shape", "arguments"), [*CASES[:4], ((1, 33, 6, 2), CASES[0][1])])
+def test_for_integers_it_says_the_same_however_small_all_logits_are(
+    shape, arguments, implementation
+):
+    layer, values, x = made(shape, **arguments, implementation=implementation)
+    # All products of queries and keys are so small that their exponentials are 0.
+    x = abs(x) + 1
+    for name, value in (("query", 40.0), ("key", -40.0)):
+        kernel = getattr(layer, name).kernel
+        kernel.assign(kernel * 0.1 + value / (shape[3] * layer.filters // layer.num_heads))
+        values[f"{name}/kernel"] = np.asarray(kernel.value).astype("float64")
+    with layer.for_integers(8):
+        assert_near(layer(x), said(layer, x, values))
+
+
+@pytest.mark.slow
+def test_what_padding_adds_is_no_division_by_0_in_a_file_of_integers(tmp_path):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("exports run on TensorFlow")
+    # Blocks of 5 to 8 cover 35 rows of the 33: the last see nothing.
+    inputs = keras.Input((33, 3, 2))
+    model = keras.Model(inputs, layers.LocalSelfAttention2D(4, 3, num_heads=2)(inputs))
+    x = np.random.default_rng(0).normal(size=(8, 33, 3, 2)).astype("float32")
+    path = export.to_tflite(
+        model, tmp_path / "a.tflite", quantization="int8", representative_data=x
+    )
+    expected = model.predict(x, verbose=0)
+    assert np.abs(export.run_tflite(path, x) - expected).max() < 0.1 * np.ptp(expected)

@@ -61,11 +61,14 @@ def imagenet_stem(net, x):
     return pooled
 
 
-def bottleneck(net, x, name, strides):
-    """He et al., figure 5 right; the stride in the first convolution and in the shortcut."""
-    y = net.convolution(x, f"{name}_conv1", strides)
+def bottleneck(net, x, name, strides, in_3x3=False):
+    """He et al., figure 5 right; the stride in the first convolution, or the 3x3 one, and in the
+    shortcut."""
+    first, second = (1, strides) if in_3x3 else (strides, 1)
+    y = net.convolution(x, f"{name}_conv1", first)
     y = references.relu(net.batch_norm(y, f"{name}_bn1"))
-    y = references.relu(net.batch_norm(net.convolution(y, f"{name}_conv2"), f"{name}_bn2"))
+    y = net.convolution(y, f"{name}_conv2", second)
+    y = references.relu(net.batch_norm(y, f"{name}_bn2"))
     y = net.batch_norm(net.convolution(y, f"{name}_conv3"), f"{name}_bn3")
     return references.relu(_gated(net, y, name) + _shortcut(net, x, name, strides))
 

@@ -44,6 +44,8 @@ def block_attention(
     mask = _outside_of_windows(grid, kernel_size)[None]
     if mask_padding:
         mask = mask | _outside_of_map((height, width), grid, kernel_size)[:, None]
+        # Of what padding added, which sees nothing: LiteRT refuses a division by 0.
+        mask[mask.all(axis=-1)] = False
     _, _, places, seen = logits.shape
     # A number for each pair of a block's and what it sees, the same for all samples and heads.
     logits = ops.reshape(logits, (-1, len(mask), num_heads, places, seen))

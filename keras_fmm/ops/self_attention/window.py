@@ -72,8 +72,9 @@ def window_weights(query, key, num_heads, kernel_size, rows=None, columns=None, 
 
 def powers(logits, outside):
     """Returns what is in proportion to a softmax of logits where `outside` is 0, and 0 where 1."""
-    # Any number near the largest will do; -8 keeps the scale of integers fine.
-    largest = ops.max(logits * (1 - outside) - 8 * outside, axis=-1, keepdims=True)
+    # The largest inside: the least of all never is more, and keeps the scale of integers fine.
+    least = ops.min(logits, axis=-1, keepdims=True)
+    largest = ops.max(logits * (1 - outside) + least * outside, axis=-1, keepdims=True)
     return ops.exp(ops.minimum(logits - largest, 0.0)) * (1 - outside)
 
 

@@ -21,6 +21,7 @@ CASES = [
     ("fmmnet", {"study": "depth"}),
     ("fmmnet", {"study": "accuracy"}),
     ("attentional_weights", {"network": "toy_cnn"}),
+    ("self_attention", {"study": "share"}),
 ]
 
 
