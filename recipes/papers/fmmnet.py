@@ -117,7 +117,10 @@ def depth_study(settings):
 
 
 def chain(residual, depth, input_shape, classes):
-    """Returns a network of `depth` pre-activation blocks of 16 filters, named block1 and so on."""
+    """Returns a network of `depth` pre-activation blocks of 16 filters, named block1 and so on.
+
+    `residual` is as of `layers.get_residual`.
+    """
 
     def convolved(x):
         x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
@@ -128,7 +131,7 @@ def chain(residual, depth, input_shape, classes):
     inputs = keras.Input(input_shape)
     x = keras.layers.Conv2D(16, 3, padding="same", kernel_initializer="he_normal")(inputs)
     for block in range(1, depth + 1):
-        x = RESIDUALS[residual](name=f"block{block}")([convolved(convolved(x)), x])
+        x = layers.get_residual(residual, f"block{block}")([convolved(convolved(x)), x])
     x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
     x = keras.layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x))
