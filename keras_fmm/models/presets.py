@@ -40,8 +40,11 @@ def _presets():
             name = f"{attention}_{backbone}" if attention else backbone
             yield name, functools.partial(function, name=name, **arguments)
     # Its authors name neither depth nor width; 6 blocks are below the 7 that they could train.
-    fmmnet = functools.partial(WideResNet, 16, 4, name="fmmnet16_4", residual="multiply")
-    yield "fmmnet16_4", fmmnet
+    # The deeper ones, of 12 to 102 blocks, have the form of the product that can be.
+    for depth, width in ((16, 4), (28, 10), (58, 1), (112, 1), (208, 1)):
+        name = f"fmmnet{depth}_{width}"
+        residual = "multiply" if depth == 16 else "centered_multiply"
+        yield name, functools.partial(WideResNet, depth, width, name=name, residual=residual)
 
 
 # The names that `from_preset` knows, each with the function that builds the model.
@@ -78,7 +81,9 @@ def from_preset(preset, **arguments):
     The names are made of an attention, if any, and a backbone: `aw_se_resnet50` is ResNet-50 with
     AW-convolutions and squeeze-and-excitation. "cbam_maxpool" is what the AW paper calls CBAM
     (MaxPool), channel attention alone; "cbam_spatial" its CBAM (Spatial), without max-pooling.
-    `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut.
+    `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut;
+    `fmmnet28_10`, `fmmnet58_1`, `fmmnet112_1` and `fmmnet208_1` multiply by a gate that starts at
+    1, `residual="centered_multiply"`.
     `timm/NAME` is `from_timm(NAME)`. `list_presets` has all names.
 
     Args:

@@ -28,7 +28,7 @@ of the outputs once trained, in that of inference. The theory's line is the kurt
 of L + 1 independent standard normal numbers, 3^(L + 1).
 Test: the accuracy of each form minus that of the sum, in pairs of one seed; that it is not lower
 by 1 point is a one-sided t-test.
-Cost: 54 blocks, 30 epochs: two minutes a trial on one core; mixed_float16 eight times that.
+Cost: 54 blocks, 20 epochs: a minute a trial on one core; mixed_float16 eight times that.
 Measured: recipes/results/deep_products.json and docs/reproduction.md.
 """
 
@@ -65,7 +65,7 @@ class Settings(comparison.Settings):
     rate: float | None = setting(None, "of all forms; none: each form's best", minimum=0.0)
     dataset: str = setting("digits", "`digits`, or a name of tensorflow-datasets")
     seeds: int = setting(5, "how many seeds, from 0 on; more that are there stay", minimum=1)
-    epochs: int = setting(30, "passes over train", minimum=1)
+    epochs: int = setting(20, "passes over train", minimum=1)
     output: str = setting("recipes/results/deep_products.json", "where results go")
 
 
