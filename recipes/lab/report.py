@@ -25,12 +25,14 @@ from recipes.benchmarks import (
     mobile,
     models,
     quantization,
+    residuals,
 )
 from recipes.lab import comparison, verdicts
 from recipes.lab.sections import pictures
 from recipes.lab.settings import setting, start
 from recipes.papers import (
     attentional_weights,
+    deep_products,
     fmmnet,
     importance_agreement,
     landscape,
@@ -79,6 +81,7 @@ PAPERS = (
     sensitivity,
     mixup_regularization,
     fmmnet,
+    deep_products,
     attentional_weights,
 )
 # By the name of its page: what makes it of the folder of results, or returns None without them.
@@ -90,6 +93,7 @@ PAGES = {
     "accelerator": accelerator.page,
     "mobile": mobile.page,
     "quantization": quantization.page,
+    "residuals": residuals.page,
 }
 
 

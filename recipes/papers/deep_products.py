@@ -19,8 +19,8 @@ WideResNet of width 1 and depth 2 n + 4 for n blocks. Fixed before the first run
 0.9, batches of 128, a rate that rises over a tenth of the steps and falls along a cosine to 0, no
 weight decay, no augmentation, no clipping. Each form has its own rate: of 0.03, 0.1 and 0.3, with
 seed 0, the one with the highest mean accuracy on validation over the last fifth of the epochs, and
-where that is the first or the last, the next beyond is tried, as long as it is better. A trial has
-failed when its loss or a weight is not finite, and has not learned when it is no better than
+where the first or the last is better than all others by a point, the next beyond is tried. A trial
+has failed when its loss or a weight is not finite, and has not learned when it is no better than
 chance plus 20 points.
 By block, of seed 0: the standard deviation, the largest value and the kurtosis of its output and
 the norm of the loss' gradient there, for 256 images, untrained, in the mode of training; and those
@@ -40,12 +40,14 @@ import numpy as np
 
 from keras_fmm import layers, models, plots
 from keras_fmm.analysis import gradients
-from keras_fmm.layers.multiplicative_residual import FORMS
+from keras_fmm.layers.multiplicative_residual import FORMS, OF_DEPTH
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers import fmmnet
 
+# By how much more accurate on validation a rate at the end must be for the next to be tried.
+WORTH_A_RATE = 0.01
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 FIRST_RATES = (0.03, 0.1, 0.3)
 MARGIN = 1.0
@@ -159,7 +161,7 @@ def built(network, form, blocks, input_shape, classes):
     """Returns the network of so many blocks that merge by a form, or by the sum."""
     residual = "add"
     if form != "add":
-        depth = blocks if form in ("exponential", "scaled") else None
+        depth = blocks if form in OF_DEPTH else None
         residual = functools.partial(layers.MultiplicativeResidual, form, depth)
     if network == "chain":
         return fmmnet.chain(residual, blocks, input_shape, classes)
@@ -188,15 +190,15 @@ def on_validation(part, candidate):
 
 
 def rates_beyond(part, form, blocks, tried):
-    """Returns the rates to try: the same, or one more where the first or the last is the best."""
+    """Returns the rates to try: the same, or one more where the first or last is clearly best."""
     scores = [on_validation(part, named(form, blocks, rate)) for rate in tried]
-    if min(scores) == max(scores):
+    if len(tried) < 2:
         return tried
     lower = [rate for rate in RATES if rate < tried[0]]
     higher = [rate for rate in RATES if rate > tried[-1]]
-    if scores[0] > max(scores[1:]) and lower:
+    if scores[0] > max(scores[1:]) + WORTH_A_RATE and lower:
         return (lower[-1], *tried)
-    if scores[-1] > max(scores[:-1]) and higher:
+    if scores[-1] > max(scores[:-1]) + WORTH_A_RATE and higher:
         return (*tried, higher[0])
     return tried
 
@@ -221,7 +223,9 @@ def sizes(model, images, labels, training=False):
 
     def function(watch, images):
         watch(images)
-        *features, predicted = inside(images, training=training)
+        # Batch norm's moving statistics stay as they are.
+        with keras.StatelessScope():
+            *features, predicted = inside(images, training=training)
         loss = keras.ops.mean(keras.losses.categorical_crossentropy(labels, predicted))
         return loss, features, ()
 
@@ -346,7 +350,8 @@ def judged(name, part):
             finite = row["finite"] == row["trials"]
             state = "**holds**" if finite else "**does not hold**"
             label = "{} blocks of {}".format(*reversed(form.split()))
-            yield f"{label} stay finite", f"{state} ({row['finite']} of {row['trials']} trials)"
+            if row["trials"] > 1:
+                yield f"{label} stay finite", f"{state} ({row['finite']} of {row['trials']} trials)"
         if form in part["tests"] and row["learned"] == row["trials"]:
             yield f"{label} are less than 1 point worse than sums", not_worse(name, part, form)
 
