@@ -10,7 +10,7 @@ from keras_fmm.layers.feature_map import CastInputsMixin
 
 # What each form computes of branch F and shortcut x; those with the depth L are told it.
 FORMS = ("product", "centered", "linear", "exponential", "scaled", "sum_product")
-OF_DEPTH = ("exponential", "scaled")
+_OF_DEPTH = ("exponential", "scaled")
 _WEIGHTED = ("centered", "linear", "sum_product")
 
 
@@ -161,15 +161,15 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
 
 
 def _checked_depth(form, depth):
-    if depth is None and form in OF_DEPTH:
+    if depth is None and form in _OF_DEPTH:
         raise ValueError(
             "`depth`, how many such blocks follow one another in the model, must be given for the "
-            f"forms {' and '.join(map(repr, OF_DEPTH))}. Received: form={form!r}, depth=None. "
+            f"forms {' and '.join(map(repr, _OF_DEPTH))}. Received: form={form!r}, depth=None. "
             "Give e.g. depth=54."
         )
-    if depth is not None and form not in OF_DEPTH:
+    if depth is not None and form not in _OF_DEPTH:
         raise ValueError(
-            f"`depth` must be left out but for the forms {' and '.join(map(repr, OF_DEPTH))}. "
+            f"`depth` must be left out but for the forms {' and '.join(map(repr, _OF_DEPTH))}. "
             f"Received: form={form!r}, depth={depth!r}"
         )
     return None if depth is None else checks.positive_integer("depth", depth)

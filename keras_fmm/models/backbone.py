@@ -130,6 +130,11 @@ def predictions(x, classes, classifier_activation):
 def model_of(x, outputs, name):
     """Returns the model from the source of `x`, so that what precedes `x` is inside."""
     (inputs,) = keras.utils.get_source_inputs(x)
+    return network(inputs, outputs, name)
+
+
+def network(inputs, outputs, name):
+    """Returns `keras.Model(inputs, outputs, name=name)`, or says that it is too deep for Keras."""
     try:
         return keras.Model(inputs, outputs, name=name)
     except RecursionError as error:

@@ -26,10 +26,9 @@ import keras
 import numpy as np
 
 from keras_fmm import layers
-from keras_fmm.layers.multiplicative_residual import FORMS, OF_DEPTH
-from keras_fmm.models import blocks
 from recipes.benchmarks import timing
 from recipes.benchmarks.self_attention import interval
+from recipes.lab.names import FORMS, FORMS_OF_DEPTH
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 SHAPES = ((16, 32, 32, 64), (16, 16, 16, 128), (16, 8, 8, 256), (32, 32, 32, 16))
@@ -71,12 +70,16 @@ def step(form, shape):
     """Returns a function that runs a training step of blocks that merge by a form."""
     residual = form
     if form != "add":
-        depth = BLOCKS if form in OF_DEPTH else None
+        depth = BLOCKS if form in FORMS_OF_DEPTH else None
         residual = functools.partial(layers.MultiplicativeResidual, form, depth)
-    parts = blocks.Parts(residual=residual)
+
+    def convolved(x):
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+        return keras.layers.Conv2D(shape[-1], 3, padding="same", use_bias=False)(x)
+
     x = inputs = keras.Input(shape[1:])
-    for index in range(1, BLOCKS + 1):
-        x = blocks.preactivation_block(x, shape[-1], 1, f"block{index}", parts)
+    for _ in range(BLOCKS):
+        x = layers.get_residual(residual)([convolved(convolved(x)), x])
     model = keras.Model(inputs, x)
     model.compile(keras.optimizers.SGD(1e-6), "mse")
     images = np.random.default_rng(0).normal(size=shape).astype("float32")

@@ -38,13 +38,12 @@ import functools
 import keras
 import numpy as np
 
-from keras_fmm import layers, models, plots
-from keras_fmm.analysis import gradients
-from keras_fmm.layers.multiplicative_residual import FORMS, OF_DEPTH
+from keras_fmm import analysis, layers, models, plots
 from recipes.lab import accuracies, comparison, trials, verdicts
+from recipes.lab.names import FORMS, FORMS_OF_DEPTH
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
-from recipes.papers import fmmnet
+from recipes.papers import networks
 
 # By how much more accurate on validation a rate at the end must be for the next to be tried.
 WORTH_A_RATE = 0.01
@@ -161,10 +160,10 @@ def built(network, form, blocks, input_shape, classes):
     """Returns the network of so many blocks that merge by a form, or by the sum."""
     residual = "add"
     if form != "add":
-        depth = blocks if form in OF_DEPTH else None
+        depth = blocks if form in FORMS_OF_DEPTH else None
         residual = functools.partial(layers.MultiplicativeResidual, form, depth)
     if network == "chain":
-        return fmmnet.chain(residual, blocks, input_shape, classes)
+        return networks.chain(residual, blocks, input_shape, classes)
     return models.WideResNet(
         2 * blocks + 4, 1, input_shape=input_shape, classes=classes, residual=residual
     )
@@ -231,7 +230,7 @@ def sizes(model, images, labels, training=False):
 
     if training:
         images = keras.ops.convert_to_tensor(images)
-        _, features, _, pullback = gradients.vjp(function, images)
+        _, features, _, pullback = analysis.gradients.vjp(function, images)
         found_gradients = [as_array(x) for x in pullback(keras.ops.ones(()))]
     else:
         *features, _ = inside.predict(images, verbose=0)

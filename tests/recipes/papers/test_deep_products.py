@@ -29,7 +29,7 @@ def test_the_rate_is_the_best_on_validation_and_the_lowest_of_equals():
     [
         ((0.9, 0.95, 0.9), (0.03, 0.1, 0.3)),
         ((0.9, 0.95, 0.955), (0.03, 0.1, 0.3)),
-        ((0.96, 0.95, 0.9), (0.01, 0.03, 0.1, 0.3)),
+        ((0.97, 0.95, 0.9), (0.01, 0.03, 0.1, 0.3)),
         ((0.8, 0.9, 0.95), (0.03, 0.1, 0.3, 1.0)),
         # None of them learned, or stayed finite: nothing says which way.
         ((None, None, None), (0.03, 0.1, 0.3)),
