@@ -50,7 +50,10 @@ def use(layer):
     """Returns how a backbone is asked for a layer, such as `attention="cbam"`."""
     role, name = place(layer)
     if role:
-        return f'`{role}="{name}"`'
+        # Names may stand for one of its forms.
+        names = next(names for known, _, names in ROLES if known == role)
+        forms = [x for x, other in names.items() if getattr(other, "func", None) is layer]
+        return ", ".join([f'`{role}="{name}"`', *(f'`"{form}"`' for form in forms)])
     return "the base of your own gates" if layer is layers.FeatureGate else ""
 
 
@@ -66,9 +69,9 @@ def paper(layer):
     return f"[{text.split(',')[0]} et al.]({url[0]})" if url else ""
 
 
-def cost(layer):
-    """Returns the weights and multiply-adds of a layer with its defaults on a map of `SHAPE`."""
-    (role, name), shape = place(layer), SHAPE
+def cost(role, name):
+    """Returns the weights and multiply-adds of what a name stands for on a map of `SHAPE`."""
+    shape = SHAPE
     if role == "attention":
         made = layers.get_gate(name)
     elif role == "convolution":
@@ -89,8 +92,12 @@ def readme():
 
 
 def page():
-    named = [layer for layer in classes() if any(place(layer))]
-    rows = [(f"`{layer.__name__}`", use(layer), *cost(layer)) for layer in named]
+    rows = [
+        (f"`{layer.__name__}`", f'`{role}="{name}"`', *cost(role, name))
+        for role, _, names in ROLES
+        for name, other in names.items()
+        if (layer := getattr(other, "func", other)).__module__.startswith("keras_fmm")
+    ]
     plain = keras.layers.Conv2D(SHAPE[-1], 3, padding="same")
     plain.build(SHAPE)
     products = 56 * 56 * 9 * SHAPE[-1] ** 2

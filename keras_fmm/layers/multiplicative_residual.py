@@ -58,7 +58,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
     Raises:
         TypeError: `form` is no str, or `depth` no integer.
         ValueError: `form` is not known; `depth` is less than 1, is missing or not for this form;
-            or, when called, the shapes differ.
+            or, when called, the shapes differ, or a form with weights has no known channels.
 
     Example:
 
@@ -85,6 +85,12 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
     def build(self, input_shape):
         _check_same_shape(input_shape)
         if self.form in _WEIGHTED:
+            if len(input_shape[0]) < 2:
+                raise ValueError(
+                    f"MultiplicativeResidual(form={self.form!r}) has a weight for each channel, so "
+                    "its inputs must have an axis of them beside the batch. "
+                    f"Received: input_shape={input_shape}"
+                )
             axis = self._channel_axis(len(input_shape[0]))
             channels = input_shape[0][axis] or input_shape[1][axis]
             if channels is None:
@@ -104,7 +110,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
         if self.form == "exponential":
             return shortcut * ops.exp(ops.tanh(branch) * self.depth**-0.5)
         if self.form == "scaled":
-            return shortcut + shortcut * (ops.tanh(branch) * self.depth**-0.5)
+            return shortcut * (1 + ops.tanh(branch) * self.depth**-0.5)
         shape = [1] * len(shortcut.shape)
         shape[self._channel_axis(len(shape))] = -1
         scale = ops.reshape(ops.cast(self.scale, self.compute_dtype), shape)
@@ -112,7 +118,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
             return shortcut + branch * (1 + scale * shortcut)
         if self.form == "centered":
             branch = ops.tanh(branch)
-        return shortcut + shortcut * (scale * branch)
+        return shortcut * (1 + scale * branch)
 
     def start_as_sum(self):
         """Sets the weights of the built layer so that it gives branch + shortcut.
@@ -155,11 +161,16 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
 
 
 def _checked_depth(form, depth):
-    if (depth is None) == (form in _OF_DEPTH):
-        needs = "is needed by" if depth is None else "is for"
+    if depth is None and form in _OF_DEPTH:
         raise ValueError(
-            f"`depth`, the number of blocks in a chain, {needs} the forms "
-            f"{' and '.join(map(repr, _OF_DEPTH))} alone. Received: form={form!r}, depth={depth!r}"
+            "`depth`, how many such blocks follow one another in the model, must be given for the "
+            f"forms {' and '.join(map(repr, _OF_DEPTH))}. Received: form={form!r}, depth=None. "
+            "Give e.g. depth=54."
+        )
+    if depth is not None and form not in _OF_DEPTH:
+        raise ValueError(
+            f"`depth` must be left out but for the forms {' and '.join(map(repr, _OF_DEPTH))}. "
+            f"Received: form={form!r}, depth={depth!r}"
         )
     return None if depth is None else checks.positive_integer("depth", depth)
 

@@ -43,8 +43,14 @@ CONVOLUTIONS = types.MappingProxyType(
     }
 )
 
-# The names that `get_residual` knows, each with its class.
-RESIDUALS = types.MappingProxyType({"add": keras.layers.Add, "multiply": MultiplicativeResidual})
+# The names that `get_residual` knows, each with its class, or a `functools.partial` of it.
+RESIDUALS = types.MappingProxyType(
+    {
+        "add": keras.layers.Add,
+        "multiply": MultiplicativeResidual,
+        "centered_multiply": functools.partial(MultiplicativeResidual, form="centered"),
+    }
+)
 
 # The names that `get_block` knows, each with its class; none yet.
 BLOCKS = types.MappingProxyType({})
@@ -137,7 +143,7 @@ def get_residual(residual, name=None):
     Args:
         residual: str or callable. A name among `RESIDUALS`, or a callable that takes `name` and
             returns a fresh layer, which is called on `[branch, shortcut]`, such as
-            `MultiplicativeResidual`.
+            `functools.partial(MultiplicativeResidual, "linear")`.
         name: str or None, default None. What to call the layer; None leaves its own name.
 
     Raises:

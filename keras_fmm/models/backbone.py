@@ -1,5 +1,7 @@
 """What all backbones share: how they begin and how they end."""
 
+import sys
+
 import keras
 
 from keras_fmm import checks
@@ -128,4 +130,17 @@ def predictions(x, classes, classifier_activation):
 def model_of(x, outputs, name):
     """Returns the model from the source of `x`, so that what precedes `x` is inside."""
     (inputs,) = keras.utils.get_source_inputs(x)
-    return keras.Model(inputs, outputs, name=name)
+    return network(inputs, outputs, name)
+
+
+def network(inputs, outputs, name):
+    """Returns `keras.Model(inputs, outputs, name=name)`, or says that it is too deep for Keras."""
+    try:
+        return keras.Model(inputs, outputs, name=name)
+    except RecursionError as error:
+        raise ValueError(
+            "A network must not be deeper than Python's limit of recursion, by which Keras follows "
+            f"its layers: at most {sys.getrecursionlimit()} of them on the way back along its "
+            f"branches. Received: {name} with more. Take fewer blocks, or raise the limit with "
+            "`sys.setrecursionlimit`, here and wherever the model is loaded."
+        ) from error

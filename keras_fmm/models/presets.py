@@ -49,8 +49,11 @@ def _presets():
             name = f"{attention}_{backbone}" if attention else backbone
             yield name, functools.partial(function, name=name, **arguments)
     # Its authors name neither depth nor width; 6 blocks are below the 7 that they could train.
-    fmmnet = functools.partial(WideResNet, 16, 4, name="fmmnet16_4", residual="multiply")
-    yield "fmmnet16_4", fmmnet
+    # The deeper ones, of 12 to 102 blocks, have the form of the product that can be.
+    for depth, width in ((16, 4), (28, 10), (58, 1), (112, 1), (208, 1)):
+        name = f"fmmnet{depth}_{width}"
+        residual = "multiply" if depth == 16 else "centered_multiply"
+        yield name, functools.partial(WideResNet, depth, width, name=name, residual=residual)
     backbones = {
         "stand_alone_resnet26": StandAloneResNet26,
         "stand_alone_resnet38": StandAloneResNet38,
@@ -105,7 +108,9 @@ def from_preset(preset, **arguments):
     AW-convolutions and squeeze-and-excitation. "cbam_maxpool" is what the AW paper calls CBAM
     (MaxPool), channel attention alone; "cbam_spatial" its CBAM (Spatial), without max-pooling.
     "aa" are attention-augmented convolutions, where their paper has them in such a backbone.
-    `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut.
+    `fmmnet16_4` is a Wide ResNet of depth 16 and width 4 that multiplies branch and shortcut;
+    `fmmnet28_10`, `fmmnet58_1`, `fmmnet112_1` and `fmmnet208_1` multiply by a gate that starts at
+    1, `residual="centered_multiply"`.
     `stand_alone_resnet26` and its kin have self-attention in the place of their 3x3 convolutions,
     and, with "_attention_stem" behind it, of the stem's. `aw_aa_wide_resnet28_10_0` to `_3` are the
     AW paper's AW-AA-Wide-ResNet-0 to -3: attention-augmented convolutions in the first 3x3 place of

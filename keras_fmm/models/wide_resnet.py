@@ -53,8 +53,10 @@ def WideResNet(
         residual: str or callable, default "add". What merges each branch with its shortcut: "add"
             is `F(x) + x`; "multiply", `F(x) * x` in every block, is FMMNet (the shortcuts that
             change the size are 1x1 convolutions there too). Its authors could not train more than
-            seven such blocks: take depth 16 with 6 blocks, not 28. Or a callable that takes `name`
-            and returns a fresh layer, which is called on `[branch, shortcut]`.
+            seven such blocks: take depth 16 with 6 blocks, not 28. "centered_multiply",
+            `x * (1 + a * tanh(F(x)))` with a from 0, is for deeper ones: 112 has 54 blocks, 208 has
+            102. Or a callable that takes `name` and returns a fresh layer, which is called on
+            `[branch, shortcut]`.
 
     Returns:
         A functional `keras.Model`. Layer names tell the place. They are `stem_conv`,
@@ -65,8 +67,9 @@ def WideResNet(
 
     Raises:
         TypeError: an argument is of another type, or a callable does not give a layer as it should.
-        ValueError: an argument is out of range, a name or place is not known, or the input is too
-            small.
+        ValueError: an argument is out of range, a name or place is not known, the input is too
+            small, or there are more blocks than Python's limit of recursion lets Keras follow
+            (about 130).
 
     Example:
 

@@ -88,12 +88,12 @@ def ratios(shape, kind, rounds, verbose):
     return found
 
 
-def interval(values):
+def interval(values, digits=2):
     """Returns the median and the two values between which it lies with 95 % confidence."""
     values = sorted(values)
     skipped = max(0, math.floor(len(values) / 2 - 0.98 * math.sqrt(len(values))))
     ends = (statistics.median(values), values[skipped], values[-1 - skipped])
-    return [round(value, 2) for value in ends]
+    return [round(value, digits) for value in ends]
 
 
 def memory(shape, kind, name):

@@ -222,6 +222,23 @@ def equivalence_test(ours, theirs, margin):
     return found
 
 
+def not_worse_test(ours, theirs, margin):
+    """Returns the same for the claim that ours are not lower by as much as a margin.
+
+    A one-sided t-test of the pairs' differences against -margin; "lower_95" is the bound that the
+    mean difference is above with 95 % confidence, None where there is no test.
+    """
+    differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
+    found = {**paired_test(ours, theirs), "margin": margin, "p_value": None, "lower_95": None}
+    if _differ(differences):
+        n = len(differences)
+        above = stats.ttest_1samp(differences, -margin, alternative="greater")
+        found["p_value"] = float(above.pvalue)
+        below = stats.sem(differences) * stats.t.ppf(0.95, n - 1)
+        found["lower_95"] = float(differences.mean() - below)
+    return found
+
+
 def is_flat(curve):
     """Whether a curve of accuracies (0 to 1) has stopped rising.
 

@@ -25,12 +25,14 @@ from recipes.benchmarks import (
     mobile,
     models,
     quantization,
+    residuals,
 )
 from recipes.lab import comparison, verdicts
 from recipes.lab.sections import pictures
 from recipes.lab.settings import setting, start
 from recipes.papers import (
     attentional_weights,
+    deep_products,
     fmmnet,
     importance_agreement,
     landscape,
@@ -81,6 +83,7 @@ PAPERS = (
     sensitivity,
     mixup_regularization,
     fmmnet,
+    deep_products,
     attentional_weights,
     self_attention,
 )
@@ -93,6 +96,7 @@ PAGES = {
     "accelerator": accelerator.page,
     "mobile": mobile.page,
     "quantization": quantization.page,
+    "residuals": residuals.page,
 }
 
 

@@ -42,6 +42,10 @@ class Schedule:
     mixup_alpha: float = 0.0
     smoke: bool = False
 
+    def rate(self, examples):
+        """Returns the learning rate for so many examples, as an optimizer takes it."""
+        return self.learning_rate
+
 
 def forget_smoke():
     """Removes the runs of earlier smoke trials, which would only be gone on with; nothing else."""
@@ -163,7 +167,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     fitting.compiled(
         model,
         Arrays,
-        schedule.learning_rate,
+        schedule.rate(dataset.sizes["train"]),
         schedule.momentum,
         schedule.weight_decay,
         # Three steps are not worth a graph, that takes ten times as long to trace and compile; JAX
@@ -199,13 +203,15 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     }
 
 
-def attempted(name, build, dataset, schedule, seed, verbose="auto"):
+def attempted(name, build, dataset, schedule, seed, verbose="auto", look=lambda model: {}):
     """Returns what `trained` measures, and "finite": whether the trial stayed so, a dict.
 
     One that did not has the "reason", and is counted as guessing: one in so many classes is right.
+    `look`, a function of the trained model, returns a dict of what more is to be kept.
     """
     try:
-        return {"finite": True, **trained(name, build, dataset, schedule, seed, verbose)[1]}
+        model, found = trained(name, build, dataset, schedule, seed, verbose)
+        return {"finite": True, **found, **look(model)}
     except Diverged as error:
         guessing = {"test_accuracy": 1 / dataset.classes, "val_accuracy": []}
         return {"finite": False, "reason": str(error), **guessing}

@@ -33,6 +33,7 @@ from keras_fmm import layers, models, plots
 from recipes.lab import accuracies, comparison, figures, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
+from recipes.papers import networks
 
 RESIDUALS = {"add": keras.layers.Add, "multiply": layers.MultiplicativeResidual}
 DEPTHS = (1, 2, 4, 6, 7, 8, 10, 12, 16, 20, 27)
@@ -98,7 +99,7 @@ def depth_study(settings):
         residual, depth = candidate.split()
 
         def build(**arguments):
-            return chain(residual, int(depth), **arguments)
+            return networks.chain(residual, int(depth), **arguments)
 
         found = trials.attempted(candidate, build, dataset, schedule, seed, shown(settings))
         if int(depth) == max(depths):
@@ -114,24 +115,6 @@ def depth_study(settings):
     draw_norms(part, settings, max(depths))
     print(depth_table(part))
     return part
-
-
-def chain(residual, depth, input_shape, classes):
-    """Returns a network of `depth` pre-activation blocks of 16 filters, named block1 and so on."""
-
-    def convolved(x):
-        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
-        return keras.layers.Conv2D(
-            16, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
-        )(x)
-
-    inputs = keras.Input(input_shape)
-    x = keras.layers.Conv2D(16, 3, padding="same", kernel_initializer="he_normal")(inputs)
-    for block in range(1, depth + 1):
-        x = RESIDUALS[residual](name=f"block{block}")([convolved(convolved(x)), x])
-    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
-    x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x))
 
 
 def norms(model, dataset):

@@ -111,11 +111,21 @@ STAND_ALONE = (
     Row("ResNet-50", "stand_alone_resnet50", 18.0, 7.0 / 2, remark=HALF),
     Row("ResNet-26, attention stem", "stand_alone_resnet26_attention_stem", 10.3, remark=STEM),
 )
+PRODUCT = "The plain product, in 6 blocks; the FMM paper names neither depth nor width."
+CENTERED = "Gates that start at 1, in {} blocks; not of the paper."
+FMMNET = (
+    Row("FMMNet", "fmmnet16_4", remark=PRODUCT),
+    Row("", "fmmnet28_10", remark=CENTERED.format(12)),
+    Row("", "fmmnet58_1", remark=CENTERED.format(27)),
+    Row("", "fmmnet112_1", remark=CENTERED.format(54)),
+    Row("", "fmmnet208_1", remark=CENTERED.format(102)),
+)
 TABLES = (
     ("Table 1: ImageNet, 224x224, 1000 classes", IMAGENET, {"input_shape": (224, 224, 3)}),
     ("Table 2: CIFAR-100, 32x32", CIFAR100, {"input_shape": (32, 32, 3), "classes": 100}),
     ("Bello et al.: ImageNet, 224x224", AUGMENTED, {"input_shape": (224, 224, 3)}),
     ("Ramachandran et al.: ImageNet, 224x224", STAND_ALONE, {"input_shape": (224, 224, 3)}),
+    ("FMMNet: CIFAR-10, 32x32", FMMNET, {"input_shape": (32, 32, 3)}),
 )
 HEAD = """# The AW paper's networks
 

@@ -1,4 +1,6 @@
-"""The small networks of the FMM paper, which several of its questions are asked of."""
+"""The small networks that several questions of the FMM paper are asked of."""
+
+import keras
 
 from keras_fmm import layers, models
 
@@ -18,3 +20,24 @@ def builder(candidate):
         return models.ToyCNN(attention=ATTENTIONS[candidate], **arguments)
 
     return build
+
+
+def chain(residual, depth, input_shape, classes):
+    """Returns a network of `depth` pre-activation blocks of 16 filters, named block1 and so on.
+
+    `residual` is as of `layers.get_residual`.
+    """
+
+    def convolved(x):
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+        return keras.layers.Conv2D(
+            16, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+        )(x)
+
+    inputs = keras.Input(input_shape)
+    x = keras.layers.Conv2D(16, 3, padding="same", kernel_initializer="he_normal")(inputs)
+    for block in range(1, depth + 1):
+        x = layers.get_residual(residual, f"block{block}")([convolved(convolved(x)), x])
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=0.9)(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes, "softmax")(x))

@@ -115,8 +115,12 @@ def test_depth_bounds_the_growth_of_a_chain(form):
     [
         ({"form": "sum"}, ValueError, "`form` must be one of 'product', 'centered'"),
         ({"form": ["product"]}, ValueError, "`form` must be one of"),
-        ({"form": "scaled"}, ValueError, "`depth`.* is needed by .*Received: form='scaled'"),
-        ({"form": "centered", "depth": 3}, ValueError, "`depth`.* is for the forms"),
+        (
+            {"form": "scaled"},
+            ValueError,
+            "`depth`.*must be given .*Received: form='scaled', depth=None. Give",
+        ),
+        ({"form": "centered", "depth": 3}, ValueError, "`depth` must be left out but for"),
         ({"form": "scaled", "depth": 0}, ValueError, "`depth` must be a positive integer"),
         ({"form": "scaled", "depth": 2.0}, TypeError, "`depth` must be a positive integer"),
         ({"data_format": "last"}, ValueError, "data_format"),
@@ -131,5 +135,8 @@ def test_weights_need_the_channels():
     unknown = [keras.Input((4, 4, None))] * 2
     with pytest.raises(ValueError, match="their number must be known. Received: input_shape"):
         made("centered")(unknown)
+    with pytest.raises(ValueError, match="must have an axis of them beside the batch. Received"):
+        made("sum_product")([np.ones(4), np.ones(4)])
+    np.testing.assert_array_equal(made("product")([np.full(4, 2.0), np.full(4, 3.0)]), [6.0] * 4)
     assert made("scaled")(unknown).shape == (None, 4, 4, None)
     assert made("linear").multiply_adds([(None, 3, 5, 8)] * 2) == 240

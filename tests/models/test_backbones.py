@@ -228,6 +228,18 @@ def test_a_wrong_gate_of_a_dict_is_named_by_its_place(place):
             small(family, attention={place: gate})
 
 
+@pytest.mark.slow
+def test_a_network_too_deep_for_keras_is_refused_and_one_of_102_blocks_is_not():
+    with weightless():
+        model = models.from_preset("fmmnet208_1", input_shape=(8, 8, 1))
+        with pytest.raises(ValueError, match="limit of recursion.*Take fewer blocks, or raise"):
+            models.WideResNet(1204, 1, input_shape=(8, 8, 1), residual="centered_multiply")
+    gates = [layer for layer in model.layers if isinstance(layer, layers.MultiplicativeResidual)]
+    assert len(gates) == 102
+    assert {gate.form for gate in gates} == {"centered"}
+    assert gates[-1].name == "stage3_block34_centered_multiply"
+
+
 class SkipAtFirst(keras.layers.Layer):
     """`x + a F(x)` with a from 0: all zeros where x is, until it is trained."""
 
@@ -243,7 +255,9 @@ class ScaledProduct(SkipAtFirst):
         return (1 + self.scale) * inputs[0] * inputs[1]
 
 
-@pytest.mark.parametrize("residual", ["multiply", keras.layers.Multiply, ScaledProduct])
+@pytest.mark.parametrize(
+    "residual", ["multiply", "centered_multiply", keras.layers.Multiply, ScaledProduct]
+)
 @pytest.mark.parametrize("resnet", [models.ResNet50, models.ResNet18])
 def test_a_resnet_refuses_products_and_names_what_takes_them(resnet, residual):
     with pytest.raises(ValueError, match=r"zeros a product never leaves.*`WideResNet`"):

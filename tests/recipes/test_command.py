@@ -13,6 +13,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("some recipes need TensorFlow", allow_module_level=True)
 
 from keras_fmm import export, layers, training
+from keras_fmm.layers import multiplicative_residual
 from recipes import command
 from recipes.lab import names, settings
 
@@ -72,6 +73,8 @@ def test_names_are_the_package_s():
     assert tuple(layers.CONVOLUTIONS) == names.CONVOLUTIONS
     assert tuple(export.QUANTIZATIONS) == names.QUANTIZATIONS
     assert training.SCHEDULES == names.SCHEDULES
+    assert multiplicative_residual.FORMS == names.FORMS
+    assert multiplicative_residual._OF_DEPTH == names.FORMS_OF_DEPTH
 
 
 def test_a_word_behind_two_dashes_is_a_file_s_name():

@@ -6,12 +6,9 @@ import operator
 import keras
 
 from keras_fmm.graph import NORMALIZERS
-from keras_fmm.layers import RESIDUALS
 from keras_fmm.models.upgrading.structure import is_convolution, is_feature_map, sides
 from keras_fmm.protocols import StartsAsSum
 
-# By their role: what the registry has, and what can start as the sum.
-_RESIDUALS = (*RESIDUALS.values(), StartsAsSum)
 _GLOBAL_POOLING = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 
 
@@ -50,7 +47,7 @@ def default_gates(structure):
 def _branch_ends(structure):
     ends = []
     for call in structure.calls:
-        if is_sum(call.operation) or isinstance(call.operation, _RESIDUALS):
+        if is_sum(call.operation) or isinstance(call.operation, StartsAsSum):
             ends += branches(structure, call.sources)
         elif _is_own_merge(structure, call):
             ends += _linear(structure, branches(structure, call.sources))

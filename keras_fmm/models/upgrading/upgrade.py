@@ -6,7 +6,7 @@ import keras
 
 from keras_fmm import layers
 from keras_fmm.graph import check_model, functional, input_layers, is_graph, level
-from keras_fmm.models import blocks
+from keras_fmm.models import backbone, blocks
 from keras_fmm.models.upgrading import additions
 from keras_fmm.models.upgrading.default_places import default_convolutions, default_gates
 from keras_fmm.models.upgrading.places import cannot_be_gated, cannot_be_replaced, choose
@@ -199,10 +199,10 @@ class _Copy:
         source = functional(model)
         inputs = [rebuild(layer, layer.name).output for layer in input_layers(source)]
         graph = level(model).replay(inputs, self._call)
-        copy = keras.Model(
+        copy = backbone.network(
             keras.tree.pack_sequence_as(source.input, graph.inputs),
             keras.tree.pack_sequence_as(source.output, graph.outputs),
-            name=model.name,
+            model.name,
         )
         changed = self.gated | self.replaced | self.merged | self.renewed
         if any(id(call.operation) in changed for call in graph.calls):

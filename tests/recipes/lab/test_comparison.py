@@ -89,6 +89,19 @@ def test_equivalence_test_by_hand():
     assert comparison.equivalence_test([11, 12, 13], [2, 2, 2], margin=5)["p_value"] > 0.9
 
 
+def test_not_worse_test_by_hand():
+    # Differences -1, 0, 1 and a margin of 5: the one-sided t is 5 sqrt(3).
+    t = 5 * math.sqrt(3)
+    found = comparison.not_worse_test([1, 2, 3], [2, 2, 2], margin=5)
+    assert found["p_value"] == pytest.approx((1 - t / math.sqrt(2 + t**2)) / 2)
+    # Student's t of two degrees of freedom has 95 % below 2.920.
+    assert found["lower_95"] == pytest.approx(-2.920 / math.sqrt(3), abs=1e-3)
+    # Better than the margin on the other side is no objection, as it is to equivalence.
+    assert comparison.not_worse_test([11, 12, 13], [2, 2, 2], margin=5)["p_value"] < 0.01
+    assert comparison.not_worse_test([1, 2, 3], [12, 12, 12], margin=5)["p_value"] > 0.9
+    assert comparison.not_worse_test([2, 2], [2, 2], margin=5)["p_value"] is None
+
+
 def test_flat():
     assert comparison.is_flat([0.5] * 6 + [0.9] * 4)
     assert not comparison.is_flat(np.linspace(0.5, 0.9, 20))

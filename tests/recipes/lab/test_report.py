@@ -37,6 +37,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
         "mobile",
         "models",
         "quantization",
+        "residuals",
     ]
     for page in pages:
         committed = (ROOT / "docs" / page).read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ CASES = [
     ("sensitivity", {}),
     ("fmmnet", {"study": "depth"}),
     ("fmmnet", {"study": "accuracy"}),
+    ("deep_products", {"forms": ("add", "product", "centered")}),
     ("attentional_weights", {"network": "toy_cnn"}),
     ("self_attention", {"study": "share"}),
 ]

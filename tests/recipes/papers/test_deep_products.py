@@ -1,0 +1,98 @@
+"""How a rate is chosen, what is measured of a block's outputs, and what a part's trials come to."""
+
+import keras
+import numpy as np
+import pytest
+
+from recipes.lab.settings import parse
+from recipes.papers import deep_products as recipe
+
+
+def part_of(accuracies, blocks=54):
+    """A part of one trial of seed 0 for each form and rate, its curve flat."""
+    return {
+        "trials": {
+            recipe.named(form, blocks, rate): {"0": {"val_accuracy": [score] * 10 if score else []}}
+            for (form, rate), score in accuracies.items()
+        }
+    }
+
+
+def test_the_rate_is_the_best_on_validation_and_the_lowest_of_equals():
+    part = part_of({("add", 0.03): 0.9, ("add", 0.1): 0.95, ("add", 0.3): 0.95, ("x", 0.03): 1})
+    assert recipe.best(part, "add", 54) == "add 54 at 0.1"
+    assert recipe.best(part, "add", 54, (0.03, 0.3)) == "add 54 at 0.3"
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ((0.9, 0.95, 0.9), (0.03, 0.1, 0.3)),
+        ((0.9, 0.95, 0.955), (0.03, 0.1, 0.3)),
+        ((0.97, 0.95, 0.9), (0.01, 0.03, 0.1, 0.3)),
+        ((0.8, 0.9, 0.95), (0.03, 0.1, 0.3, 1.0)),
+        # None of them learned, or stayed finite: nothing says which way.
+        ((None, None, None), (0.03, 0.1, 0.3)),
+    ],
+)
+def test_another_rate_is_tried_beyond_the_best(scores, expected):
+    rates = (0.03, 0.1, 0.3)
+    part = part_of({("add", rate): score for rate, score in zip(rates, scores, strict=True)})
+    assert recipe.rates_beyond(part, "add", 54, rates) == expected
+
+
+@pytest.mark.parametrize(("network", "layers"), [("chain", 4), ("wide_resnet", 3)])
+def test_as_many_blocks_as_asked_for(network, layers):
+    model = recipe.built(network, "scaled", layers, (8, 8, 1), 10)
+    found = [layer for layer in model.layers if hasattr(layer, "form")]
+    assert len(found) == layers
+    assert {(layer.form, layer.depth) for layer in found} == {("scaled", layers)}
+
+
+def test_sizes_by_block():
+    keras.utils.set_random_seed(0)
+    model = recipe.built("chain", "product", 2, (4, 4, 1), 3)
+    images = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype("float32")
+    labels = np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2]]
+    found = recipe.sizes(model, images, labels)
+    inside = keras.Model(model.input, [model.get_layer(f"block{i}").output for i in (1, 2)])
+    for index, x in enumerate(inside.predict(images, verbose=0)):
+        mean = x.mean(dtype="float64")
+        assert found["largest"][index] == pytest.approx(np.abs(x).max(), rel=1e-3)
+        assert found["standard_deviation"][index] == pytest.approx(x.std(), rel=1e-3)
+        # About zero, not about the mean, as the theory's line is.
+        moment = np.mean(x.astype("float64") ** 4) / (x.var() + mean**2) ** 2
+        assert found["kurtosis"][index] == pytest.approx(moment, rel=1e-3)
+    assert "gradient" not in found
+
+
+def test_gradients_by_block_are_differences():
+    keras.utils.set_random_seed(0)
+    model = recipe.built("chain", "add", 1, (4, 4, 1), 3)
+    # Batch norm's own statistics would move with what is added.
+    images = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype("float32")
+    labels = np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2]]
+    found = recipe.sizes(model, images, labels, training=True)
+    tail = keras.Model(model.get_layer("block1").output, model.output)
+    head = keras.Model(model.input, model.get_layer("block1").output)
+    x = keras.ops.convert_to_numpy(head(images, training=True)).astype("float64")
+
+    def loss(x):
+        outputs = keras.ops.convert_to_numpy(tail(x.astype("float32"), training=True))
+        return -np.log(outputs[labels.astype(bool)].astype("float64")).mean()
+
+    rng = np.random.default_rng(1)
+    slopes = []
+    for _ in range(200):
+        direction = rng.normal(size=x.shape)
+        step = 1e-2
+        slopes.append((loss(x + step * direction) - loss(x - step * direction)) / (2 * step))
+    # The mean square of a slope along a standard normal direction is the gradient's square.
+    assert found["gradient"][0] == pytest.approx(np.sqrt(np.mean(np.square(slopes))), rel=0.2)
+
+
+def test_refuses_unknown_forms():
+    settings, _ = parse(recipe.Settings, "", ["add", "signed", "--blocks", "4"])
+    assert settings.forms == ("add", "signed")
+    with pytest.raises(ValueError, match="`forms` must be of add, product, .*Received: signed"):
+        recipe.main(settings)
