@@ -11,8 +11,8 @@ def targets(annotations, classes, max_boxes=None):
 
     Args:
         annotations: list of dicts, one an image: `boxes`, `(n, 4)`, x1, y1, x2, y2 in pixels, and
-            `labels`, `(n,)`, integers from 0 to less than `classes`; `area` and `crowd` may be
-            there. A label of -1 is padding; boxes of no area, which no anchor could find, are left out.
+            `labels`, `(n,)`, integers from 0 to less than `classes`, or -1 for padding; `area` and
+            `crowd` may be there. Boxes of no area, which no anchor could find, are left out.
         classes: int. How many classes there are.
         max_boxes: int or None, default None (as many as the image of the most has, at least 1).
             The room for boxes.

@@ -144,7 +144,12 @@ GOOD = {"boxes": [[0, 0, 4, 4]], "labels": [0]}
         (GOOD, [GOOD], TypeError, "must be a list"),
         ([GOOD], [GOOD], ValueError, r"must have \['scores'\]"),
         ([{**GOOD, "score": [1]}], [{**GOOD, "scores": [1]}], ValueError, r"may have the keys"),
-        ([{"boxes": [[4, 0, 0, 4]], "labels": [0]}], [{**GOOD, "scores": [1]}], ValueError, "x1 <="),
+        (
+            [{"boxes": [[4, 0, 0, 4]], "labels": [0]}],
+            [{**GOOD, "scores": [1]}],
+            ValueError,
+            "x1 <=",
+        ),
         ([{"boxes": [0, 0, 4, 4], "labels": [0]}], [{**GOOD, "scores": [1]}], ValueError, "shape"),
         ([{**GOOD, "labels": [0.0]}], [{**GOOD, "scores": [1]}], TypeError, "integers"),
         ([{**GOOD, "labels": [-2]}], [{**GOOD, "scores": [1]}], ValueError, "-1 for padding"),
