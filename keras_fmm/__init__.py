@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "analysis",
     "data",
+    "detection",
     "export",
     "layers",
     "models",

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "keras_fmm"
 
 # A part may import the parts listed with it; all may import GROUND.
 ALLOWED = {
+    "annotations": set(),
     "checks": set(),
     "files": set(),
     "half_precision": set(),
@@ -27,6 +28,7 @@ ALLOWED = {
     "ops": set(),
     "layers": {"ops"},
     "models": {"ops", "layers"},
+    "detection": {"ops", "layers", "models"},
     "data": set(),
     "training": set(),
     "export": {"deprecated"},
@@ -36,6 +38,7 @@ ALLOWED = {
     "deprecated": set(),
 }
 GROUND = {
+    "annotations",
     "checks",
     "files",
     "graph",
@@ -47,7 +50,7 @@ GROUND = {
     "protocols",
     "version",
 }
-WITHOUT_TENSORFLOW = (*sorted(GROUND), "ops", "layers", "models", "analysis", "plots")
+WITHOUT_TENSORFLOW = (*sorted(GROUND), "ops", "layers", "models", "detection", "analysis", "plots")
 # The files of the mathematics that are written for one backend.
 ONE_BACKEND = (
     PACKAGE / "ops" / "tensorflow_gradients.py",
