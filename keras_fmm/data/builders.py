@@ -39,7 +39,7 @@ def open_dataset(name, data_dir):
     )
 
 
-def prepared(name, data_dir, check):
+def prepared(name, data_dir, check, embedded="digits"):
     """Returns the module of tensorflow-datasets, and a builder whose files are there.
 
     Args:
@@ -47,10 +47,11 @@ def prepared(name, data_dir, check):
         data_dir: as of `open_dataset`.
         check: function of that module, a builder and `name`, which raises where the features of
             the builder are not those wanted; nothing is downloaded then.
+        embedded: str, what needs no download, for messages.
     """
     checks.package("tensorflow", f"The dataset {name!r}", "tensorflow")
     tfds = checks.package("tensorflow_datasets", f"The dataset {name!r}", "data")
-    builder = _builder(tfds, name, data_dir)
+    builder = _builder(tfds, name, data_dir, embedded)
     check(tfds, builder, name)
     if not builder.data_path.exists():
         _prepare(builder)
@@ -64,7 +65,7 @@ def prepared(name, data_dir, check):
     return tfds, builder
 
 
-def _builder(tfds, name, data_dir):
+def _builder(tfds, name, data_dir, embedded):
     if data_dir is None:
         data_dir = os.environ.get("TFDS_DATA_DIR") or None
     if data_dir is not None:
@@ -72,11 +73,11 @@ def _builder(tfds, name, data_dir):
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        known = ["digits", *tfds.list_builders()]
+        known = [embedded, *tfds.list_builders()]
         close = difflib.get_close_matches(name.partition("/")[0].partition(":")[0], known)
         near = f"near to it: {', '.join(close)}; " if close else ""
         raise ValueError(
-            f"`name` must be 'digits', which is embedded, or a dataset of tensorflow-datasets. "
+            f"`name` must be {embedded!r}, which is embedded, or a dataset of tensorflow-datasets. "
             f"Received: name={name!r} ({near}{len(known)} are known: tfds.list_builders())"
         ) from error
     except Exception as error:

@@ -17,7 +17,7 @@ _MAYBE = ("area", "is_crowd", "is_difficult")
 
 def open_boxes(name, data_dir, validation_fraction, seed):
     """Returns the `BoxDataset` of a name of tensorflow-datasets; see `load_boxes`."""
-    tfds, builder = builders.prepared(name, data_dir, _check_features)
+    tfds, builder = builders.prepared(name, data_dir, _check_features, "digits_on_canvas")
     if builder.info.file_format.value != "tfrecord":
         raise ValueError(
             "A dataset with boxes must be prepared as TFRecord, which is tensorflow-datasets' own "

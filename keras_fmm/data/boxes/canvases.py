@@ -49,14 +49,15 @@ def _canvas(random, images, labels):
         # Drawn whether there is room or not, as the next ones then do not depend on it.
         index, side = random.randint(len(images)), random.randint(*_SIDES)
         top, left = random.randint(0, _SIDE - side + 1, 2)
-        ink = geometry.window(images[index].astype("float32"), (0, 0), (8, 8), (side, side))
+        enlarge = geometry.weights(side, 0, 8, 8)
+        ink = enlarge @ images[index, ..., 0] @ enlarge.T
         brightness = random.uniform(160, 255)
-        rows, columns = (np.flatnonzero((ink[..., 0] > _INK).any(axis)) for axis in (1, 0))
+        rows, columns = (np.flatnonzero((ink > _INK).any(axis)) for axis in (1, 0))
         box = [left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1]
         if any(_touch(box, other) for other in boxes):
             continue
         part = canvas[top : top + side, left : left + side]
-        part += (brightness - part) * (ink / 255)
+        part += (brightness - part) * (ink[..., None] / 255)
         boxes.append(box)
         found.append(int(labels[index]))
     canvas += random.normal(0, 12, canvas.shape)

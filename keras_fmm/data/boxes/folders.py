@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 
 import numpy as np
 
@@ -54,12 +53,6 @@ def load(
         for record, (whole, _) in zip(found.records, looks, strict=True)
     ]
     _refuse(directory, found)
-    if found.left_out:
-        warnings.warn(
-            f"Left out of {listing.shown(directory)}: {listing.enumerated(found.left_out)}. "
-            "`left_out` of the dataset names all.",
-            stacklevel=3,
-        )
     sizes = [whole for whole, _ in looks]
     numbers = np.arange(len(found.records))
     source = ImageFileSource([x.path for x in found.records], numbers, channels, None, image_size)

@@ -47,16 +47,26 @@ def window(image, corner, sides, image_size, fill=0.0):
         float32 array `(*image_size, channels)`.
     """
     height, width, channels = image.shape
-    down = _weights(image_size[0], corner[0], sides[0], height)
-    across = _weights(image_size[1], corner[1], sides[1], width)
+    down = weights(image_size[0], corner[0], sides[0], height)
+    across = weights(image_size[1], corner[1], sides[1], width)
     found = sparse.csr_array(down) @ (image - fill).reshape(height, width * channels)
     found = found.reshape(-1, width, channels).swapaxes(0, 1).reshape(width, -1)
     found = (sparse.csr_array(across) @ found).reshape(image_size[1], image_size[0], channels)
     return (found.swapaxes(0, 1) + fill).astype("float32")
 
 
-def _weights(out, start, length, size):
-    """Returns what each of `out` pixels takes of each of `size`; nothing where it is beyond."""
+def weights(out, start, length, size):
+    """Returns what pixels of a window take of those of an image, along one axis.
+
+    Args:
+        out: int. How many pixels the window is resized to.
+        start: float. Where it begins in the image.
+        length: float. How many of the image's pixels it has.
+        size: int. How many pixels the image has.
+
+    Returns:
+        float64 array `(out, size)`, whose rows have the sum 1, or 0 beyond the image.
+    """
     centres = start + (np.arange(out) + 0.5) * (length / out)
     wide = max(1.0, length / out)
     found = 1 - abs(centres[:, None] - (np.arange(size) + 0.5)) / wide

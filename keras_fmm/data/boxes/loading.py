@@ -2,10 +2,11 @@
 
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 from keras_fmm import checks, hints, progress
-from keras_fmm.data import arguments, folders, loading, splits
+from keras_fmm.data import arguments, folders, listing, loading, splits
 from keras_fmm.data.boxes import folders as box_folders
 from keras_fmm.data.boxes.canvases import digits_on_canvas
 from keras_fmm.data.boxes.dataset import BoxDataset
@@ -128,7 +129,7 @@ def load_boxes(
                 "`data_dir` is the folder of datasets that have a name. Received: "
                 f"name={str(name)!r}, data_dir={str(data_dir)!r}. Leave it out with a path."
             )
-        return box_folders.load(
+        found = box_folders.load(
             pathlib.Path(os.path.expanduser(checks.path("name", name))),
             format,
             image_size,
@@ -140,6 +141,7 @@ def load_boxes(
             skip_unreadable,
             verbose,
         )
+        return _told(found)
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a string or a path. Received: name={name!r}")
     given = {
@@ -162,11 +164,21 @@ def load_boxes(
     from keras_fmm.data.boxes.builders import open_boxes
 
     try:
-        return open_boxes(name, data_dir, validation_fraction, seed)
+        return _told(open_boxes(name, data_dir, validation_fraction, seed))
     except (ImportError, OSError, ValueError) as error:
         if not loading.as_path(name):
             raise
         raise type(error)(f"{error} {loading.as_path(name)}") from error
+
+
+def _told(dataset):
+    if dataset.left_out:
+        warnings.warn(
+            f"Left out of {dataset.name!r}: {listing.enumerated(dataset.left_out)}. The dataset's "
+            "`left_out` names all.",
+            stacklevel=3,
+        )
+    return dataset
 
 
 def _class_names(value):
