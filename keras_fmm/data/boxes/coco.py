@@ -170,7 +170,7 @@ def _annotation(item, images, names, class_names, told, found):
             fault = records.unknown(names[item["category_id"]], class_names)
         else:
             left, top, width, height = map(_number, item["bbox"])
-            area = _number(item.get("area", width * height))
+            area = _number(item.get("area", abs(width * height)))
             crowd = item.get("iscrowd", 0)
             if crowd in (0, 1) and area >= 0:
                 box = [left, top, left + width, top + height]

@@ -45,8 +45,8 @@ def coco(annotations, images=("a.png", "b.png"), categories=((3, "cat"), (7, "do
                 for number, (image, label, box, further) in enumerate(annotations)
             ],
             "categories": [{"id": number, "name": name} for number, name in categories],
-            **more,
         }
+        | more
     )
 
 
