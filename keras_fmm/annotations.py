@@ -48,6 +48,25 @@ def checked(name, given, needed=("boxes", "labels"), optional=()):
     return {key: array[there] for key, array in arrays.items()}
 
 
+def padded(rows, max_boxes):
+    """Returns the boxes of images in one array.
+
+    Args:
+        rows: list of pairs, one an image: boxes `(n, 4)` and labels `(n,)`.
+        max_boxes: int, at least each `n`. The room for boxes.
+
+    Returns:
+        float32 array `(images, max_boxes, 5)`: x1, y1, x2, y2 and the label; 0, 0, 0, 0, -1 where
+        there is none.
+    """
+    array = np.zeros((len(rows), max_boxes, 5), "float32")
+    array[..., 4] = -1
+    for row, (boxes, labels) in zip(array, rows, strict=True):
+        row[: len(boxes), :4] = boxes
+        row[: len(boxes), 4] = labels
+    return array
+
+
 def _boxes(name, boxes):
     array = np.asarray(boxes)
     if array.size == 0 and array.ndim in (1, 2):

@@ -26,19 +26,8 @@ def open_dataset(name, data_dir):
         shape: tuple (height, width, channels) of an image.
         class_names: list of str.
     """
-    checks.package("tensorflow", f"The dataset {name!r}", "tensorflow")
-    tfds = checks.package("tensorflow_datasets", f"The dataset {name!r}", "data")
-    builder = _builder(tfds, name, data_dir)
-    _check_features(tfds, builder, name)
-    if not builder.data_path.exists():
-        _prepare(builder)
+    tfds, builder = prepared(name, data_dir, _check_features)
     known = builder.info.splits
-    if not known:
-        raise damaged(builder, "it has no dataset_info.json")
-    if "train" not in known:
-        raise ValueError(
-            f"The dataset {name!r} must have a train split. Received: splits {sorted(known)}"
-        )
     held_out = (split for split in ("test", "validation") if split in known)
     test = next((split for split in held_out if _is_labelled(tfds, builder, split)), None)
     image, label = (builder.info.features[key] for key in builder.info.supervised_keys)
@@ -50,7 +39,33 @@ def open_dataset(name, data_dir):
     )
 
 
-def _builder(tfds, name, data_dir):
+def prepared(name, data_dir, check, embedded="digits"):
+    """Returns the module of tensorflow-datasets, and a builder whose files are there.
+
+    Args:
+        name: as of `open_dataset`.
+        data_dir: as of `open_dataset`.
+        check: function of that module, a builder and `name`, which raises where the features of
+            the builder are not those wanted; nothing is downloaded then.
+        embedded: str, what needs no download, for messages.
+    """
+    checks.package("tensorflow", f"The dataset {name!r}", "tensorflow")
+    tfds = checks.package("tensorflow_datasets", f"The dataset {name!r}", "data")
+    builder = _builder(tfds, name, data_dir, embedded)
+    check(tfds, builder, name)
+    if not builder.data_path.exists():
+        _prepare(builder)
+    known = builder.info.splits
+    if not known:
+        raise damaged(builder, "it has no dataset_info.json")
+    if "train" not in known:
+        raise ValueError(
+            f"The dataset {name!r} must have a train split. Received: splits {sorted(known)}"
+        )
+    return tfds, builder
+
+
+def _builder(tfds, name, data_dir, embedded):
     if data_dir is None:
         data_dir = os.environ.get("TFDS_DATA_DIR") or None
     if data_dir is not None:
@@ -58,11 +73,11 @@ def _builder(tfds, name, data_dir):
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
-        known = ["digits", *tfds.list_builders()]
+        known = [embedded, *tfds.list_builders()]
         close = difflib.get_close_matches(name.partition("/")[0].partition(":")[0], known)
         near = f"near to it: {', '.join(close)}; " if close else ""
         raise ValueError(
-            f"`name` must be 'digits', which is embedded, or a dataset of tensorflow-datasets. "
+            f"`name` must be {embedded!r}, which is embedded, or a dataset of tensorflow-datasets. "
             f"Received: name={name!r} ({near}{len(known)} are known: tfds.list_builders())"
         ) from error
     except Exception as error:

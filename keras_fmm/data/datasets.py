@@ -196,11 +196,8 @@ class ImageDataset:
         >>> data.load("digits").steps("train", 100)
         13
         """
-        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         self._part(split)
-        batch_size = checks.positive_integer("batch_size", batch_size)
-        size = self.sizes[split]
-        return size // batch_size if drop_remainder else -(-size // batch_size)
+        return steps_of(self, split, batch_size, drop_remainder)
 
     def pipeline(
         self,
@@ -267,7 +264,7 @@ class ImageDataset:
         source, indices = self._part(split)
         size = arguments.image_size(image_size, self)
         seed = arguments.seed(seed)
-        steps = self._steps(split, batch_size, drop_remainder)
+        steps = some_steps(self, split, batch_size, drop_remainder)
         _check_epochs(shuffle, initial_epoch, epochs)
         source = source.resident()
         items = source.items(indices)
@@ -352,7 +349,7 @@ class ImageDataset:
         source, indices = self._part(split)
         size = arguments.image_size(image_size, self)
         seed = arguments.seed(seed)
-        steps = self._steps(split, batch_size, drop_remainder)
+        steps = some_steps(self, split, batch_size, drop_remainder)
         _check_epochs(shuffle, initial_epoch, None)
         multiple = checks.positive_integer("multiple", multiple)
         checks.divides("multiple", multiple, batch_size, "the batch")
@@ -373,19 +370,28 @@ class ImageDataset:
             multiple,
         )
 
-    def _steps(self, split, batch_size, drop_remainder):
-        """Returns what `steps` does, and raises where that is none."""
-        steps = self.steps(split, batch_size, drop_remainder)
-        if steps == 0:
-            raise ValueError(
-                f"The split {split!r} of {self.name!r} has no batch of this size. Received: "
-                f"batch_size={batch_size}, drop_remainder={drop_remainder}, {self.sizes[split]} "
-                "examples. Choose a smaller batch, or a larger `validation_fraction` in `load`."
-            )
-        return steps
-
     def _part(self, split):
         return self._parts[checks.one_of("split", split, splits.NAMES)]
+
+
+def steps_of(dataset, split, batch_size, drop_remainder):
+    """Returns how many batches one pass over a split has."""
+    drop_remainder = checks.flag("drop_remainder", drop_remainder)
+    batch_size = checks.positive_integer("batch_size", batch_size)
+    size = dataset.sizes[split]
+    return size // batch_size if drop_remainder else -(-size // batch_size)
+
+
+def some_steps(dataset, split, batch_size, drop_remainder):
+    """Returns what `steps_of` does, and raises where that is none."""
+    steps = steps_of(dataset, split, batch_size, drop_remainder)
+    if steps == 0:
+        raise ValueError(
+            f"The split {split!r} of {dataset.name!r} has no batch of this size. Received: "
+            f"batch_size={batch_size}, drop_remainder={drop_remainder}, {dataset.sizes[split]} "
+            "examples. Choose a smaller batch, or a larger `validation_fraction` in `load`."
+        )
+    return steps
 
 
 def _check_epochs(shuffle, initial_epoch, epochs):

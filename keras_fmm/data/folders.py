@@ -15,7 +15,7 @@ from keras_fmm.data import arguments, listing, splits
 from keras_fmm.data.datasets import ImageDataset
 from keras_fmm.data.image_source import ImageFileSource
 
-_CHANNELS = {"rgb": 3, "grayscale": 1}
+CHANNELS = {"rgb": 3, "grayscale": 1}
 
 
 def load_folder(
@@ -120,7 +120,7 @@ def load_folder(
     seed = arguments.seed(seed)
     if class_names is not None:
         class_names = checks.listed("class_names", class_names, str)
-    channels = _CHANNELS[checks.one_of("color_mode", color_mode, tuple(_CHANNELS))]
+    channels = CHANNELS[checks.one_of("color_mode", color_mode, tuple(CHANNELS))]
     directory = pathlib.Path(os.path.expanduser(checks.path("directory", directory)))
     checks.package("PIL.Image", "Reading image files", "data")
     images, class_names = listing.listed(directory, class_names, follow_links)
@@ -205,19 +205,15 @@ def _warn_of_contradictions(directory, images, looks):
 
 def _parts(files, images, validation_fraction, test_fraction, seed):
     """Returns the source and the indices of each split."""
-    given = np.array([image.split or "train" for image in images], object)
-    names = np.array([image.name for image in images], object)
-    # Of three in a class each part has one.
-    is_validated = validation_fraction > 0 and "validation" not in given
-    for split, fraction, salt, leave in (
-        ("test", test_fraction, "test", 1 + is_validated),
-        ("validation", validation_fraction, f"validation {seed}", 1),
-    ):
-        if split not in given:
-            left = np.flatnonzero(given == "train")
-            taken = splits.by_name(names[left], files.labels[left], fraction, salt, leave)
-            given[left[taken]] = split
-    return {split: (files, np.flatnonzero(given == split)) for split in splits.NAMES}
+    found = splits.divided(
+        [image.split for image in images],
+        [image.name for image in images],
+        files.labels,
+        validation_fraction,
+        test_fraction,
+        seed,
+    )
+    return {split: (files, places) for split, places in found.items()}
 
 
 def _checksum(images, looks):

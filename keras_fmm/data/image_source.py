@@ -58,7 +58,7 @@ class ImageFileSource:
         """
         found = []
         for start in range(0, self.size, _CHUNK):
-            for one in _pool().map(self._look, range(start, min(start + _CHUNK, self.size))):
+            for one in pool().map(self._look, range(start, min(start + _CHUNK, self.size))):
                 found.append(one)
                 progress(1)
         return found
@@ -102,7 +102,7 @@ class ImageFileSource:
 
     def _reading(self, index, size):
         """Returns the future of an image."""
-        return self._ahead.get((index, size)) or _pool().submit(self._image, index, size)
+        return self._ahead.get((index, size)) or pool().submit(self._image, index, size)
 
     def _read(self, indices, image_size):
         size = image_size or self.image_size
@@ -197,7 +197,7 @@ def _traced():
 
 
 @functools.cache
-def _pool():
+def pool():
     """Returns the threads that read; Pillow decodes and resizes outside of Python's lock."""
     from PIL import Image
 

@@ -269,29 +269,40 @@ def _checked_classes(directory, known, wanted):
                 f"Received: class_names={wanted}, for {enumerated(list(map(repr, known)))}"
             )
         known = wanted
-    for name in known:
-        if len(name.splitlines()) != 1 or _is_no_text(name):
-            raise ValueError(
-                "The name of a class must be of one line, that UTF-8 can hold. "
-                f"Received: {name!r} in {shown(directory)}. Rename it."
-            )
     if len(known) < 2:
         raise ValueError(
             "`directory` must have two classes at least. Received: "
             f"directory={shown(directory)}, of the one class {enumerated(list(map(repr, known)))}. "
             "Give the folder that has the folders of all classes."
         )
+    check_names(directory, known, wanted is not None)
+    return known
+
+
+def check_names(directory, known, are_given):
+    """Raises ValueError where the names of classes are no lines, or differ in too little.
+
+    Args:
+        directory: path, for the message.
+        known: list of str.
+        are_given: bool, whether the user named them, and so may name two that are nearly the same.
+    """
+    for name in known:
+        if len(name.splitlines()) != 1 or _is_no_text(name):
+            raise ValueError(
+                "The name of a class must be of one line, that UTF-8 can hold. "
+                f"Received: {name!r} in {shown(directory)}. Rename it."
+            )
     same = collections.defaultdict(list)
     for name in known:
         same[unicodedata.normalize("NFC", name).casefold().strip()].append(repr(name))
     twice = [name for names in same.values() if len(names) > 1 for name in names]
-    if twice and wanted is None:
+    if twice and not are_given:
         raise ValueError(
             "The names of classes must differ in more than capitals, spaces at the ends and how "
             f"accents are written. Received: {enumerated(twice)} in {shown(directory)}. Put them "
             "together, or name all classes in `class_names` if they are different ones."
         )
-    return known
 
 
 def _is_no_text(name):

@@ -90,7 +90,7 @@ def load(
     if of_folder:
         raise TypeError(
             f"`{next(iter(of_folder))}` is of paths. Received: name={name!r}, with "
-            f"{', '.join(of_folder)}. {_as_path(name) or 'Leave it out with a name.'}"
+            f"{', '.join(of_folder)}. {as_path(name) or 'Leave it out with a name.'}"
         )
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a string or a path. Received: name={name!r}")
@@ -109,9 +109,9 @@ def load(
         try:
             train, test, shape, class_names = open_dataset(name, data_dir)
         except (ImportError, OSError, ValueError) as error:
-            if not _as_path(name):
+            if not as_path(name):
                 raise
-            raise type(error)(f"{error} {_as_path(name)}") from error
+            raise type(error)(f"{error} {as_path(name)}") from error
         labels = None
     left = np.arange(train.size)
     if test is None:
@@ -124,7 +124,7 @@ def load(
     return ImageDataset(name, shape, class_names, parts)
 
 
-def _as_path(name):
+def as_path(name):
     """Returns what to do where a file or folder has a dataset's name, "" where none has."""
     if not os.path.exists(name):
         return ""

@@ -76,6 +76,35 @@ def by_name(names, labels, fraction, salt, leave=1):
     return taken
 
 
+def divided(given, names, labels, validation_fraction, test_fraction, seed):
+    """Returns the split of each example; what nobody has divided is divided by name.
+
+    Args:
+        given: sequence of str or None, `n` of them. The split where it is known.
+        names: as of `by_name`.
+        labels: as of `by_name`.
+        validation_fraction: float in [0, 1), the part of train to take where none is validation.
+        test_fraction: float in [0, 1), the part of train to take where none is test.
+        seed: int. Which examples are validation.
+
+    Returns:
+        dict, by split the places of its examples, an int64 array, increasing.
+    """
+    given = np.array([split or "train" for split in given], object)
+    names = np.array(names, object)
+    # Of three in a class each part has one.
+    is_validated = validation_fraction > 0 and "validation" not in given
+    for split, fraction, salt, leave in (
+        ("test", test_fraction, "test", 1 + is_validated),
+        ("validation", validation_fraction, f"validation {seed}", 1),
+    ):
+        if split not in given:
+            left = np.flatnonzero(given == "train")
+            taken = by_name(names[left], labels[left], fraction, salt, leave)
+            given[left[taken]] = split
+    return {split: np.flatnonzero(given == split) for split in NAMES}
+
+
 def _chance(text):
     """Returns a number from 0 to less than 1 that a text has on every machine."""
     # Systems write accents in two ways.

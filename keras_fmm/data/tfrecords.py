@@ -36,13 +36,7 @@ class RecordSource:
         self._split = split
         self._image, self._label = builder.info.supervised_keys
         self._shape = builder.info.features[self._image].shape
-        missing = [path.name for path in info.filepaths if not path.exists()]
-        if missing:
-            raise damaged(builder, f"it lacks {missing[0]}")
-        # The files hold the examples and a few bytes more for each.
-        size = sum(os.path.getsize(path) for path in info.filepaths)
-        if builder.info.file_format.value == "tfrecord" and size < info.num_bytes:
-            raise damaged(builder, f"its {split} files have {size} bytes of {int(info.num_bytes)}")
+        check_files(builder, split)
 
     def resident(self):
         if None in self._shape or self.size * math.prod(self._shape) > IN_MEMORY_BYTES:
@@ -121,6 +115,18 @@ class RecordSource:
                 return decode(image), tf.cast(label, "int32")
 
         return pipelines.examples(items, read, image_size).batch(batch_size, drop_remainder)
+
+
+def check_files(builder, split):
+    """Raises OSError where a file of a split is missing or too short."""
+    info = builder.info.splits[split]
+    missing = [path.name for path in info.filepaths if not path.exists()]
+    if missing:
+        raise damaged(builder, f"it lacks {missing[0]}")
+    # The files hold the examples and a few bytes more for each.
+    size = sum(os.path.getsize(path) for path in info.filepaths)
+    if builder.info.file_format.value == "tfrecord" and size < info.num_bytes:
+        raise damaged(builder, f"its {split} files have {size} bytes of {int(info.num_bytes)}")
 
 
 def collect(source, indices, shape, image_size=None):

@@ -1,9 +1,7 @@
 """Annotations as the array that a detector is fitted to."""
 
-import numpy as np
-
 from keras_fmm import checks
-from keras_fmm.annotations import checked
+from keras_fmm.annotations import checked, padded
 
 
 def targets(annotations, classes, max_boxes=None):
@@ -12,7 +10,8 @@ def targets(annotations, classes, max_boxes=None):
     Args:
         annotations: list of dicts, one an image: `boxes`, `(n, 4)`, x1, y1, x2, y2 in pixels, and
             `labels`, `(n,)`, integers from 0 to less than `classes`, or -1 for padding; `area` and
-            `crowd` may be there. Boxes of no area, which no anchor could find, are left out.
+            `crowd` may be there. Left out are boxes of no area, which no anchor could find, and
+            crowds, which are no single object.
         classes: int. How many classes there are.
         max_boxes: int or None, default None (as many as the image of the most has, at least 1).
             The room for boxes.
@@ -42,19 +41,17 @@ def targets(annotations, classes, max_boxes=None):
             raise ValueError(
                 f"`{name}['labels']` must be below `classes` ({classes}). Received: {labels.max()}"
             )
-        has_area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-        rows.append(np.concatenate([boxes, labels[:, None]], axis=1)[has_area])
-    most = max([1, *map(len, rows)])
+        wanted = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+        if "crowd" in given:
+            wanted &= ~given["crowd"]
+        rows.append((boxes[wanted], labels[wanted]))
+    most = max([1, *(len(labels) for _, labels in rows)])
     if max_boxes is not None:
         max_boxes = checks.positive_integer("max_boxes", max_boxes)
         if most > max_boxes:
-            index = max(range(len(rows)), key=lambda n: len(rows[n]))
+            index = max(range(len(rows)), key=lambda n: len(rows[n][1]))
             raise ValueError(
                 f"`max_boxes` must be at least the boxes of each image. Received: max_boxes="
                 f"{max_boxes}, and annotations[{index}] has {most}."
             )
-    array = np.zeros((len(rows), max_boxes or most, 5), "float32")
-    array[..., 4] = -1
-    for row, found in zip(array, rows, strict=True):
-        row[: len(found)] = found
-    return array
+    return padded(rows, max_boxes or most)

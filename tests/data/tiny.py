@@ -110,3 +110,41 @@ class FmmTinyBroken(_Tiny):
     def _generate_examples(self, number):
         yield from itertools.islice(super()._generate_examples(number), 3)
         raise RuntimeError("the disk is on fire")
+
+
+class FmmTinyBoxes(tfds.core.GeneratorBasedBuilder):
+    """Image i is filled with i, is 8 + i % 3 high and has i % 3 boxes; those of test are hidden."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        objects = {
+            "bbox": tfds.features.BBoxFeature(),
+            "label": tfds.features.ClassLabel(names=["a", "b"]),
+            "area": np.int64,
+            "is_crowd": np.bool_,
+        }
+        features = {
+            "image": tfds.features.Image(encoding_format="png"),
+            "objects": tfds.features.Sequence(objects),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        sizes = {"train": 40, "validation": 7, "test": 5}
+        return {split: self._generate_examples(n) for split, n in sizes.items()}
+
+    def _generate_examples(self, number):
+        for i in range(number):
+            objects = [
+                {
+                    "bbox": tfds.features.BBox(
+                        ymin=0.0, xmin=0.25, ymax=0.5, xmax=0.25 * (place + 2)
+                    ),
+                    "label": place,
+                    "area": i,
+                    "is_crowd": place == 1,
+                }
+                for place in range(0 if number == 5 else i % 3)
+            ]
+            yield i, {"image": np.full((8 + i % 3, 12, 3), i, "uint8"), "objects": objects}
