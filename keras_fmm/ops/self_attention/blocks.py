@@ -1,14 +1,20 @@
 """Attention of every position to those in a window around it, block by block of positions."""
 
+import functools
+
+import keras
 import numpy as np
 from keras import ops
 
+from keras_fmm.ops import tensorflow_gradients
+from keras_fmm.ops.devices import on_accelerator
+from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.self_attention.window import OUTSIDE, powers, shifted_attention
 from keras_fmm.ops.sums import at_least_float32, softmax
 
 # The sides of blocks that are tried. In a larger one more products fall outside of the windows; of
 # smaller ones there are more.
-_SIDES = range(5, 9)
+_SIDES = range(4, 9)
 
 
 def block_attention(
@@ -24,7 +30,9 @@ def block_attention(
 ):
     """Returns what `shifted_attention` does: matrix products of blocks with all that they see.
 
-    A map of sizes unknown when traced is computed as `shifted_attention` does.
+    On TensorFlow and a CPU one sample after the other, computed again for its gradient; XLA refuses
+    second derivatives of that. A map of sizes unknown when traced is computed as
+    `shifted_attention` does.
 
     Args: as of `shifted_attention`, without `kernels`.
 
@@ -32,36 +40,50 @@ def block_attention(
         Tensor of the values' shape and dtype.
     """
     height, width = query.shape[1:3]
-    arguments = (num_heads, kernel_size, rows, columns, mask_padding)
     if height is None or width is None:
+        arguments = (num_heads, kernel_size, rows, columns, mask_padding)
         return shifted_attention(query, key, value, *arguments, divide_late=divide_late)
-    grid = _grid(height), _grid(width)
-    queries = _by_head(_blocks(query, grid), num_heads)
-    keys, values = (_by_head(_seen(x, grid, kernel_size), num_heads) for x in (key, value))
-    logits = at_least_float32(ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))))
-    if rows is not None:
-        logits = logits + _of_positions(queries, rows, columns, grid)
-    mask = _outside_of_windows(grid, kernel_size)[None]
-    if mask_padding:
-        mask = mask | _outside_of_map((height, width), grid, kernel_size)[:, None]
-        # Of what padding added, which sees nothing: LiteRT refuses a division by 0.
-        mask[mask.all(axis=-1)] = False
-    _, _, places, seen = logits.shape
-    # A number for each pair of a block's and what it sees, the same for all samples and heads.
-    logits = ops.reshape(logits, (-1, len(mask), num_heads, places, seen))
-    mask = ops.expand_dims(ops.convert_to_tensor(mask), 1)
+    attend = functools.partial(
+        _attend,
+        num_heads=num_heads,
+        kernel_size=kernel_size,
+        mask_padding=mask_padding,
+        divide_late=divide_late,
+    )
+    tables = [] if rows is None else [rows, columns]
+    # TFLite files are made of one sample, and have no loop.
+    by_sample = keras.backend.backend() == "tensorflow" and query.shape[0] != 1
+    if by_sample and not on_accelerator():
+        shape = tuple(value.shape[1:])
+        return tensorflow_gradients.map_samples(attend, [query, key, value], tables, shape)
+    return attend(query, key, value, *tables)
+
+
+def _attend(query, key, value, *tables, num_heads, kernel_size, mask_padding, divide_late):
+    """Returns what `block_attention` does, of all samples at once."""
+    size = query.shape[1:3]
+    grid = tuple(map(_blocks_along, size))
+    queries = _by_head(_blocks(query, grid), grid, num_heads)
+    wide = tuple((count, side + kernel_size - 1) for count, side in grid)
+    keys, values = (_by_head(_seen(x, grid, kernel_size), wide, num_heads) for x in (key, value))
+    masks = [
+        (
+            _outside_of_windows(side, kernel_size),
+            _outside_of_map(whole, count, side, kernel_size) if mask_padding else None,
+        )
+        for whole, (count, side) in zip(size, grid, strict=True)
+    ]
     if divide_late:
-        weights = powers(logits, ops.cast(mask, logits.dtype))
+        weights = _powers(_logits(queries, keys, tables, None, grid), masks)
     else:
-        weights = softmax(logits + ops.cast(mask, logits.dtype) * OUTSIDE)
-    weights = ops.reshape(weights, (-1, num_heads, places, seen))
+        weights = softmax(_logits(queries, keys, tables, masks, grid))
     found = ops.matmul(ops.cast(weights, values.dtype), values)
     if divide_late:
         found = found / ops.cast(ops.sum(weights, axis=-1, keepdims=True), found.dtype)
-    return _as_map(found, (height, width), grid)
+    return _as_map(found, size, grid)
 
 
-def _grid(size):
+def _blocks_along(size):
     """Returns how many blocks there are along an axis, and their side: the least padding."""
     side = min(_SIDES, key=lambda side: (-(-size // side) * side, side))
     side = min(side, size)
@@ -69,25 +91,33 @@ def _grid(size):
 
 
 def _blocks(x, grid):
-    """Returns a map as `(batch * blocks, height of a block, width, channels)`."""
-    (down, height), (across, width) = grid
-    channels = x.shape[3]
-    x = _padded(x, ((0, down * height), (0, across * width)))
-    x = ops.reshape(x, (-1, height, across, width, channels))
-    return ops.reshape(ops.transpose(x, (0, 2, 1, 3, 4)), (-1, height, width, channels))
+    """Returns a map as `(batch, down, height of a block, across, width, channels)`, in one row."""
+    return _padded(x, [(0, count * side) for count, side in grid])
 
 
 def _seen(x, grid, kernel_size):
-    """Returns what the windows of each block see, `(batch * blocks, height, width, channels)`."""
-    (down, height), (across, width) = grid
-    channels, more = x.shape[3], kernel_size - 1
-    before = more // 2
-    x = _padded(x, ((before, down * height + more), (before, across * width + more)))
-    whole = across * width + more
-    x = ops.stack([x[:, n * height : (n + 1) * height + more] for n in range(down)], axis=1)
-    x = ops.reshape(x, (-1, height + more, whole, channels))
-    x = ops.stack([x[:, :, n * width : (n + 1) * width + more] for n in range(across)], axis=1)
-    return ops.reshape(x, (-1, height + more, width + more, channels))
+    """Returns what the windows of blocks see, as `_blocks` has it: neighbours see some alike."""
+    more, channels = kernel_size - 1, x.shape[3]
+    wholes = [(count + -(-more // side)) * side for count, side in grid]
+    x = _padded(x, [(more // 2, whole) for whole in wholes])
+    rows, columns = grid
+    x = _overlapping(x, *rows, more, wholes[1] * channels)
+    return _overlapping(x, *columns, more, channels)
+
+
+def _overlapping(x, count, side, more, length):
+    """Returns `(..., count, side + more, length)` of an axis of which each begins `side` further.
+
+    Slices of blocks, as many as one sees: as slices of windows their gradient is much slower.
+    """
+    blocks = -(-more // side)
+    x = ops.reshape(x, (-1, count + blocks, side, length))
+    batch = -1 if x.shape[0] is None else x.shape[0]
+    parts = []
+    for n in range(blocks + 1):
+        rest = min(side, side + more - n * side)
+        parts.append(windows.part(x, (0, n, 0, 0), (batch, count, rest, length)))
+    return ops.concatenate(parts, axis=2)
 
 
 def _padded(x, axes):
@@ -99,28 +129,93 @@ def _padded(x, axes):
     return ops.pad(x, [(0, 0), *beside, (0, 0)]) if any(map(any, beside)) else x
 
 
-def _by_head(x, num_heads):
-    """Returns blocks as `(blocks, heads, positions, channels of a head)`."""
-    _, height, width, channels = x.shape
+def _by_head(x, grid, num_heads):
+    """Returns blocks as `(batch * blocks, heads, positions, channels of a head)`."""
+    (_, height), (across, width) = grid
+    channels = x.shape[3]
+    x = ops.reshape(x, (-1, height, across, width * channels))
+    x = ops.transpose(x, (0, 2, 1, 3))
     x = ops.reshape(x, (-1, height * width, num_heads, channels // num_heads))
     return ops.transpose(x, (0, 2, 1, 3))
 
 
-def _of_positions(queries, rows, columns, grid):
-    """Returns the products of queries with what they see, by their offset."""
-    (_, height), (_, width) = grid
-    _, heads, _, depth = queries.shape
-    more = rows.shape[0] - 1
+def _logits(queries, keys, tables, masks, grid):
+    """Returns logits `(batch * blocks, heads, positions, seen)`, in float32 at least.
+
+    What is the same for a row or a column of what a block sees, and for what lies outside, comes
+    from one product with ones, which is faster than to spread it twice over all that is seen.
+    """
+    queries, keys = at_least_float32(queries), at_least_float32(keys)
+    found = _of_positions(queries, tables, masks, grid)
+    logits = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2)))
+    if not found:
+        return logits
+    seen_rows, seen_columns = (x.shape[3] for x in found)
+    ones = np.concatenate(
+        [
+            np.repeat(np.eye(seen_rows), seen_columns, axis=1),
+            np.tile(np.eye(seen_columns), (1, seen_rows)),
+        ]
+    )
+    ones = ops.cast(ops.convert_to_tensor(ones), logits.dtype)
+    found = ops.reshape(ops.concatenate(found, axis=3), (-1, seen_rows + seen_columns))
+    return logits + ops.reshape(ops.matmul(found, ones), (-1, *logits.shape[1:]))
+
+
+def _of_positions(queries, tables, masks, grid):
+    """Returns what is added to a query's products with all in a row, and with all in a column.
+
+    Two tensors `(batch * blocks, heads, positions, rows seen)`, or of columns; none where nothing
+    is added.
+    """
+    (down, height), (across, width) = grid
+    _, heads, places, depth = queries.shape
     queries = ops.reshape(queries, (-1, heads, height, width, depth))
-    by_row, by_column = ops.split(queries, 2, axis=4)
-    of_rows = ops.matmul(by_row, _by_place(rows, height))
-    of_columns = ops.matmul(ops.transpose(by_column, (0, 1, 3, 2, 4)), _by_place(columns, width))
-    of_columns = ops.transpose(of_columns, (0, 1, 3, 2, 4))
-    places = height * width
-    of_rows = ops.reshape(of_rows, (-1, heads, places, height + more, 1))
-    of_columns = ops.reshape(of_columns, (-1, heads, places, 1, width + more))
-    found = at_least_float32(of_rows) + at_least_float32(of_columns)
-    return ops.reshape(found, (-1, heads, places, (height + more) * (width + more)))
+    found = [ops.zeros_like(queries[..., :1])] * 2
+    if tables:
+        rows, columns = (at_least_float32(table) for table in tables)
+        by_row, by_column = ops.split(queries, 2, axis=4)
+        of_columns = ops.transpose(by_column, (0, 1, 3, 2, 4))
+        of_columns = ops.matmul(of_columns, _by_place(columns, width))
+        of_columns = ops.transpose(of_columns, (0, 1, 3, 2, 4))
+        found = [ops.matmul(by_row, _by_place(rows, height)), of_columns]
+    elif masks is None:
+        return []
+    if masks is not None:
+        (row_window, row_map), (column_window, column_map) = masks
+        rows = found[0] + _far(row_window[:, None], queries)
+        columns = found[1] + _far(column_window, queries)
+        if row_map is not None:
+            rows = ops.reshape(rows, (-1, down, across * heads * places, rows.shape[4]))
+            rows = rows + _far(row_map[:, None], queries)
+            columns = ops.reshape(columns, (-1, across, heads * places, columns.shape[4]))
+            columns = columns + _far(column_map[:, None], queries)
+        found = [rows, columns]
+    return [ops.reshape(x, (-1, heads, places, x.shape[-1])) for x in found]
+
+
+def _far(outside, like):
+    """Returns what is added to logits where an array is 1, as a tensor of another one's dtype."""
+    return ops.cast(ops.convert_to_tensor(OUTSIDE * outside), like.dtype)
+
+
+def _powers(logits, masks):
+    """Returns what is in proportion to the softmax of logits, and 0 for what lies outside."""
+    inside = []
+    for of_window, of_map in masks:
+        outside = of_window[None] if of_map is None else of_window[None] + of_map[:, None]
+        inside.append(outside == 0)
+    rows, columns = inside
+    both = rows[:, None, :, None, :, None] & columns[None, :, None, :, None, :]
+    blocks = rows.shape[0] * columns.shape[0]
+    _, heads, places, seen = logits.shape
+    outside = ~both.reshape(blocks, 1, places, seen)
+    # Of what padding added, which sees nothing: LiteRT refuses a division by 0.
+    outside[outside.all(axis=-1)] = False
+    # A number for each pair of a block's and what it sees, the same for all samples and heads.
+    logits = ops.reshape(logits, (-1, blocks, heads, places, seen))
+    outside = ops.cast(ops.convert_to_tensor(outside), logits.dtype)
+    return ops.reshape(powers(logits, outside), (-1, heads, places, seen))
 
 
 def _by_place(table, size):
@@ -145,27 +240,17 @@ def _by_place(table, size):
     return ops.transpose(found, (0, 2, 1, 3))
 
 
-def _outside_of_windows(grid, kernel_size):
-    """Returns which of what a block sees lies outside of each position's window, as an array."""
-    inside = []
-    for _, side in grid:
-        offset = np.arange(side + kernel_size - 1)[None] - np.arange(side)[:, None]
-        inside.append((offset >= 0) & (offset < kernel_size))
-    rows, columns = inside
-    both = rows[:, None, :, None] & columns[None, :, None, :]
-    return ~both.reshape(rows.shape[0] * columns.shape[0], -1)
+def _outside_of_windows(side, kernel_size):
+    """Returns 1 for what a block sees outside of each position's window, `(side, seen)`."""
+    offset = np.arange(side + kernel_size - 1)[None] - np.arange(side)[:, None]
+    return ((offset < 0) | (offset >= kernel_size)).astype("float32")
 
 
-def _outside_of_map(size, grid, kernel_size):
-    """Returns which of what each block sees lies outside of the map, `(blocks, seen)`."""
-    inside = []
-    for whole, (count, side) in zip(size, grid, strict=True):
-        first = np.arange(count)[:, None] * side - (kernel_size - 1) // 2
-        place = first + np.arange(side + kernel_size - 1)[None]
-        inside.append((place >= 0) & (place < whole))
-    rows, columns = inside
-    both = rows[:, None, :, None] & columns[None, :, None, :]
-    return ~both.reshape(rows.shape[0] * columns.shape[0], -1)
+def _outside_of_map(size, count, side, kernel_size):
+    """Returns 1 for what each block along an axis sees outside of the map, `(count, seen)`."""
+    first = np.arange(count)[:, None] * side - (kernel_size - 1) // 2
+    place = first + np.arange(side + kernel_size - 1)[None]
+    return ((place < 0) | (place >= size)).astype("float32")
 
 
 def _as_map(found, size, grid):
@@ -174,7 +259,8 @@ def _as_map(found, size, grid):
     _, heads, _, depth = found.shape
     channels = heads * depth
     found = ops.transpose(found, (0, 2, 1, 3))
-    found = ops.reshape(found, (-1, across, height, width, channels))
-    found = ops.transpose(found, (0, 2, 1, 3, 4))
+    found = ops.reshape(found, (-1, across, height, width * channels))
+    found = ops.transpose(found, (0, 2, 1, 3))
     found = ops.reshape(found, (-1, down * height, across * width, channels))
-    return found[:, : size[0], : size[1]]
+    batch = -1 if found.shape[0] is None else found.shape[0]
+    return windows.part(found, (0, 0, 0, 0), (batch, *size, channels))
