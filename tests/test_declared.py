@@ -14,7 +14,7 @@ SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"keras_fmm", "recipes", "docs", "tests"}
 # Where the distribution has another name than what it gives to import.
 DISTRIBUTIONS = {"PIL": "pillow", "cv2": "opencv-python-headless", "google": "protobuf"}
-DISTRIBUTIONS |= {"sklearn": "scikit-learn"}
+DISTRIBUTIONS |= {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 def distribution(module):

@@ -196,6 +196,7 @@ class ImageDataset:
         >>> data.load("digits").steps("train", 100)
         13
         """
+        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         self._part(split)
         return steps_of(self, split, batch_size, drop_remainder)
 
@@ -376,7 +377,6 @@ class ImageDataset:
 
 def steps_of(dataset, split, batch_size, drop_remainder):
     """Returns how many batches one pass over a split has."""
-    drop_remainder = checks.flag("drop_remainder", drop_remainder)
     batch_size = checks.positive_integer("batch_size", batch_size)
     size = dataset.sizes[split]
     return size // batch_size if drop_remainder else -(-size // batch_size)

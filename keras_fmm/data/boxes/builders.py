@@ -106,21 +106,21 @@ class RecordImages:
 
 
 def _check_features(tfds, builder, name):
-    features = builder.info.features
+    features = dict(builder.info.features)
     image, objects = (features.get(key) for key in ("image", "objects"))
     inner = getattr(objects, "feature", None)
+    of_object = dict(inner) if isinstance(inner, tfds.features.FeaturesDict) else {}
     if (
         isinstance(image, tfds.features.Image)
         and np.dtype(image.np_dtype) == "uint8"
         and image.shape[-1] is not None
-        and isinstance(inner, tfds.features.FeaturesDict)
-        and isinstance(inner.get("bbox"), tfds.features.BBoxFeature)
-        and isinstance(inner.get("label"), tfds.features.ClassLabel)
+        and isinstance(of_object.get("bbox"), tfds.features.BBoxFeature)
+        and isinstance(of_object.get("label"), tfds.features.ClassLabel)
     ):
         return
     raise ValueError(
         "`name` must be 'digits_on_canvas' or a dataset of 8-bit images with objects that have a "
-        f"bbox and a label. Received: name={name!r} with the features {dict(features)}"
+        f"bbox and a label. Received: name={name!r} with the features {features}"
     )
 
 

@@ -179,6 +179,7 @@ class BoxDataset:
             batch_size: int, at least 1. Examples in a batch.
             drop_remainder: bool, default False. Whether a last batch that is not full is left out.
         """
+        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         self._part(split)
         return datasets.steps_of(self, split, batch_size, drop_remainder)
 
@@ -244,6 +245,7 @@ class BoxDataset:
         >>> images.shape, targets.shape
         ((16, 96, 96, 1), (16, 5, 5))
         """
+        drop_remainder = checks.flag("drop_remainder", drop_remainder)
         part = self._part(split)
         size = arguments.image_size(image_size, self)
         shape = size or self.input_shape[:2]

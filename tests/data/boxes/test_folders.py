@@ -311,7 +311,7 @@ def test_yolo(tmp_path):
 YAMLS = {
     "flow": "names: ['cat', 'dog']\nnc: 2\n",
     "block": "names:\n- cat\n- dog\n",
-    "numbers": "# pets\npath: .\ntrain: images/train\nval: images/val\ntest:\nnames: {0: cat, 1: dog}\n",
+    "numbers": "path: .\ntrain: images/train\nval: images/val\ntest:\nnames: {0: cat, 1: dog}\n",
     "elsewhere": "train: ../images/train\nval: [images/val]\nnames: [cat, dog]\n",
     "lists": "train: train.txt\nval: val.txt\nnames: [cat, dog]\n",
     "none": None,
