@@ -73,8 +73,8 @@ def ResNet(
             places after the stem: a name among `layers.CONVOLUTIONS`, or a callable as of
             `layers.get_convolution`. "attention_augmented" stands in stages 2 to 4 alone; it makes
             tables for the size of each map, which must be known. A dict maps patterns of the
-            layers' names, such as "stage[34]_*", to convolutions: the first that fits stands there,
-            and Conv2D where none does.
+            layers' names, such as `"stage[34]_*"`, to convolutions: the first that fits stands
+            there, and Conv2D where none does.
         residual: str or callable, default "add". What merges each branch with its shortcut: a name
             among `layers.RESIDUALS`, or a callable that takes `name` and returns a fresh layer,
             which is called on `[branch, shortcut]`. One that gives zeros wherever the shortcut is

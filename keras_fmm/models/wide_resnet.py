@@ -48,8 +48,8 @@ def WideResNet(
             places after the stem: a name among `layers.CONVOLUTIONS`, or a callable as of
             `layers.get_convolution`. "attention_augmented" stands in the first of each block alone;
             it makes tables for the size of each map, which must be known. A dict maps patterns of
-            the layers' names, such as "*_conv1", to convolutions: the first that fits stands there,
-            and Conv2D where none does.
+            the layers' names, such as `"*_conv1"`, to convolutions: the first that fits stands
+            there, and Conv2D where none does.
         residual: str or callable, default "add". What merges each branch with its shortcut: "add"
             is `F(x) + x`; "multiply", `F(x) * x` in every block, is FMMNet (the shortcuts that
             change the size are 1x1 convolutions there too). Its authors could not train more than

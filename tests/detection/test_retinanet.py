@@ -240,7 +240,7 @@ def test_detections_by_loops():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: small(attention="no"), "`attention` must be one of"),
+        (lambda: small(attention="no"), "`attention` must be None, one of"),
         (lambda: small(prior=1), "`prior` must be between 0 and 1"),
         (lambda: small(ratios=[]), "`ratios` must hold numbers above 0"),
         (lambda: small(levels=["stage2", "stage4"]), "each half as large"),
