@@ -1,0 +1,248 @@
+"""Train an object detector with an attention of your choice in its feature pyramid, and score it.
+
+Question: none; this is the job of training on images with boxes.
+Data: `digits_on_canvas`, which is embedded, a detection dataset of tensorflow-datasets, or your own
+images: `--dataset ./cells --format voc --image-size 256` (see `keras_fmm.data.load_boxes`).
+Command:
+
+    python -m recipes.detect --attention squeeze_excite --workdir runs/canvases_se
+
+A run that was killed goes on where it was when the same command is given again. The folder holds
+the run's record (run.json), history.csv, the model of the best epoch by the validation loss
+(best.keras, what `RetinaNet` gives), detector.keras, which gives boxes of images, and gallery.png:
+test images with the boxes that were found. `--workdir RUN --evaluate FOLDER` prints one line of
+JSON about all images of another folder, by a finished run's detector.
+Measured: nothing yet at these settings.
+"""
+
+import dataclasses
+import json
+import pathlib
+import re
+
+import keras
+import numpy as np
+
+from keras_fmm import data, detection, models, training
+from recipes.lab.settings import setting, shown, start, verbosity
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a run is made of."""
+
+    # Data
+    dataset: str = setting("digits_on_canvas", "as of keras_fmm.data.load_boxes")
+    format: str | None = setting(None, "of a folder", choices=("voc", "coco", "yolo"))
+    image_size: int | None = setting(
+        None, "side to resize images to; none: as they are", minimum=32
+    )
+    flip: bool = setting(False, "mirror half of the training images")
+    zoom: bool = setting(True, "crop, shrink and stretch the training images")
+    # Model
+    attention: str | None = setting(None, "before each convolution of the pyramid")
+    convolution: str | None = setting(None, "of the pyramid")
+    width: int = setting(24, "filters of the backbone's first stage", minimum=1)
+    filters: int = setting(64, "of the pyramid and the heads", minimum=1)
+    # Training
+    epochs: int = setting(20, "passes over the training images", minimum=1)
+    batch_size: int = setting(16, "images", minimum=1)
+    learning_rate: float = setting(0.002, "the highest, of Adam; it rises, then falls as a cosine")
+    seed: int = setting(0, "of weights, order and augmentation", minimum=0)
+    # Run
+    workdir: str | None = setting(None, "the run's folder; none: runs/NAME")
+    evaluate: str | None = setting(None, "a folder of other images to score a finished run on")
+    smoke: bool = setting(False, "two steps of training, on little")
+    verbose: str = verbosity()
+
+
+# What of the settings does not make a run another one.
+NOT_IDENTITY = ("workdir", "evaluate", "verbose")
+
+
+def main(settings):
+    """Trains and scores, or scores a finished run; returns the run's record, or the scores."""
+    workdir = pathlib.Path(settings.workdir or default_workdir(settings))
+    if settings.evaluate is not None:
+        return evaluate(workdir, settings)
+    keras.utils.set_random_seed(settings.seed)
+    dataset = data.load_boxes(settings.dataset, settings.format, seed=settings.seed)
+    size = size_of(settings, dataset)
+    config = {
+        name: value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in NOT_IDENTITY
+    }
+    config.update(dataset.identity)
+    run = training.Run(workdir, config, monitor="val_loss", mode="min")
+    model = build(settings, dataset, size)
+    fit(model, run, dataset, settings, size)
+    best = keras.models.load_model(workdir / "best.keras")
+    detector = detector_of(best)
+    detector.save(workdir / "detector.keras")
+    images, annotations = dataset.arrays("test", size)
+    if settings.smoke:
+        images, annotations = images[:8], annotations[:8]
+    found = detected(detector, images)
+    scores = scores_of(annotations, found, dataset.class_names)
+    draw(workdir / "gallery.png", images[:12], found[:12], dataset.class_names)
+    run.finish({"parameters": best.count_params(), "class_names": dataset.class_names, **scores})
+    print(f"parameters  {best.count_params():,}")
+    for name in ("ap", "ap50", "ap75"):
+        value = scores[name]
+        print(f"{name:<10}  {'nothing to find' if value is None else f'{value:.3f}'}")
+    print(f"Test images: {len(images)}. All of it is in {workdir}.")
+    return run.record
+
+
+def default_workdir(settings):
+    parts = ["retinanet", settings.attention or "plain", settings.dataset]
+    parts += [settings.convolution] if settings.convolution else []
+    parts += ["smoke"] if settings.smoke else []
+    return pathlib.Path("runs") / re.sub("[^a-z0-9]+", "_", "_".join(parts).lower())
+
+
+def size_of(settings, dataset):
+    """Returns the height and width that images are resized to."""
+    if settings.image_size is not None:
+        return (settings.image_size, settings.image_size)
+    if None in dataset.input_shape:
+        raise ValueError(
+            "`image_size` must be given where images differ in size. Received: image_size=None "
+            f"for {dataset.name!r}. Add --image-size 256."
+        )
+    return dataset.input_shape[:2]
+
+
+def build(settings, dataset, size):
+    """Returns the compiled RetinaNet of images of 0 to 255."""
+    inputs = keras.Input((*size, dataset.input_shape[2]))
+    backbone = models.ResNet(
+        (1, 1, 1, 1),
+        bottleneck=False,
+        include_top=False,
+        input_tensor=keras.layers.Rescaling(1 / 255)(inputs),
+        filters=settings.width,
+        stem="imagenet",
+    )
+    model = detection.RetinaNet(
+        backbone,
+        dataset.classes,
+        settings.attention,
+        settings.convolution,
+        levels=["stage1", "stage2", "stage3"],
+        filters=settings.filters,
+        extra_levels=1 if max(size) > 128 else 0,
+        head_depth=2,
+        anchors_per_octave=2,
+    )
+    steps = settings.epochs * dataset.steps("train", settings.batch_size)
+    warm = max(1, steps // 20)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warm, warmup_target=settings.learning_rate, warmup_steps=warm
+    )
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), detection.RetinaNetLoss())
+    return model
+
+
+def fit(model, run, dataset, settings, size):
+    """Trains from the run's last finished epoch on."""
+    first = run.restore(model)
+    epochs = 1 if settings.smoke else settings.epochs
+    if first >= epochs:
+        return
+    moves = [data.RandomBoxFlip()] if settings.flip else []
+    moves += [data.RandomBoxZoom()] if settings.zoom else []
+    batches = dataset.batches(
+        "train", settings.batch_size, size, settings.seed, moves, initial_epoch=first
+    )
+    model.fit(
+        batches,
+        validation_data=dataset.batches("validation", settings.batch_size, size),
+        epochs=epochs,
+        initial_epoch=first,
+        steps_per_epoch=2 if settings.smoke else None,
+        validation_steps=1 if settings.smoke else None,
+        # The order of an epoch is the dataset's.
+        shuffle=False,
+        callbacks=run.callbacks(),
+        verbose=shown(settings),
+    )
+
+
+def detector_of(model):
+    """Returns a model of images that ends in boxes, scores, labels and their count."""
+    outputs = detection.Detections(name="detections")(model.output, model.input)
+    return keras.Model(model.input, outputs, name="detector")
+
+
+def detected(detector, images):
+    """Returns what is found in images: a dict for each, without padding."""
+    found = detector.predict(images, batch_size=16, verbose=0)
+    return [
+        {key: found[key][image, :count] for key in ("boxes", "scores", "labels")}
+        for image, count in enumerate(found["count"])
+    ]
+
+
+def scores_of(annotations, found, class_names):
+    """Returns AP, AP50, AP75 and AP by class, None where there is nothing to find."""
+    result = detection.average_precision(annotations, found)
+    scores = {name: getattr(result, name) for name in ("ap", "ap50", "ap75")}
+    # JSON has no NaN.
+    scores = {name: None if np.isnan(value) else value for name, value in scores.items()}
+    by_class = {class_names[label]: value for label, value in result.by_class.items()}
+    return {**scores, "by_class": by_class, "images": len(annotations)}
+
+
+def evaluate(workdir, settings):
+    """Prints what a finished run's detector scores on all images of a folder, as JSON."""
+    record = json.loads((workdir / "run.json").read_text(encoding="utf-8"))
+    if record["status"] != "finished":
+        raise ValueError(
+            f"`workdir` must be of a finished run. Received: {str(workdir)!r}, which is "
+            f"{record['status']}. Train it first, by the same command without --evaluate."
+        )
+    names = record["metrics"]["class_names"]
+    detector = keras.models.load_model(workdir / "detector.keras")
+    height, width, channels = detector.input_shape[1:]
+    dataset = data.load_boxes(
+        settings.evaluate,
+        settings.format or record["config"]["format"],
+        class_names=names,
+        color_mode="grayscale" if channels == 1 else "rgb",
+    )
+    found, annotations = [], []
+    for split, count in dataset.sizes.items():
+        # A few at a time, as all may not fit in memory.
+        for first in range(0, count, 64):
+            at = list(range(first, min(first + 64, count)))
+            images, truth = dataset.arrays(split, (height, width), at)
+            found += detected(detector, images)
+            annotations += truth
+    scores = scores_of(annotations, found, names)
+    print(json.dumps(scores))
+    return scores
+
+
+def draw(path, images, found, class_names):
+    """Writes images side by side, with the boxes of scores from 0.5 on and their classes."""
+    # Keras' own needs OpenCV.
+    from PIL import Image, ImageDraw
+
+    height, width = images.shape[1:3]
+    across = min(4, len(images))
+    sheet = Image.new("RGB", (across * width, -(-len(images) // across) * height))
+    for index, (image, these) in enumerate(zip(images, found, strict=True)):
+        picture = keras.utils.array_to_img(image, "channels_last", scale=False).convert("RGB")
+        pen = ImageDraw.Draw(picture)
+        for box, score, label in zip(*(these[key] for key in these), strict=True):
+            if score >= 0.5:
+                pen.rectangle(box.tolist(), outline=(255, 160, 0))
+                pen.text(box[:2].tolist(), class_names[label], fill=(255, 160, 0))
+        sheet.paste(picture, (index % across * width, index // across * height))
+    sheet.save(path)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

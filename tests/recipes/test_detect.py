@@ -1,0 +1,61 @@
+"""`recipes.detect` from end to end: a run, the run again, and its scores on other images."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from recipes import detect
+from recipes.lab.settings import start
+
+XML = """<annotation><filename>{0}.png</filename>
+<size><width>96</width><height>96</height><depth>1</depth></size>
+<object><name>7</name>
+<bndbox><xmin>10</xmin><ymin>20</ymin><xmax>30</xmax><ymax>50</ymax></bndbox></object></annotation>
+"""
+
+
+def run(*words):
+    return start(detect.main, detect.Settings, "", [*words, "--verbose", "0"])
+
+
+@pytest.mark.slow
+def test_runs_end_to_end(tmp_path, capsys):
+    workdir = tmp_path / "run"
+    words = ("--smoke", "--attention", "eca", "--width", "4", "--filters", "8")
+    record = run(*words, "--workdir", str(workdir))
+    assert record["status"] == "finished"
+    assert len(record["history"]["val_loss"]) == 1
+    assert record["metrics"]["images"] == 8
+    names = {path.name for path in workdir.iterdir()}
+    assert {"best.keras", "detector.keras", "gallery.png", "run.json"} <= names
+    assert run(*words, "--workdir", str(workdir))["history"] == record["history"]
+
+    folder = tmp_path / "other"
+    for part in ("JPEGImages", "Annotations"):
+        (folder / part).mkdir(parents=True)
+    for name in ("a", "b", "c"):
+        noise = np.random.default_rng(0).integers(0, 255, (96, 96, 1)).astype("uint8")
+        keras.utils.save_img(folder / "JPEGImages" / f"{name}.png", noise, scale=False)
+        (folder / "Annotations" / f"{name}.xml").write_text(XML.format(name), encoding="utf-8")
+    capsys.readouterr()
+    scores = run("--workdir", str(workdir), "--evaluate", str(folder), "--format", "voc")
+    assert json.loads(capsys.readouterr().out) == scores
+    assert scores["images"] == 3
+    assert list(scores["by_class"]) == ["7"]
+
+
+def test_a_folder_of_images_of_several_sizes_needs_one(tmp_path):
+    folder = tmp_path / "voc"
+    for part in ("JPEGImages", "Annotations"):
+        (folder / part).mkdir(parents=True)
+    for index in range(8):
+        image = np.zeros((96, 96 + index, 1), "uint8")
+        keras.utils.save_img(folder / "JPEGImages" / f"{index}.png", image, scale=False)
+        text = XML.format(index).replace("<width>96", f"<width>{96 + index}")
+        (folder / "Annotations" / f"{index}.xml").write_text(text, encoding="utf-8")
+    words = ("--dataset", str(folder), "--format", "voc", "--workdir", str(tmp_path / "run"))
+    with pytest.raises(SystemExit, match="Add --image-size 256."):
+        run(*words)
+    assert not (tmp_path / "run").exists()
