@@ -92,7 +92,11 @@ def by_saved_model(path):
 
 
 @pytest.mark.parametrize(
-    ("rows", "policy"), [(ROWS, "float32"), (FIRST_ROWS, "mixed_float16")], ids=["all", "float16"]
+    ("rows", "policy"),
+    [
+        pytest.param(ROWS, "float32", id="all", marks=pytest.mark.slow),
+        pytest.param(FIRST_ROWS, "mixed_float16", id="float16"),
+    ],
 )
 def test_tflite_says_what_keras_says(rows, policy, tmp_path):
     tolerance = 1e-5 if policy == "float32" else 2e-2
@@ -106,6 +110,7 @@ def test_tflite_of_unknown_batch_height_and_width(tmp_path):
     assert_same(rows, said, known_sizes=False)
 
 
+@pytest.mark.slow
 def test_saved_model_serves_any_batch_and_size(tmp_path):
     rows = [row for row in rows_for("saved_model", FIRST_ROWS) if row.sizes == "any"]
     said = by_saved_model(tmp_path / "saved_model")
@@ -128,6 +133,7 @@ def test_saved_model_of_layers_of_one_size(tmp_path):
     assert_same([*rows, own], by_saved_model(tmp_path / "saved_model"))
 
 
+@pytest.mark.slow
 def test_two_replicas_train_like_one():
     """Each replica sees the same two samples, so that batch norm's statistics are those of one."""
 

@@ -186,19 +186,19 @@ def test_loss_by_loops(box_loss):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_learns_saves_and_loads(tmp_path):
     model = small(attention="cbam", convolution="aw")
     wanted = detection.targets(ANNOTATIONS, classes=3)
     assert wanted.shape == (3, 2, 5)
     model.compile(keras.optimizers.Adam(0.01), detection.RetinaNetLoss())
-    before = model.evaluate(IMAGES, wanted, verbose=0)
     history = model.fit(IMAGES, wanted, batch_size=3, epochs=6, verbose=0).history["loss"]
     assert np.isfinite(history).all()
-    assert history[-1] < before
+    assert history[-1] < history[0]
     detector = keras.Model(model.input, detection.Detections(5)(model.output, model.input))
     detector.save(tmp_path / "detector.keras")
     loaded = keras.models.load_model(tmp_path / "detector.keras")
-    expected, found = arrays(detector(IMAGES)), arrays(loaded(IMAGES))
+    expected, found = (x.predict(IMAGES, verbose=0) for x in (detector, loaded))
     for key, value in expected.items():
         np.testing.assert_array_equal(found[key], value)
 

@@ -1,13 +1,8 @@
 """Attention of every position to those in a window around it, block by block of positions."""
 
-import functools
-
-import keras
 import numpy as np
 from keras import ops
 
-from keras_fmm.ops import tensorflow_gradients
-from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.self_attention.window import OUTSIDE, powers, shifted_attention
 from keras_fmm.ops.sums import at_least_float32, softmax
@@ -30,9 +25,7 @@ def block_attention(
 ):
     """Returns what `shifted_attention` does: matrix products of blocks with all that they see.
 
-    On TensorFlow and a CPU one sample after the other, computed again for its gradient; XLA refuses
-    second derivatives of that. A map of sizes unknown when traced is computed as
-    `shifted_attention` does.
+    A map of sizes unknown when traced is computed as `shifted_attention` does.
 
     Args: as of `shifted_attention`, without `kernels`.
 
@@ -43,25 +36,8 @@ def block_attention(
     if height is None or width is None:
         arguments = (num_heads, kernel_size, rows, columns, mask_padding)
         return shifted_attention(query, key, value, *arguments, divide_late=divide_late)
-    attend = functools.partial(
-        _attend,
-        num_heads=num_heads,
-        kernel_size=kernel_size,
-        mask_padding=mask_padding,
-        divide_late=divide_late,
-    )
     tables = [] if rows is None else [rows, columns]
-    # TFLite files are made of one sample, and have no loop.
-    by_sample = keras.backend.backend() == "tensorflow" and query.shape[0] != 1
-    if by_sample and not on_accelerator():
-        shape = tuple(value.shape[1:])
-        return tensorflow_gradients.map_samples(attend, [query, key, value], tables, shape)
-    return attend(query, key, value, *tables)
-
-
-def _attend(query, key, value, *tables, num_heads, kernel_size, mask_padding, divide_late):
-    """Returns what `block_attention` does, of all samples at once."""
-    size = query.shape[1:3]
+    size = height, width
     grid = tuple(map(_blocks_along, size))
     queries = _by_head(_blocks(query, grid), grid, num_heads)
     wide = tuple((count, side + kernel_size - 1) for count, side in grid)
