@@ -27,6 +27,7 @@ from recipes.benchmarks import (
     quantization,
     residuals,
 )
+from recipes.benchmarks import self_attention as self_attention_benchmark
 from recipes.lab import comparison, verdicts
 from recipes.lab.sections import pictures
 from recipes.lab.settings import setting, start
@@ -97,6 +98,7 @@ PAGES = {
     "mobile": mobile.page,
     "quantization": quantization.page,
     "residuals": residuals.page,
+    "self_attention": self_attention_benchmark.page,
 }
 
 

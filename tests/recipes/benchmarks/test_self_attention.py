@@ -18,7 +18,28 @@ def test_measures_every_form(tmp_path, capsys):
     assert json.loads(output.read_text()) == results
     augmented, local = results["self_attention"].values()
     names = {name.partition(",")[0] for name in augmented}
-    assert names == {"Conv2D", "auto", "plain", "parts", "without positions"}
+    assert names == {
+        *("Conv2D", "auto", "plain", "parts", "without positions", "auto to without positions")
+    }
     assert augmented["Conv2D, train"] == [1.0, 1.0, 1.0]
     assert local["blocks, inference"][0] > 0
-    assert "shifts, train: " in capsys.readouterr().out
+    assert "| shifts | " in capsys.readouterr().out
+
+
+def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe, "MODES", ("train",))
+    measured = []
+
+    def ratios(shape, kind, mode, rounds, verbose):
+        measured.append(kind)
+        if stops := measured == ["augmented", "local"]:
+            raise KeyboardInterrupt(stops)
+        return {"Conv2D, train": [1.0, 1.0, 1.0], "auto, train": [2.0, 1.5, 2.5]}
+
+    monkeypatch.setattr(recipe, "ratios", ratios)
+    settings = recipe.Settings(smoke=True, output=str(tmp_path / "results.json"))
+    with pytest.raises(KeyboardInterrupt):
+        recipe.main(settings)
+    results = recipe.main(settings)
+    assert measured == ["augmented", "local", "local"]
+    assert "| auto | 2.0 (1.5 to 2.5) |" in recipe.table(results)
