@@ -85,6 +85,8 @@ def corrected(quantized, moves):
         is_dead = scale is not None and len(scale) and scale[0] < np.finfo("float32").tiny
         if move is not None and not is_dead:
             _move_bias(model, op, where, move)
+    # The biases from before.
+    flatbuffers.drop_unused(model)
     return flatbuffers.packed(model)
 
 

@@ -161,6 +161,35 @@ def add_tensor(model, tensor):
     return len(model.subgraphs[0].tensors) - 1
 
 
+def drop_unused(model):
+    """Takes out of the main graph the tensors that nothing names, and their values.
+
+    Args:
+        model: `ModelT`, changed in place.
+    """
+    graph = model.subgraphs[0]
+    places = [(graph, "inputs"), (graph, "outputs")]
+    for op in graph.operators:
+        places += [(op, "inputs"), (op, "outputs"), (op, "intermediates")]
+    # The parser gives arrays, and None where there is no list.
+    given = [getattr(owner, field) for owner, field in places]
+    lists = [[] if each is None else [int(index) for index in each] for each in given]
+    used = sorted(set().union(*lists) - {-1})
+    number = {old: new for new, old in enumerate(used)} | {-1: -1}
+    for (owner, field), indices in zip(places, lists, strict=True):
+        setattr(owner, field, [number[index] for index in indices])
+    for signature in model.signatureDefs or ():
+        if signature.subgraphIndex == 0:
+            for each in (*signature.inputs, *signature.outputs):
+                each.tensorIndex = number[each.tensorIndex]
+    graph.tensors = [graph.tensors[index] for index in used]
+    kept = {tensor.buffer for each in model.subgraphs for tensor in each.tensors}
+    kept |= {each.buffer for each in model.metadata or ()}
+    for index, buffer in enumerate(model.buffers):
+        if index not in kept:
+            buffer.data = None
+
+
 def along(values, axis, rank):
     """Returns a vector in a shape that meets the axis of an array of this rank."""
     shape = [1] * rank
