@@ -179,12 +179,32 @@ def test_models_of_keras_applications_get_their_own_preprocessing(tmp_path):
     np.testing.assert_allclose(loaded(images), expected, atol=1e-5)
 
 
+def test_networks_of_timm_get_their_own_preprocessing(tmp_path):
+    chosen = settings("timm/resnet10t", tmp_path, weights=None, preprocessing="own", image_size=32)
+    model = recipe.classifier(chosen, data.load("digits"))
+    backbone = next(layer for layer in model.layers if isinstance(layer, keras.Model))
+    bare = models.from_timm(
+        "resnet10t",
+        include_preprocessing=False,
+        include_top=False,
+        input_shape=(32, 32, 3),
+        pooling="avg",
+    )
+    bare.set_weights(backbone.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 1)).astype("float32")
+    # ImageNet's mean and deviation of each channel.
+    scaled = (images / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    expected = model.get_layer("predictions")(bare(scaled.astype("float32")))
+    np.testing.assert_allclose(model(images), expected, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": "MobileNetV9"}, "or a name in keras.applications.*MobileNetV2"),
         ({"model": "absent.keras"}, "absent.keras"),
         ({"image_size": 9}, "`image_size` must be that of the model"),
+        ({"model": "timm/resnet10x", "preprocessing": "own", "weights": None}, "resnet10t"),
     ],
 )
 def test_refuses(source, tmp_path, changes, message):
