@@ -75,7 +75,7 @@ def test_symbolic_and_eager_calls_agree(row):
     assert row.model(layer).output.shape[3:] == eager.shape[3:]
 
 
-@pytest.mark.parametrize("unknown_sizes", [False, True])
+@pytest.mark.parametrize("unknown_sizes", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_eager_and_compiled_calls_agree(unknown_sizes):
     def check(rows):
         model, inputs, _ = side_by_side.model(rows, 3, unknown_sizes)
@@ -127,7 +127,7 @@ def test_samples_do_not_meet_at_inference(row):
 # operation is compiled by itself.
 OTHER_ROWS = [row for row in ROWS if row not in FIRST_ROWS]
 ON_XLA = [
-    (FIRST_ROWS, True),
+    pytest.param(FIRST_ROWS, True, marks=pytest.mark.slow, id="first-xla"),
     pytest.param(OTHER_ROWS, True, marks=pytest.mark.slow, id="others-xla"),
 ]
 
@@ -335,7 +335,9 @@ OWN_GATE = Row(Positive, "gate", {}, (2, 5, 6, 4), {})
 
 
 @over([*ROWS, OWN_GATE])
-@pytest.mark.parametrize("dtype", OTHER_DTYPES)
+@pytest.mark.parametrize(
+    "dtype", ["uint8", pytest.param("int32", marks=pytest.mark.slow), "bool", "float64"]
+)
 def test_maps_of_any_real_dtype_are_taken_as_floats(row, dtype):
     inputs = each(lambda array: abs(3 * array).astype(dtype), row.example())
     layer = row.make()
@@ -354,7 +356,7 @@ def test_maps_of_any_real_dtype_are_taken_as_floats(row, dtype):
         assert keras.backend.standardize_dtype(layer.attention_map(inputs).dtype) == "float32"
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_models_of_integers_compile_save_and_load(jit_compile, tmp_path):
     def check(rows):
         inputs, outputs, examples = [], [], []

@@ -95,7 +95,7 @@ def by_saved_model(path):
     ("rows", "policy"),
     [
         pytest.param(ROWS, "float32", id="all", marks=pytest.mark.slow),
-        pytest.param(FIRST_ROWS, "mixed_float16", id="float16"),
+        pytest.param(FIRST_ROWS, "mixed_float16", id="float16", marks=pytest.mark.slow),
     ],
 )
 def test_tflite_says_what_keras_says(rows, policy, tmp_path):
@@ -104,6 +104,7 @@ def test_tflite_says_what_keras_says(rows, policy, tmp_path):
     assert_same(rows_for("tflite", rows), said, tolerance, policy=policy)
 
 
+@pytest.mark.slow
 def test_tflite_of_unknown_batch_height_and_width(tmp_path):
     rows = [row for row in rows_for("tflite", FIRST_ROWS) if row.sizes == "any"]
     said = by_tflite(tmp_path / "model.tflite", batch_size=None)

@@ -23,10 +23,7 @@ OF_KERAS = {"fit", "Run", "GradCAMCallback"}
 # One of each kind; the others are slow for what they tell.
 QUICK = {
     "attention_maps",
-    "full_grad",
     "grad_cam",
-    "jacobian_norms",
-    "SavedModel",
     "TFLite float32",
 }
 

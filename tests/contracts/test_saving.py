@@ -157,7 +157,7 @@ def flags(model):
 
 def case(row):
     # CBAM is made of two others, and these are made of the same layers.
-    is_quick = row.layer in (layers.SqueezeExcite, layers.CBAM, layers.AWConv2D)
+    is_quick = row.layer in (layers.CBAM, layers.AWConv2D)
     marks = () if is_quick else pytest.mark.slow
     return pytest.param(lambda: (row.model(), row.example()), id=label(row), marks=marks)
 

@@ -127,12 +127,16 @@ def damage_count_less(folder):
     ("damage", "reason"),
     [
         (damage_truncate, "truncated record"),
-        (damage_flip, "corrupted record"),
+        pytest.param(damage_flip, "corrupted record", marks=pytest.mark.slow),
         (damage_count, "expected to contain 41 elements but contained only 40"),
-        (damage_count_less, "expected to contain 39 elements but contained at least 40"),
+        pytest.param(
+            damage_count_less,
+            "expected to contain 39 elements but contained at least 40",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
-@pytest.mark.parametrize("in_memory", [True, False])
+@pytest.mark.parametrize("in_memory", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_damage_found_while_reading(copy, damage, reason, in_memory, monkeypatch):
     if not in_memory:
         monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)
@@ -201,8 +205,10 @@ def relabelled(folder, **value):
             writer.write(record)
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-@pytest.mark.parametrize("label", [3, 99, -1, 2**40, 2**32])
+@pytest.mark.parametrize("in_memory", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "label", [3, -1, *(pytest.param(n, marks=pytest.mark.slow) for n in (99, 2**40, 2**32))]
+)
 def test_a_label_that_is_no_class(copy, label, in_memory, monkeypatch):
     if not in_memory:
         monkeypatch.setattr(tfrecords, "IN_MEMORY_BYTES", 0)

@@ -50,7 +50,7 @@ def by_hand(model, images):
         (None, 1e-5),
         pytest.param("float16", 2e-3, marks=pytest.mark.slow),
         pytest.param("dynamic", 0.02, marks=pytest.mark.slow),
-        ("int8", 0.04),
+        pytest.param("int8", 0.04, marks=pytest.mark.slow),
         pytest.param("int16x8", 0.02, marks=pytest.mark.slow),
     ],
 )

@@ -63,7 +63,7 @@ def test_parts_of_any_number_of_heads_are_alike(together, monkeypatch):
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="compiles nothing here")
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_parts_train_as_the_formula_does_whatever_the_batch(jit_compile):
     found = []
     rng = np.random.default_rng(0)

@@ -68,9 +68,13 @@ NESTED = {
     "named as a gate in it": lambda: whole(inner("gate")),
     "upgraded": upgraded,
 }
+QUICK = ("two", "shared", "frozen", "sequential twice nested", "upgraded")
 
 
-@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in NESTED],
+)
 def test_nested_models_load_from_every_format(kind, tmp_path):
     model = NESTED[kind]()
     randomise(model)

@@ -63,6 +63,7 @@ def test_writes_a_picture_an_epoch_beside_what_keras_writes(tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow")
+@pytest.mark.slow
 def test_two_replicas(tmp_path):
     import tensorflow as tf
 

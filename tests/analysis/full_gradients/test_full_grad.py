@@ -163,6 +163,7 @@ def test_terms_sum_to_the_score(build):
         assert paths[:2] == ["twice", "own"]
 
 
+@pytest.mark.slow
 def test_any_bare_activation_has_an_implicit_bias():
     """Each activation makes a logit of its own, which one image is asked for."""
     names = recording._CURVED_OPERATIONS

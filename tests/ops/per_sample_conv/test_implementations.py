@@ -110,7 +110,7 @@ def test_second_derivatives_equal_those_of_automatic_differentiation(case):
             np.testing.assert_allclose(one, other, atol=atol, rtol=1e-3, err_msg=conv.__name__)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)
 def test_in_half_precision_all_round_a_few_times(dtype, case):

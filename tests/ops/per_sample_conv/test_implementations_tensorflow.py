@@ -83,6 +83,7 @@ def test_with_all_sizes_unknown(conv, case):
 @pytest.mark.parametrize("conv", OURS)
 @hypothesis.given(case=FEW_TAPS)
 @hypothesis.settings(max_examples=5)
+@pytest.mark.slow
 def test_compiled_by_xla_with_the_batch_unknown(conv, case):
     same_as_eager(conv, case, batch_unknown, jit_compile=True)
 
