@@ -6,6 +6,7 @@ from keras_fmm.detection.detections import Detections
 from keras_fmm.detection.feature_pyramid import FeaturePyramid, UpsampleLike
 from keras_fmm.detection.losses import RetinaNetLoss
 from keras_fmm.detection.retinanet import Raw, RetinaNet
+from keras_fmm.detection.roi_align import RoIAlign
 from keras_fmm.detection.targets import targets
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Raw",
     "RetinaNet",
     "RetinaNetLoss",
+    "RoIAlign",
     "UpsampleLike",
     "average_precision",
     "targets",
