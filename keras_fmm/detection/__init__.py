@@ -3,22 +3,31 @@
 from keras_fmm.detection.anchors import Anchors
 from keras_fmm.detection.average_precision import AveragePrecision, average_precision
 from keras_fmm.detection.detections import Detections
+from keras_fmm.detection.detector import detector
+from keras_fmm.detection.faster_rcnn import FasterRCNN
 from keras_fmm.detection.feature_pyramid import FeaturePyramid, UpsampleLike
 from keras_fmm.detection.losses import RetinaNetLoss
+from keras_fmm.detection.region_proposals import RegionProposals, Sampling
 from keras_fmm.detection.retinanet import Raw, RetinaNet
 from keras_fmm.detection.roi_align import RoIAlign
+from keras_fmm.detection.sampled_loss import SampledLoss
 from keras_fmm.detection.targets import targets
 
 __all__ = [
     "Anchors",
     "AveragePrecision",
     "Detections",
+    "FasterRCNN",
     "FeaturePyramid",
     "Raw",
+    "RegionProposals",
     "RetinaNet",
     "RetinaNetLoss",
     "RoIAlign",
+    "SampledLoss",
+    "Sampling",
     "UpsampleLike",
     "average_precision",
+    "detector",
     "targets",
 ]
