@@ -33,6 +33,20 @@ class SampledLoss(keras.layers.Layer):
     Output shape:
         That of `inputs`.
 
+    Raises:
+        TypeError, ValueError: an argument is out of range.
+
+    Example:
+
+    >>> import numpy as np
+    >>> boxes = np.array([[[0, 0, 8, 8]]], "float32")
+    >>> samples = {"boxes": boxes, "objects": np.pad(boxes, [(0, 0), (0, 0), (0, 1)])}
+    >>> samples["state"] = np.ones((1, 1), "float32")
+    >>> layer = SampledLoss()
+    >>> _ = layer(np.zeros(3), samples, np.zeros((1, 1, 4)), np.zeros((1, 1, 1)))
+    >>> round(float(layer.losses[0]), 4)  # one of two, object or nothing: log(2)
+    0.6931
+
     Reference:
         Girshick, "Fast R-CNN", section 2.3; Ren et al., "Faster R-CNN", equation 1; normalised as
         in torchvision.
