@@ -7,6 +7,7 @@ from keras_fmm.detection.detector import detector
 from keras_fmm.detection.faster_rcnn import FasterRCNN
 from keras_fmm.detection.feature_pyramid import FeaturePyramid, UpsampleLike
 from keras_fmm.detection.losses import RetinaNetLoss
+from keras_fmm.detection.presets import PRESETS, from_preset, list_presets
 from keras_fmm.detection.region_proposals import RegionProposals, Sampling
 from keras_fmm.detection.retinanet import Raw, RetinaNet
 from keras_fmm.detection.roi_align import RoIAlign
@@ -16,6 +17,7 @@ from keras_fmm.detection.ssd_loss import SSDLoss
 from keras_fmm.detection.targets import targets
 
 __all__ = [
+    "PRESETS",
     "SSD300",
     "Anchors",
     "AveragePrecision",
@@ -35,5 +37,7 @@ __all__ = [
     "UpsampleLike",
     "average_precision",
     "detector",
+    "from_preset",
+    "list_presets",
     "targets",
 ]

@@ -36,7 +36,7 @@ class RegionProposals(keras.layers.Layer):
 
     >>> import numpy as np
     >>> anchors = np.array([[0, 0, 8, 8], [0, 0, 8, 7], [4, 4, 20, 20]], "float32")
-    >>> level = [anchors, np.zeros((1, 3, 4)), np.array([[[1], [2], [0]]])]
+    >>> level = [anchors, np.zeros((1, 3, 4)), np.array([[[1.0], [2.0], [0.0]]])]
     >>> found = RegionProposals(proposals=3)([level], np.zeros((1, 16, 16, 3)))
     >>> keras.ops.convert_to_numpy(found)[0].tolist()
     [[0.0, 0.0, 8.0, 7.0], [4.0, 4.0, 16.0, 16.0], [0.0, 0.0, 0.0, 0.0]]
