@@ -8,7 +8,89 @@ from keras_fmm import checks
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
-class Anchors(keras.layers.Layer):
+class DefaultBoxes(keras.layers.Layer):
+    """Gives the boxes of feature maps: of a few widths and heights around each position.
+
+    At row i and column j of a map of stride s they are centred at
+    `((j + offset) * s, (i + offset) * s)`. Their order is that of the maps, then of the rows, the
+    columns and the shapes.
+
+    Args:
+        strides: sequence of numbers above 0. Of each map, how many pixels its positions are apart.
+        shapes: sequence of lists of pairs of numbers above 0. Of each map, the widths and heights
+            of its boxes in pixels.
+        offset: number, default 0.5: the centre of a position's square. 0 is its corner.
+        data_format: None, "channels_last" or "channels_first", default None (Keras' setting).
+
+    Input shape:
+        A list of tensors `(batch, height, width, channels)`, or as `data_format` says.
+
+    Output shape:
+        float32 `(boxes, 4)`: x1, y1, x2, y2 in pixels; they may reach beyond the image.
+
+    Raises:
+        TypeError, ValueError: an argument is out of range.
+
+    Example:
+
+    >>> layer = DefaultBoxes(strides=[8], shapes=[[[8, 4]]])
+    >>> keras.ops.convert_to_numpy(layer([np.zeros((1, 1, 2, 3))])).tolist()
+    [[0.0, 2.0, 8.0, 6.0], [8.0, 2.0, 16.0, 6.0]]
+
+    Reference:
+        Liu et al., "SSD: Single Shot MultiBox Detector", section 2.2.
+    """
+
+    def __init__(self, strides, shapes, offset=0.5, data_format=None, **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.strides = _positive("strides", strides)
+        self.shapes = [
+            [_positive("shapes", pair) for pair in checks.listed("shapes", of_map)]
+            for of_map in checks.listed("shapes", shapes)
+        ]
+        self.offset = checks.number("offset", offset)
+        self.data_format = checks.data_format(data_format)
+        pairs = [pair for of_map in self.shapes for pair in of_map]
+        if len(self.shapes) != len(self.strides) or {len(pair) for pair in pairs} != {2}:
+            raise ValueError(
+                "`shapes` must have a list of pairs for each of `strides`. "
+                f"Received: strides={self.strides}, shapes={self.shapes}"
+            )
+
+    def call(self, maps):
+        maps = [maps] if not isinstance(maps, (list, tuple)) else maps
+        levels = zip(maps, self.strides, self.shapes, strict=True)
+        return ops.concatenate([self._of_map(*level) for level in levels], axis=0)
+
+    def _of_map(self, x, stride, shapes):
+        rows, columns = self._sides(ops.shape(x))
+        half = np.asarray(shapes) / 2
+        corners = ops.convert_to_tensor(np.concatenate([-half, half], axis=1), "float32")
+        y = (ops.cast(ops.arange(rows), "float32") + self.offset) * stride
+        x = (ops.cast(ops.arange(columns), "float32") + self.offset) * stride
+        x, y = ops.meshgrid(x, y)
+        centres = ops.reshape(ops.stack([x, y, x, y], axis=-1), (-1, 1, 4))
+        return ops.reshape(centres + corners, (-1, 4))
+
+    def _sides(self, shape):
+        return shape[1:3] if self.data_format == "channels_last" else shape[2:4]
+
+    def compute_output_shape(self, input_shape):
+        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        sides = [self._sides(shape) for shape in shapes]
+        if None in [side for pair in sides for side in pair]:
+            return (None, 4)
+        levels = zip(sides, self.shapes, strict=True)
+        return (sum(rows * columns * len(of_map) for (rows, columns), of_map in levels), 4)
+
+    def get_config(self):
+        names = ("strides", "shapes", "offset", "data_format")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+@keras.saving.register_keras_serializable(package="keras_fmm")
+class Anchors(DefaultBoxes):
     """Gives the anchors of feature maps: boxes of a few sizes and ratios around each position.
 
     At row i and column j of a map of stride s the anchors are centred at
@@ -42,56 +124,31 @@ class Anchors(keras.layers.Layer):
     """
 
     def __init__(self, strides, sizes, ratios=(0.5, 1, 2), offset=0.5, data_format=None, **kwargs):
-        kwargs.setdefault("dtype", "float32")
-        super().__init__(**kwargs)
         strides = checks.listed("strides", strides)
-        self.strides = [checks.positive_integer("strides", stride) for stride in strides]
-        sizes = checks.listed("sizes", sizes)
-        self.sizes = [_positive("sizes", level) for level in sizes]
-        self.ratios = _positive("ratios", ratios)
-        self.offset = checks.number("offset", offset)
-        self.data_format = checks.data_format(data_format)
-        if len(self.sizes) != len(self.strides) or len({len(level) for level in self.sizes}) != 1:
+        strides = [checks.positive_integer("strides", stride) for stride in strides]
+        sizes = [_positive("sizes", level) for level in checks.listed("sizes", sizes)]
+        ratios = _positive("ratios", ratios)
+        if len(sizes) != len(strides) or len({len(level) for level in sizes}) != 1:
             raise ValueError(
                 "`sizes` must have a list of as many sizes for each of `strides`. "
-                f"Received: strides={self.strides}, sizes={self.sizes}"
+                f"Received: strides={strides}, sizes={sizes}"
             )
+        shapes = [
+            [[size / ratio**0.5, size * ratio**0.5] for ratio in ratios for size in level]
+            for level in sizes
+        ]
+        super().__init__(strides, shapes, offset, data_format, **kwargs)
+        self.strides, self.sizes, self.ratios = strides, sizes, ratios
 
     @property
     def per_position(self):
         """The number of anchors around each position."""
-        return len(self.ratios) * len(self.sizes[0])
-
-    def call(self, maps):
-        maps = [maps] if not isinstance(maps, (list, tuple)) else maps
-        levels = zip(maps, self.strides, self.sizes, strict=True)
-        return ops.concatenate([self._level(*level) for level in levels], axis=0)
-
-    def _level(self, x, stride, sizes):
-        rows, columns = self._sides(ops.shape(x))
-        size, root = np.asarray(sizes), np.sqrt(self.ratios)[:, None]
-        half = np.stack([size / root, size * root], axis=-1).reshape(-1, 2) / 2
-        corners = ops.convert_to_tensor(np.concatenate([-half, half], axis=1), "float32")
-        y = (ops.cast(ops.arange(rows), "float32") + self.offset) * stride
-        x = (ops.cast(ops.arange(columns), "float32") + self.offset) * stride
-        x, y = ops.meshgrid(x, y)
-        centres = ops.reshape(ops.stack([x, y, x, y], axis=-1), (-1, 1, 4))
-        return ops.reshape(centres + corners, (-1, 4))
-
-    def _sides(self, shape):
-        return shape[1:3] if self.data_format == "channels_last" else shape[2:4]
-
-    def compute_output_shape(self, input_shape):
-        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
-        sides = [side for shape in shapes for side in self._sides(shape)]
-        if None in sides:
-            return (None, 4)
-        counts = [np.prod(self._sides(shape)) for shape in shapes]
-        return (int(sum(counts)) * self.per_position, 4)
+        return len(self.shapes[0])
 
     def get_config(self):
-        names = ("strides", "sizes", "ratios", "offset", "data_format")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        config = super().get_config()
+        del config["shapes"]
+        return {**config, "sizes": self.sizes, "ratios": self.ratios}
 
 
 def _positive(name, values):

@@ -8,6 +8,14 @@ def sides(boxes):
     return ops.maximum(boxes[..., 2:] - boxes[..., :2], 0.0)
 
 
+def cut(boxes, images, data_format):
+    """Returns boxes cut at the border of images, of which the size alone is looked at."""
+    shape = ops.shape(images)
+    height, width = shape[1:3] if data_format == "channels_last" else shape[2:4]
+    limits = ops.cast(ops.stack([width, height, width, height]), "float32")
+    return ops.minimum(ops.maximum(boxes, 0.0), limits)
+
+
 def overlaps(boxes, others):
     """Returns intersection over union of each box with each of others; 0 where both have no area.
 

@@ -6,6 +6,7 @@ from keras import ops
 from keras_fmm import checks
 from keras_fmm.detection import boxes as boxes_of
 from keras_fmm.detection.losses import decoded
+from keras_fmm.detection.suppression import suppressed
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -22,9 +23,12 @@ class Detections(keras.layers.Layer):
         score_threshold: number from 0 to 1, default 0.05. Scores of less are left out.
         iou_threshold: number from 0 to 1, default 0.5.
         candidates: int, default 1000. How many are looked at, of all classes together.
+        activation: "sigmoid" or "softmax", default "sigmoid". What makes scores of logits: each
+            for itself, or all together with that of nothing, which is 0; see `FasterRCNN`.
 
     Call arguments:
-        inputs: `(batch, anchors, 8 + classes)`, what `RetinaNet` gives.
+        inputs: `(batch, anchors, 8 + classes)`, what `RetinaNet` and `SSD300` give, or
+            `(batch, proposals, classes, 9)`, what `FasterRCNN` gives.
         images: `(batch, height, width, channels)`, or as `data_format` says: the images that it
             was given, for their size alone.
 
@@ -54,6 +58,7 @@ class Detections(keras.layers.Layer):
         score_threshold=0.05,
         iou_threshold=0.5,
         candidates=1000,
+        activation="sigmoid",
         data_format=None,
         **kwargs,
     ):
@@ -67,13 +72,15 @@ class Detections(keras.layers.Layer):
                 raise ValueError(
                     f"`{name}` must be from 0 to 1. Received: {name}={getattr(self, name)!r}"
                 )
+        self.activation = checks.one_of("activation", activation, ("sigmoid", "softmax"))
         self.data_format = checks.data_format(data_format)
 
     def call(self, inputs, images):
-        shape = ops.shape(images)
-        height, width = shape[1:3] if self.data_format == "channels_last" else shape[2:4]
-        classes = inputs.shape[-1] - 8
-        scores = ops.sigmoid(inputs[..., 8:])
+        # Of all classes of an anchor there is one box, or each has its own.
+        shares_box = len(inputs.shape) == 3
+        logits = inputs[..., 8:] if shares_box else inputs[..., 8]
+        classes = logits.shape[-1]
+        scores = ops.sigmoid(logits) if self.activation == "sigmoid" else _softmax(logits)
         scores = ops.reshape(scores, (-1, ops.shape(inputs)[1] * classes))
         # At least the candidates there are; a map may be smaller.
         most = self.candidates
@@ -83,45 +90,16 @@ class Detections(keras.layers.Layer):
             most = min(most, inputs.shape[1] * classes)
         scores, index = ops.top_k(scores, most)
         labels = ops.cast(index % classes, "int32")
-        index = ops.minimum(index // classes, ops.shape(inputs)[1] - 1)
+        rows = inputs[..., :8]
+        if not shares_box:
+            rows = ops.reshape(rows, (-1, ops.shape(rows)[1] * classes, 8))
+        index = ops.minimum(index // classes if shares_box else index, ops.shape(rows)[1] - 1)
         index = ops.repeat(ops.expand_dims(index, 2), 8, axis=2)
-        chosen = ops.take_along_axis(inputs[..., :8], index, axis=1)
-        boxes = decoded(chosen[..., :4], chosen[..., 4:])
-        limits = ops.cast(ops.stack([width, height, width, height]), "float32")
-        boxes = ops.minimum(ops.maximum(boxes, 0.0), limits)
-        return self._suppressed(boxes, scores, labels)
-
-    def _suppressed(self, boxes, scores, labels):
-        left = ops.where(scores >= self.score_threshold, scores, -1.0)
-        places = ops.arange(self.max_detections)
-        candidates = ops.expand_dims(ops.arange(ops.shape(scores)[1]), 0)
-
-        def step(place, state):
-            left, taken = state
-            best = ops.argmax(left, axis=1)
-            is_one = ops.max(left, axis=1) > 0
-            column = ops.expand_dims(best, 1)
-            box = ops.take_along_axis(boxes, ops.repeat(column[..., None], 4, axis=2), axis=1)
-            same = labels == ops.take_along_axis(labels, column, axis=1)
-            near = boxes_of.overlaps(box, boxes)[:, 0] > self.iou_threshold
-            gone = ops.logical_or(ops.logical_and(same, near), candidates == column)
-            left = ops.where(gone, -1.0, left)
-            best = ops.where(is_one, ops.cast(best, "int32"), -1)
-            here = ops.expand_dims(places == place, 0)
-            return left, ops.where(here, ops.expand_dims(best, 1), taken)
-
-        taken = ops.zeros_like(labels[:, :1]) - 1
-        taken = ops.repeat(taken, self.max_detections, axis=1)
-        _, taken = ops.fori_loop(0, self.max_detections, step, (left, taken))
-        is_one = taken >= 0
-        index = ops.maximum(taken, 0)
-        boxes = ops.take_along_axis(boxes, ops.repeat(index[..., None], 4, axis=2), axis=1)
-        return {
-            "boxes": ops.where(is_one[..., None], boxes, 0.0),
-            "scores": ops.where(is_one, ops.take_along_axis(scores, index, axis=1), 0.0),
-            "labels": ops.where(is_one, ops.take_along_axis(labels, index, axis=1), -1),
-            "count": ops.sum(ops.cast(is_one, "int32"), axis=1),
-        }
+        chosen = ops.take_along_axis(rows, index, axis=1)
+        boxes = boxes_of.cut(decoded(chosen[..., :4], chosen[..., 4:]), images, self.data_format)
+        return suppressed(
+            boxes, scores, labels, self.max_detections, self.score_threshold, self.iou_threshold
+        )
 
     def compute_output_spec(self, inputs, images):
         batch, room = inputs.shape[0], self.max_detections
@@ -138,6 +116,12 @@ class Detections(keras.layers.Layer):
             "score_threshold",
             "iou_threshold",
             "candidates",
+            "activation",
             "data_format",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _softmax(logits):
+    """Returns the shares of classes beside nothing, whose logit is 0."""
+    return ops.softmax(ops.pad(logits, [[0, 0], [0, 0], [1, 0]]), axis=-1)[..., 1:]

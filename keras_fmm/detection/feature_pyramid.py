@@ -72,7 +72,7 @@ def FeaturePyramid(
     make = layers.get_convolution(convolution)
     features = models.feature_model(backbone, levels)
     maps = features.outputs if levels is not None else features.outputs[-3:]
-    names = [f"p{level}" for level in _levels(features.inputs[0], maps)]
+    names = [f"p{level}" for level in levels_of(features.inputs[0], maps)]
 
     def convolved(x, size, place):
         gate = layers.get_gate(attention, name=f"pyramid_{place}_attention")
@@ -105,7 +105,7 @@ def FeaturePyramid(
     return keras.Model(features.inputs[0], found, name=name)
 
 
-def _levels(images, maps):
+def levels_of(images, maps):
     """Returns the exponents of maps' strides; raises ValueError where these are no powers of 2."""
     if not maps:
         raise ValueError("`levels` must name at least one map. Received: levels=[]")

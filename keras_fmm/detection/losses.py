@@ -71,7 +71,7 @@ class RetinaNetLoss(keras.losses.Loss):
         )
 
     def call(self, y_true, y_pred):
-        _check_shapes(y_true, y_pred)
+        check_shapes(y_true, y_pred)
         anchors, deltas, logits = y_pred[..., :4], y_pred[..., 4:8], y_pred[..., 8:]
         objects, state = match(anchors, y_true, self.foreground, self.background)
         is_positive = ops.cast(state == 1, y_pred.dtype)
@@ -124,7 +124,7 @@ def _number(name, value, rule, most=float("inf")):
     return float(value)
 
 
-def _check_shapes(y_true, y_pred):
+def check_shapes(y_true, y_pred):
     if len(y_true.shape) != 3 or y_true.shape[2] != 5:
         raise ValueError(
             "`y_true` must be (batch, objects, 5): x1, y1, x2, y2, label. "

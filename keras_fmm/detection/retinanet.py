@@ -113,20 +113,25 @@ def _head(name, end, filters, depth, anchors, numbers, bias):
 
     inner = [convolution(filters, f"conv{n}", "relu") for n in range(1, depth + 1)]
     inner.append(convolution(anchors * numbers, end, None, bias))
-    order = keras.layers.Permute((2, 3, 1), name=f"{name}_permute")
-    flat = keras.layers.Reshape((-1, numbers), name=f"{name}_flat")
 
     def head(maps):
         found = []
         for x in maps:
             for layer in inner:
                 x = layer(x)
-            found.append(flat(x if backbones.channel_axis() == -1 else order(x)))
+            found.append(as_rows(x, numbers))
         if len(found) == 1:
             return found[0]
         return keras.layers.Concatenate(axis=1, name=f"{name}_all")(found)
 
     return head
+
+
+def as_rows(x, numbers):
+    """Returns what a head says of a map, `(batch, anchors, numbers)`."""
+    if backbones.channel_axis() == 1:
+        x = keras.layers.Permute((2, 3, 1))(x)
+    return keras.layers.Reshape((-1, numbers))(x)
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -135,11 +140,18 @@ class Raw(keras.layers.Layer):
 
     One, as losses of Keras see one output each.
 
+    Args:
+        variance: sequence of 4 numbers, default (1, 1, 1, 1). What deltas are multiplied with.
+        activation: "sigmoid" or "softmax", default "sigmoid". What `Detections` is to make scores
+            with.
+
     Input shape:
-        A list of `(anchors, 4)`, `(batch, anchors, 4)` and `(batch, anchors, classes)`.
+        A list of `(anchors, 4)` or `(batch, anchors, 4)`, `(batch, anchors, 4)` and
+        `(batch, anchors, classes)`. Deltas `(batch, anchors, classes, 4)` are of each class.
 
     Output shape:
-        `(batch, anchors, 8 + classes)`.
+        `(batch, anchors, 8 + classes)`; of deltas of each class `(batch, anchors, classes, 9)`,
+        where logits of anchors of no area are -10,000.
 
     Example:
 
@@ -148,15 +160,36 @@ class Raw(keras.layers.Layer):
     11
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, variance=(1.0, 1.0, 1.0, 1.0), activation="sigmoid", **kwargs):
         # Half precision has no boxes of hundreds of pixels.
         super().__init__(**{**kwargs, "dtype": "float32"})
+        self.variance = checked_variance(variance)
+        self.activation = checks.one_of("activation", activation, ("sigmoid", "softmax"))
 
     def call(self, inputs):
         anchors, deltas, logits = (ops.cast(x, "float32") for x in inputs)
-        anchors = ops.broadcast_to(ops.expand_dims(anchors, 0), ops.shape(deltas))
+        deltas = deltas * ops.convert_to_tensor(self.variance, "float32")
+        if len(anchors.shape) == 2:
+            anchors = ops.expand_dims(anchors, 0)
+        if len(deltas.shape) == 4:
+            is_there = ops.all(anchors[..., 2:] > anchors[..., :2], axis=2, keepdims=True)
+            logits = ops.expand_dims(ops.where(is_there, logits, -10_000.0), 3)
+            anchors = ops.expand_dims(anchors, 2)
+        anchors = ops.broadcast_to(anchors, ops.shape(deltas))
         return ops.concatenate([anchors, deltas, logits], axis=-1)
 
     def compute_output_shape(self, input_shape):
         _, deltas, logits = input_shape
-        return (*deltas[:2], 8 + logits[2])
+        return (*deltas[:-1], 9 if len(deltas) == 4 else 8 + logits[2])
+
+    def get_config(self):
+        names = ("variance", "activation")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def checked_variance(variance):
+    """Returns the numbers that deltas are multiplied with, four above 0."""
+    found = [checks.number("variance", value) for value in checks.listed("variance", variance)]
+    if len(found) != 4 or min(found) <= 0:
+        raise ValueError(f"`variance` must be 4 numbers above 0. Received: variance={variance!r}")
+    return found

@@ -96,8 +96,12 @@ def list_presets(pattern="*"):
     >>> list_presets("*se*resnet50")
     ['se_resnet50', 'aw_se_resnet50', 'aa_se_resnet50', 'timm/seresnet50']
     """
+    return like(pattern, [*PRESETS, *(f"timm/{name}" for name in timm.names())])
+
+
+def like(pattern, known):
+    """Returns the known names that are like a pattern; raises TypeError where it is no str."""
     checks.instance("pattern", pattern, str)
-    known = [*PRESETS, *(f"timm/{name}" for name in timm.names())]
     return [name for name in known if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
@@ -137,16 +141,32 @@ def from_preset(preset, **arguments):
     >>> model.name, model.get_layer("stage4_block2_attention").reduction
     ('aw_se_resnet18', 16)
     """
-    if not isinstance(preset, str):
-        raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
-    if preset.startswith("timm/"):
+    if isinstance(preset, str) and preset.startswith("timm/"):
         asked = {"weights": None, "include_preprocessing": False}
         asked = {name: arguments.pop(name, default) for name, default in asked.items()}
         return timm.built(preset, **asked, backbone_arguments=arguments)
-    if preset not in PRESETS:
+    return checked_name(preset, PRESETS, list_presets)(**arguments)
+
+
+def checked_name(preset, presets, listing):
+    """Returns what stands under a preset's name.
+
+    Args:
+        preset: str. The name.
+        presets: mapping. All of them.
+        listing: function. Gives their names to users; those near a wrong one are among these.
+
+    Raises:
+        TypeError: the name is no str.
+        ValueError: the name is not known; the message has those near it.
+    """
+    if not isinstance(preset, str):
+        raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
+    if preset not in presets:
+        part = listing.__module__.split(".")[1]
         raise ValueError(
             f"`preset` must be a name of a preset. Received: preset={preset!r}. "
-            f"Near it: {timm.nearest(preset, list_presets(), 3)}. "
-            "`models.list_presets()` has all names."
+            f"Near it: {timm.nearest(preset, listing(), 3)}. "
+            f"`{part}.list_presets()` has all names."
         )
-    return PRESETS[preset](**arguments)
+    return presets[preset]

@@ -1,0 +1,56 @@
+"""Of boxes that overlap, the best: exact greedy suppression."""
+
+from keras import ops
+
+from keras_fmm.detection import boxes as boxes_of
+
+
+def suppressed(boxes, scores, labels, room, score_threshold, iou_threshold):
+    """Returns what is left of candidates: of those of a label that overlap, the best.
+
+    Until there is no room, the best that is left is taken, and those of its label that overlap it
+    by more than `iou_threshold` are left out.
+
+    Args:
+        boxes: float32 tensor `(batch, n, 4)`; those of no area are left out.
+        scores: float32 tensor `(batch, n)`, above 0.
+        labels: int32 tensor `(batch, n)`.
+        room: int. The most that are taken.
+        score_threshold: float. Scores of less are left out.
+        iou_threshold: float.
+
+    Returns:
+        A dict of tensors, as of `Detections`.
+    """
+    has_area = ops.all(boxes[..., 2:] > boxes[..., :2], axis=2)
+    is_candidate = ops.logical_and(has_area, scores >= score_threshold)
+    left = ops.where(is_candidate, scores, -1.0)
+    places = ops.arange(room)
+    candidates = ops.expand_dims(ops.arange(ops.shape(scores)[1]), 0)
+
+    def step(place, state):
+        left, taken = state
+        best = ops.argmax(left, axis=1)
+        is_one = ops.max(left, axis=1) > 0
+        column = ops.expand_dims(best, 1)
+        box = ops.take_along_axis(boxes, ops.repeat(column[..., None], 4, axis=2), axis=1)
+        same = labels == ops.take_along_axis(labels, column, axis=1)
+        near = boxes_of.overlaps(box, boxes)[:, 0] > iou_threshold
+        gone = ops.logical_or(ops.logical_and(same, near), candidates == column)
+        left = ops.where(gone, -1.0, left)
+        best = ops.where(is_one, ops.cast(best, "int32"), -1)
+        here = ops.expand_dims(places == place, 0)
+        return left, ops.where(here, ops.expand_dims(best, 1), taken)
+
+    taken = ops.zeros_like(labels[:, :1]) - 1
+    taken = ops.repeat(taken, room, axis=1)
+    _, taken = ops.fori_loop(0, room, step, (left, taken))
+    is_one = taken >= 0
+    index = ops.maximum(taken, 0)
+    boxes = ops.take_along_axis(boxes, ops.repeat(index[..., None], 4, axis=2), axis=1)
+    return {
+        "boxes": ops.where(is_one[..., None], boxes, 0.0),
+        "scores": ops.where(is_one, ops.take_along_axis(scores, index, axis=1), 0.0),
+        "labels": ops.where(is_one, ops.take_along_axis(labels, index, axis=1), -1),
+        "count": ops.sum(ops.cast(is_one, "int32"), axis=1),
+    }

@@ -1,0 +1,167 @@
+"""Faster R-CNN: its size beside torchvision's, its stages by loops, and that it learns."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import detection, models
+from tests.detection.test_retinanet import ANNOTATIONS, IMAGES, arrays, backbone, centred, overlap
+
+
+def small(**arguments):
+    arguments = {"filters": 16, "units": 32, "candidates": 50, "proposals": 40, **arguments}
+    return detection.FasterRCNN(backbone(), 3, **arguments)
+
+
+def test_is_as_large_as_that_of_torchvision():
+    resnet = models.ResNet50(include_top=False, input_shape=(None, None, 3))
+    model = detection.FasterRCNN(resnet, classes=91)
+    norms = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)]
+    counted = sum(math.prod(weight.shape) for weight in model.trainable_variables)
+    counted -= sum(math.prod(weight.shape) for x in norms for weight in x.trainable_variables)
+    assert counted == 41_755_286
+    assert model.output.shape == (None, 1000, 91, 9)
+
+
+def boxes_of(rng, count):
+    corner = rng.uniform(-5, 50, (count, 2))
+    return np.concatenate([corner, corner + rng.uniform(5, 30, (count, 2))], axis=1)
+
+
+def test_proposals_by_loops():
+    rng = np.random.default_rng(0)
+    levels = []
+    for count in (30, 12, 1):
+        deltas = rng.normal(0, 0.2, (2, count, 4))
+        levels.append([boxes_of(rng, count), deltas, rng.normal(size=(2, count, 1))])
+    levels = [[x.astype("float32") for x in level] for level in levels]
+    layer = detection.RegionProposals(proposals=25, candidates=15, iou_threshold=0.4)
+    found = keras.ops.convert_to_numpy(layer(levels, np.zeros((2, 64, 50, 3))))
+    for image in range(2):
+        kept = []
+        for anchors, deltas, logits in levels:
+            best = np.argsort(-logits[image, :, 0])[:15]
+            of_level = []
+            for place in best:
+                x, y, width, height = centred(anchors[place])
+                dx, dy, dw, dh = deltas[image, place]
+                x, y = x + dx * width, y + dy * height
+                width, height = width * math.exp(dw), height * math.exp(dh)
+                box = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+                box = box.clip(0, [50, 64, 50, 64])
+                has_area = (box[2:] > box[:2]).all()
+                if has_area and all(overlap(box, other) <= 0.4 for _, other in of_level):
+                    of_level.append((logits[image, place, 0], box))
+            kept += of_level
+        kept = [box for _, box in sorted(kept, key=lambda one: -one[0])][:25]
+        np.testing.assert_allclose(found[image, : len(kept)], kept, atol=1e-3)
+        assert not found[image, len(kept) :].any()
+
+
+def test_sampling_counts_and_changes():
+    rng = np.random.default_rng(0)
+    objects = detection.targets(
+        [
+            {"boxes": [[0, 0, 20, 20], [30, 30, 50, 50]], "labels": [0, 2]},
+            {"boxes": [], "labels": []},
+        ],
+        classes=3,
+    )
+    near = objects[0, np.arange(60) % 2, :4] + rng.uniform(-1, 1, (60, 4))
+    far = boxes_of(rng, 200) + 60
+    boxes = np.concatenate([near, far, np.zeros((50, 4))]).astype("float32")
+    layer = detection.Sampling(100, 0.25, 0.5, 0.5, seed=1, best_of_each=False)
+    first, second = (arrays(layer(boxes, objects)) for _ in range(2))
+    for image, (positive, negative) in enumerate([(25, 75), (0, 100)]):
+        state, index = first["state"][image], first["index"][image]
+        assert ((state == 1).sum(), (state == 0).sum()) == (positive, negative)
+        assert len(set(index)) == 100
+        assert (index < 260).all()
+        if positive:
+            assert ((index < 60) == (state == 1)).all()
+            expected = objects[0, index[:25] % 2]
+            np.testing.assert_array_equal(first["objects"][0, :25], expected)
+        np.testing.assert_array_equal(first["boxes"][image], boxes[index])
+    assert set(first["index"][0]) != set(second["index"][0])
+    # Fewer than are asked for, among them the objects themselves.
+    layer = detection.Sampling(9, 0.5, 0.5, 0.5, with_objects=True)
+    found = arrays(layer(near[None, :1].repeat(2, 0).astype("float32"), objects))
+    assert found["state"].tolist() == [[1, 1, 1] + [-1] * 6, [0] + [-1] * 8]
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+def test_loss_by_loops(per_class):
+    rng = np.random.default_rng(0)
+    boxes, objects = boxes_of(rng, 12).reshape(2, 6, 4), boxes_of(rng, 12).reshape(2, 6, 4)
+    labels = rng.integers(0, 3, (2, 6, 1))
+    state = np.array([[1, 0, -1, 1, 0, 0], [0, 0, 1, -1, -1, -1]], "float32")
+    samples = {"boxes": boxes, "objects": np.concatenate([objects, labels], 2), "state": state}
+    deltas = rng.normal(size=(2, 6, 3, 4) if per_class else (2, 6, 4))
+    logits = rng.normal(size=(2, 6, 3))
+    layer = detection.SampledLoss((0.1, 0.1, 0.2, 0.2), beta=0.5)
+    as_tensors = {key: value.astype("float32") for key, value in samples.items()}
+    out = layer(
+        np.ones((2, 1), "float32"), as_tensors, deltas.astype("float32"), logits.astype("float32")
+    )
+    assert out.shape == (2, 1)
+    total = 0.0
+    for i in range(2):
+        for j in range(6):
+            if state[i, j] < 0:
+                continue
+            z = [0, *logits[i, j]]
+            label = labels[i, j, 0] + 1 if state[i, j] else 0
+            total -= math.log(math.exp(z[label]) / sum(map(math.exp, z)))
+            if state[i, j]:
+                x, y, width, height = centred(boxes[i, j])
+                to_x, to_y, to_width, to_height = centred(objects[i, j])
+                wanted = [10 * (to_x - x) / width, 10 * (to_y - y) / height]
+                wanted += [5 * math.log(to_width / width), 5 * math.log(to_height / height)]
+                own = deltas[i, j, label - 1] if per_class else deltas[i, j]
+                for error in map(abs, np.subtract(own, wanted)):
+                    total += error**2 if error < 0.5 else error - 0.25
+    np.testing.assert_allclose(float(layer.losses[0]), total / 8, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_learns_saves_and_loads(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = small(attention="squeeze_excite", seed=0)
+    wanted = detection.targets(ANNOTATIONS, classes=3)
+    model.compile(keras.optimizers.Adam(0.005))
+    history = model.fit([IMAGES, wanted], batch_size=3, epochs=40, verbose=0).history["loss"]
+    assert np.isfinite(history).all()
+    assert np.mean(history[-5:]) < np.mean(history[:5]) / 2
+    detector = detection.detector(model, max_detections=5)
+    found = detector.predict(IMAGES, verbose=0)
+    assert found["scores"][1].max() < 0.5 < found["scores"][0].max()
+    detector.save(tmp_path / "detector.keras")
+    model.save(tmp_path / "model.keras")
+    again = detection.detector(keras.models.load_model(tmp_path / "model.keras"), max_detections=5)
+    for loaded in (again, keras.models.load_model(tmp_path / "detector.keras")):
+        for key, value in loaded.predict(IMAGES, verbose=0).items():
+            np.testing.assert_array_equal(value, found[key])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: small(attention="no"), "`attention` must be None, one of"),
+        (lambda: small(proposals=0), "`proposals` must be a positive integer"),
+        (lambda: small(anchor_scale=0), "`anchor_scale` must be above 0"),
+        (lambda: small(ratios=[0]), "`ratios` must hold numbers above 0"),
+        (lambda: detection.Sampling(foreground=0.2), "`background` at most `foreground`"),
+        (lambda: detection.RegionProposals(iou_threshold=2), "`iou_threshold` must be from 0"),
+        (lambda: detection.SampledLoss(variance=[1]), "`variance` must be 4 numbers"),
+        (lambda: detection.detector(backbone()), "`model` must be what `RetinaNet`"),
+        (
+            lambda: detection.detector(small(), max_detections=0),
+            "`max_detections` must be a positive integer",
+        ),
+    ],
+)
+def test_refuses(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
