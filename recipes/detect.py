@@ -35,18 +35,32 @@ class Settings:
     dataset: str = setting("digits_on_canvas", "as of keras_fmm.data.load_boxes")
     format: str | None = setting(None, "of a folder", choices=("voc", "coco", "yolo"))
     image_size: int | None = setting(
-        None, "side to resize images to; none: as they are", minimum=32
+        None, "side to resize images to; none: as they are, the longer side at most 320", minimum=32
     )
-    flip: bool = setting(False, "mirror half of the training images")
+    flip: str = setting(
+        "none", "mirror half of the training images", choices=("none", "horizontal", "both")
+    )
     zoom: bool = setting(True, "crop, shrink and stretch the training images")
+    brightness: bool = setting(True, "change the training images' brightness and contrast")
     # Model
     attention: str | None = setting(None, "before each convolution of the pyramid")
     convolution: str | None = setting(None, "of the pyramid")
     width: int = setting(24, "filters of the backbone's first stage", minimum=1)
+    blocks: int = setting(1, "in each stage of the backbone", minimum=1)
+    finest: int | None = setting(
+        None,
+        "stride of the pyramid's finest map; none: 4 for sides up to 128, else 8",
+        choices=(4, 8),
+    )
+    smallest: float = setting(16.0, "side of the smallest anchors, in pixels")
     filters: int = setting(64, "of the pyramid and the heads", minimum=1)
     # Training
-    epochs: int = setting(20, "passes over the training images", minimum=1)
-    batch_size: int = setting(16, "images", minimum=1)
+    epochs: int | None = setting(
+        None, "passes over the training images; none: 10,000 images, but at least 16", minimum=1
+    )
+    batch_size: int = setting(8, "images", minimum=1)
+    box_loss: str = setting("l1", "of the boxes", choices=("l1", "giou"))
+    box_weight: float = setting(1.0, "of the boxes' loss")
     learning_rate: float = setting(0.002, "the highest, of Adam; it rises, then falls as a cosine")
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
     # Run
@@ -77,16 +91,18 @@ def main(settings):
     run = training.Run(workdir, config, monitor="val_loss", mode="min")
     model = build(settings, dataset, size)
     fit(model, run, dataset, settings, size)
-    best = keras.models.load_model(workdir / "best.keras")
-    detector = detector_of(best)
+    # That of the last epoch, whose rate is 0: none is chosen by images that it is scored on.
+    detector = detector_of(model)
     detector.save(workdir / "detector.keras")
-    images, annotations = dataset.arrays("test", size)
-    if settings.smoke:
-        images, annotations = images[:8], annotations[:8]
-    found = detected(detector, images)
-    scores = scores_of(annotations, found, dataset.class_names)
+    scores = {}
+    for split in ("validation", "test"):
+        at = range(min(8, dataset.sizes[split])) if settings.smoke else None
+        images, annotations = dataset.arrays(split, size, at)
+        found = detected(detector, images)
+        scores[split] = scores_of(annotations, found, dataset.class_names)
+    scores = {**scores["test"], "validation": scores["validation"]}
     draw(workdir / "gallery.png", images[:12], found[:12], dataset.class_names)
-    run.finish({"parameters": best.count_params(), "class_names": dataset.class_names, **scores})
+    run.finish({"parameters": model.count_params(), "class_names": dataset.class_names, **scores})
     print(f"parameters  {best.count_params():,}")
     for name in ("ap", "ap50", "ap75"):
         value = scores[name]
@@ -111,14 +127,24 @@ def size_of(settings, dataset):
             "`image_size` must be given where images differ in size. Received: image_size=None "
             f"for {dataset.name!r}. Add --image-size 256."
         )
-    return dataset.input_shape[:2]
+    height, width, _ = dataset.input_shape
+    part = min(1, 320 / max(height, width))
+    return (round(height * part), round(width * part))
+
+
+def epochs_of(settings, dataset):
+    """Returns how often the training images are seen: more often where there are few."""
+    if settings.smoke:
+        return 1
+    return settings.epochs or max(16, -(-10_000 // dataset.sizes["train"]))
 
 
 def build(settings, dataset, size):
     """Returns the compiled RetinaNet of images of 0 to 255."""
+    finest = settings.finest or (4 if max(size) <= 128 else 8)
     inputs = keras.Input((*size, dataset.input_shape[2]))
     backbone = models.ResNet(
-        (1, 1, 1, 1),
+        (settings.blocks,) * 4,
         bottleneck=False,
         include_top=False,
         input_tensor=keras.layers.Rescaling(1 / 255)(inputs),
@@ -130,29 +156,33 @@ def build(settings, dataset, size):
         dataset.classes,
         settings.attention,
         settings.convolution,
-        levels=["stage1", "stage2", "stage3"],
+        levels=["stage1", "stage2", "stage3"] if finest == 4 else ["stage2", "stage3", "stage4"],
         filters=settings.filters,
-        extra_levels=1 if max(size) > 128 else 0,
+        extra_levels=1 if finest == 4 and max(size) > 128 else 0,
         head_depth=2,
+        anchor_scale=settings.smallest / finest,
         anchors_per_octave=2,
     )
-    steps = settings.epochs * dataset.steps("train", settings.batch_size)
+    steps = epochs_of(settings, dataset) * dataset.steps("train", settings.batch_size)
     warm = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - warm, warmup_target=settings.learning_rate, warmup_steps=warm
     )
-    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), detection.RetinaNetLoss())
+    loss = detection.RetinaNetLoss(settings.box_loss, settings.box_weight)
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), loss)
     return model
 
 
 def fit(model, run, dataset, settings, size):
     """Trains from the run's last finished epoch on."""
     first = run.restore(model)
-    epochs = 1 if settings.smoke else settings.epochs
+    epochs = epochs_of(settings, dataset)
     if first >= epochs:
         return
-    moves = [data.RandomBoxFlip()] if settings.flip else []
+    flip = data.RandomBoxFlip(vertical=0.5 if settings.flip == "both" else 0.0)
+    moves = [flip] if settings.flip != "none" else []
     moves += [data.RandomBoxZoom()] if settings.zoom else []
+    moves += [data.RandomBoxBrightness()] if settings.brightness else []
     batches = dataset.batches(
         "train", settings.batch_size, size, settings.seed, moves, initial_epoch=first
     )
