@@ -103,7 +103,7 @@ def main(settings):
     scores = {**scores["test"], "validation": scores["validation"]}
     draw(workdir / "gallery.png", images[:12], found[:12], dataset.class_names)
     run.finish({"parameters": model.count_params(), "class_names": dataset.class_names, **scores})
-    print(f"parameters  {best.count_params():,}")
+    print(f"parameters  {model.count_params():,}")
     for name in ("ap", "ap50", "ap75"):
         value = scores[name]
         print(f"{name:<10}  {'nothing to find' if value is None else f'{value:.3f}'}")
