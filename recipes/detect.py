@@ -37,8 +37,10 @@ class Settings:
     image_size: int | None = setting(
         None, "side to resize images to; none: as they are, the longer side at most 320", minimum=32
     )
-    flip: str = setting(
-        "none", "mirror half of the training images", choices=("none", "horizontal", "both")
+    flip: str | None = setting(
+        None,
+        "mirror half of the training images; none: horizontal, but not digits",
+        choices=("never", "horizontal", "both"),
     )
     zoom: bool = setting(True, "crop, shrink and stretch the training images")
     brightness: bool = setting(True, "change the training images' brightness and contrast")
@@ -56,7 +58,7 @@ class Settings:
     filters: int = setting(64, "of the pyramid and the heads", minimum=1)
     # Training
     epochs: int | None = setting(
-        None, "passes over the training images; none: 10,000 images, but at least 16", minimum=1
+        None, "passes over the training images; none: 8,000 images, but at least 16", minimum=1
     )
     batch_size: int = setting(8, "images", minimum=1)
     box_loss: str = setting("l1", "of the boxes", choices=("l1", "giou"))
@@ -136,7 +138,7 @@ def epochs_of(settings, dataset):
     """Returns how often the training images are seen: more often where there are few."""
     if settings.smoke:
         return 1
-    return settings.epochs or max(16, -(-10_000 // dataset.sizes["train"]))
+    return settings.epochs or max(16, -(-8_000 // dataset.sizes["train"]))
 
 
 def build(settings, dataset, size):
@@ -179,8 +181,10 @@ def fit(model, run, dataset, settings, size):
     epochs = epochs_of(settings, dataset)
     if first >= epochs:
         return
-    flip = data.RandomBoxFlip(vertical=0.5 if settings.flip == "both" else 0.0)
-    moves = [flip] if settings.flip != "none" else []
+    flip = settings.flip or ("never" if settings.dataset == "digits_on_canvas" else "horizontal")
+    moves = []
+    if flip != "never":
+        moves.append(data.RandomBoxFlip(vertical=0.5 if flip == "both" else 0.0))
     moves += [data.RandomBoxZoom()] if settings.zoom else []
     moves += [data.RandomBoxBrightness()] if settings.brightness else []
     batches = dataset.batches(
