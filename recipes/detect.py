@@ -9,8 +9,11 @@ Command:
 
 A run that was killed goes on where it was when the same command is given again. The folder holds
 the run's record (run.json), history.csv, the model of the best epoch by the validation loss
-(best.keras, what `RetinaNet` gives), detector.keras, which gives boxes of images, and gallery.png:
-test images with the boxes that were found. `--workdir RUN --evaluate FOLDER` prints one line of
+(best.keras, what `RetinaNet` gives), detector.keras, which gives boxes of images by the weights of
+the last epoch, and gallery.png: test images with the boxes that were found (orange) and those that
+were missed (red). On TensorFlow it is exported too, and what was written is scored: saved_model/
+and detector.tflite, with the suppression inside, and network_int8.tflite, of which
+`detection.split` tells how boxes are made. `--workdir RUN --evaluate FOLDER` prints one line of
 JSON about all images of another folder, by a finished run's detector.
 Measured: nothing yet at these settings.
 """
@@ -23,7 +26,7 @@ import re
 import keras
 import numpy as np
 
-from keras_fmm import data, detection, models, training
+from keras_fmm import data, detection, export, models, training
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -103,12 +106,17 @@ def main(settings):
         found = detected(detector, images)
         scores[split] = scores_of(annotations, found, dataset.class_names)
     scores = {**scores["test"], "validation": scores["validation"]}
-    draw(workdir / "gallery.png", images[:12], found[:12], dataset.class_names)
+    if keras.backend.backend() == "tensorflow":
+        some, _ = dataset.arrays("train", size, range(min(len(images), 100)))
+        scores["exported"] = exported(workdir, detector, some, images, annotations, dataset)
+    draw(workdir / "gallery.png", images[:12], found[:12], annotations[:12], dataset.class_names)
     run.finish({"parameters": model.count_params(), "class_names": dataset.class_names, **scores})
     print(f"parameters  {model.count_params():,}")
     for name in ("ap", "ap50", "ap75"):
         value = scores[name]
         print(f"{name:<10}  {'nothing to find' if value is None else f'{value:.3f}'}")
+    for name, of_file in scores.get("exported", {}).items():
+        print(f"{name}: ap50 {of_file['ap50']}")
     print(f"Test images: {len(images)}. All of it is in {workdir}.")
     return run.record
 
@@ -212,11 +220,37 @@ def detector_of(model):
 
 def detected(detector, images):
     """Returns what is found in images: a dict for each, without padding."""
-    found = detector.predict(images, batch_size=16, verbose=0)
+    return without_padding(detector.predict(images, batch_size=16, verbose=0))
+
+
+def without_padding(found):
+    """Returns a dict for each image."""
     return [
         {key: found[key][image, :count] for key in ("boxes", "scores", "labels")}
         for image, count in enumerate(found["count"])
     ]
+
+
+def exported(workdir, detector, some, images, annotations, dataset):
+    """Writes the files of a detector and returns what each scores, by its name.
+
+    In the int8 one only the network is int8; boxes are made of what it gives in floats.
+    """
+    network, ending = detection.split(detector)
+    export.to_saved_model(detector, workdir / "saved_model")
+    export.to_tflite(detector, workdir / "detector.tflite")
+    int8 = export.to_tflite(
+        network, workdir / "network_int8.tflite", quantization="int8", representative_data=some
+    )
+    found = {
+        "saved_model": export.run_saved_model(workdir / "saved_model", images, 16),
+        "detector.tflite": export.run_tflite(workdir / "detector.tflite", images),
+        "network_int8.tflite": ending.predict(export.run_tflite(int8, images), 16, verbose=0),
+    }
+    return {
+        name: scores_of(annotations, without_padding(given), dataset.class_names)
+        for name, given in found.items()
+    }
 
 
 def scores_of(annotations, found, class_names):
@@ -259,23 +293,36 @@ def evaluate(workdir, settings):
     return scores
 
 
-def draw(path, images, found, class_names):
-    """Writes images side by side, with the boxes of scores from 0.5 on and their classes."""
+def draw(path, images, found, annotations, class_names):
+    """Writes images side by side, with the boxes of scores from 0.5 on, and the missed in red."""
     # Keras' own needs OpenCV.
     from PIL import Image, ImageDraw
 
     height, width = images.shape[1:3]
     across = min(4, len(images))
     sheet = Image.new("RGB", (across * width, -(-len(images) // across) * height))
-    for index, (image, these) in enumerate(zip(images, found, strict=True)):
+    for index, image in enumerate(images):
         picture = keras.utils.array_to_img(image, "channels_last", scale=False).convert("RGB")
         pen = ImageDraw.Draw(picture)
-        for box, score, label in zip(*(these[key] for key in these), strict=True):
-            if score >= 0.5:
-                pen.rectangle(box.tolist(), outline=(255, 160, 0))
-                pen.text(box[:2].tolist(), class_names[label], fill=(255, 160, 0))
+        shown_ones = found[index]["scores"] >= 0.5
+        boxes, labels = (found[index][key][shown_ones] for key in ("boxes", "labels"))
+        for box in missed(annotations[index], boxes, labels):
+            pen.rectangle(box.tolist(), outline=(230, 0, 0), width=2)
+        for box, label in zip(boxes, labels, strict=True):
+            pen.rectangle(box.tolist(), outline=(255, 160, 0))
+            pen.text(box[:2].tolist(), class_names[label], fill=(255, 160, 0))
         sheet.paste(picture, (index % across * width, index // across * height))
     sheet.save(path)
+
+
+def missed(annotation, boxes, labels):
+    """Returns the true boxes that no box of their class overlaps by half."""
+    overlaps = keras.utils.bounding_boxes.compute_iou(
+        annotation["boxes"].reshape(1, -1, 4), boxes.reshape(1, -1, 4), "xyxy"
+    )
+    same = annotation["labels"][:, None] == labels
+    hits = (keras.ops.convert_to_numpy(overlaps)[0] >= 0.5) & same
+    return annotation["boxes"][~hits.any(axis=1)]
 
 
 if __name__ == "__main__":

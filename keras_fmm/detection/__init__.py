@@ -6,6 +6,7 @@ from keras_fmm.detection.detections import Detections
 from keras_fmm.detection.feature_pyramid import FeaturePyramid, UpsampleLike
 from keras_fmm.detection.losses import RetinaNetLoss
 from keras_fmm.detection.retinanet import Raw, RetinaNet
+from keras_fmm.detection.split import split
 from keras_fmm.detection.targets import targets
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "RetinaNetLoss",
     "UpsampleLike",
     "average_precision",
+    "split",
     "targets",
 ]
