@@ -26,21 +26,22 @@ def suppressed(boxes, scores, labels, room, score_threshold, iou_threshold):
     is_candidate = ops.logical_and(has_area, scores >= score_threshold)
     left = ops.where(is_candidate, scores, -1.0)
     places = ops.arange(room)
-    candidates = ops.expand_dims(ops.arange(ops.shape(scores)[1]), 0)
+    candidates = ops.expand_dims(ops.arange(ops.shape(scores)[1], dtype="int32"), 0)
+    beyond = ops.cast(ops.shape(scores)[1], "int32")
 
     def step(place, state):
         left, taken = state
-        best = ops.argmax(left, axis=1)
-        is_one = ops.max(left, axis=1) > 0
-        column = ops.expand_dims(best, 1)
+        highest = ops.max(left, axis=1, keepdims=True)
+        # Keras' argmax of floats has no TFLite operator.
+        column = ops.min(ops.where(left == highest, candidates, beyond), axis=1, keepdims=True)
+        column = ops.minimum(column, beyond - 1)
         box = ops.take_along_axis(boxes, ops.repeat(column[..., None], 4, axis=2), axis=1)
         same = labels == ops.take_along_axis(labels, column, axis=1)
         near = boxes_of.overlaps(box, boxes)[:, 0] > iou_threshold
         gone = ops.logical_or(ops.logical_and(same, near), candidates == column)
-        left = ops.where(gone, -1.0, left)
-        best = ops.where(is_one, ops.cast(best, "int32"), -1)
         here = ops.expand_dims(places == place, 0)
-        return left, ops.where(here, ops.expand_dims(best, 1), taken)
+        best = ops.where(highest > 0, column, -1)
+        return ops.where(gone, -1.0, left), ops.where(here, best, taken)
 
     taken = ops.zeros_like(labels[:, :1]) - 1
     taken = ops.repeat(taken, room, axis=1)
