@@ -1,0 +1,76 @@
+"""Is a network with attention smoother before it is trained? Figure 1 of the FMM paper, many times.
+
+Question: "Towards Understanding the Effectiveness of Attention Mechanism" draws a random network of
+one input without (CNN) and with gates (AM), and sees a smoother curve with them. Is it, on average?
+Data: none. The networks are the random ones of landscape: one input from -1 to 1, three layers of
+64 ReLUs, each followed by a gate of reduction 4 (AM) or not (CNN), one output; all weights are
+normal, of variance 2 / inputs in kernels and of standard deviation 0.5 in biases.
+Command:
+
+    python -m recipes.papers.random_landscape --seeds 50
+
+Fixed before the first run (2026-11-27): 200 networks of each kind a seed; the measures of
+`analysis.smoothness` as in landscape; the criterion is the paired t-test over the seeds of the mean
+over the networks. Nothing is trained, so a seed is no more than 200 further networks: the seeds are
+of one draw each, and what landscape prints for every dataset is one measurement.
+Cost: ten seconds a seed on one core.
+Measured: recipes/results/random_landscape.json.
+"""
+
+import dataclasses
+import typing
+
+from recipes.lab import comparison
+from recipes.lab.settings import setting, start, verbosity
+from recipes.papers import landscape
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How much is measured."""
+
+    # What a part's name is made of.
+    dataset: typing.ClassVar = "random networks"
+    epochs: typing.ClassVar = 0
+    learning_rate: typing.ClassVar = comparison.Settings.learning_rate
+
+    seeds: int = setting(50, "how many seeds, from 0 on; more that are there stay", minimum=1)
+    networks: int = setting(200, "of each kind a seed", minimum=2)
+    verbose: str = verbosity()
+    output: str = setting("recipes/results/random_landscape.json", "where results go")
+    smoke: bool = setting(False, "two networks of one seed")
+
+
+def main(settings):
+    """Measures what is missing, tests, prints; returns the part of the results, a dict."""
+    if settings.smoke:
+        settings = dataclasses.replace(settings, seeds=1, networks=2)
+
+    def measure(candidate, seed):
+        curves = landscape.random_curves(candidate, settings.networks, seed)
+        return landscape.measures({"random": curves})
+
+    fixed = {"networks": settings.networks, "points": landscape.POINTS}
+    part = comparison.measured(settings, fixed, landscape.CANDIDATES, measure)
+    measures = [
+        f"random, {m}{how}"
+        for m in landscape.MEASURES
+        for how in landscape.scales("random", m)
+        # One output has no greatest of several.
+        if m != "argmax_changes"
+    ]
+    tests = {m: comparison.paired_test(*comparison.paired(part, "AM", "CNN", m)) for m in measures}
+    conclusions = {
+        "smoothness": {
+            name: {m: comparison.summary(comparison.values(part, name, m)) for m in measures}
+            for name in landscape.CANDIDATES
+        },
+        "tests": {f"AM minus CNN, {m}": test for m, test in tests.items()},
+    }
+    part = comparison.conclude(settings, conclusions)
+    print(landscape.markdown(part))
+    return part
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)
