@@ -7,6 +7,7 @@ for each dataset and schedule, so that a longer schedule stands beside the short
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import re
 import shlex
@@ -19,6 +20,9 @@ from scipy import stats
 from keras_fmm import files, locks, training
 from recipes.lab import datasets, trials
 from recipes.lab.settings import changed, flags, output_path, setting, verbosity
+
+# Without it, "highest", JAX rounds to TF32 on a GPU, and curves are rough by that alone.
+PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +137,11 @@ def command(settings):
     words = [word for value in values.values() if isinstance(value, tuple) for word in value]
     words += flags({k: value for k, value in values.items() if not isinstance(value, tuple)})
     recipe = f"recipes.papers.{pathlib.Path(default).stem}"
-    return shlex.join([f"KERAS_BACKEND={keras.backend.backend()}", "python", "-m", recipe, *words])
+    backend = keras.backend.backend()
+    given = [f"KERAS_BACKEND={backend}"]
+    if backend == "jax" and PRECISION in os.environ:
+        given.append(f"{PRECISION}={os.environ[PRECISION]}")
+    return shlex.join([*given, "python", "-m", recipe, *words])
 
 
 def _index(environments, one):

@@ -20,6 +20,8 @@ Fixed before the first run (2026-11-27): every network has the same rates, 0.1, 
 accuracy on validation over the last fifth of the epochs and the search seeds, and of equals the
 lowest; test is not looked at. The best rate is trained with all the seeds. SGD with momentum 0.9 at
 a constant rate, no weight decay, no augmentation. A trial that is not finite counts as guessing.
+Five seeds where a trial takes minutes, as `python -m recipes.lab.power` plans for the paper's
+difference between AM and CNN on MNIST; ten where it takes seconds.
 Cost: digits, seconds a trial; others about 20 minutes a trial on 2 cores, and 20 seconds on a GPU.
 Measured: recipes/results/rate_search.json.
 """

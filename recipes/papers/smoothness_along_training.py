@@ -11,6 +11,7 @@ Command, one or more networks, which may run beside each other:
 
     python -m recipes.papers.smoothness_along_training CNN AM "CNN, mixup" --dataset fashion_mnist
 
+On a GPU with JAX, JAX_DEFAULT_MATMUL_PRECISION=highest must stand before it.
 Fixed before the first run (2026-11-27): the networks and the schedule of multiplication_is_the_key,
 at its rate of 0.05; mixup with alpha 1 as in mixup_regularization; decoupled weight decay of 0.005;
 measured after 1, 2, 3, 5, 8, 12 and 20 epochs (of digits thrice as many). Of two networks of one
@@ -18,7 +19,8 @@ seed, the loss at which they are compared is the higher of the two lowest that e
 and the rest are interpolated there, on logarithmic scales of both, between the two measurements
 around the loss, the first that reach it. So at equal accuracy, the lower of the two highest, on a
 linear scale of it. The criterion is the mean logarithm of AM / CNN over the seeds, with a paired
-t-test. S and J as in sensitivity.
+t-test. S and J as in sensitivity. Five seeds: `python -m recipes.lab.power` plans for two to four
+for the paper's ratios of J.
 Cost: a minute a network on a GPU.
 Measured: recipes/results/smoothness_along_training.json.
 """
