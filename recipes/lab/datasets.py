@@ -11,7 +11,7 @@ def named(default):
     """Returns the field `dataset`."""
     text = (
         "`digits`, a name of tensorflow-datasets, a folder or CSV of images: ./NAME, "
-        "or a file of `data.save_arrays`: NAME.npz"
+        "or a file of `data.save_arrays`, with its splits: NAME.npz"
     )
     return setting(default, text)
 
@@ -79,6 +79,12 @@ def load(settings, image_size=None, channels=None, **arguments):
                     "Leave it out, or give a path such as ./NAME."
                 )
         if is_arrays:
+            if settings.data_dir is not None or arguments.get("validation_fraction", 0.1) != 0.1:
+                raise ValueError(
+                    "A file of `data.save_arrays` has its splits, and is in no folder of datasets. "
+                    f"Received: dataset={settings.dataset!r} with another validation_fraction or a "
+                    "data_dir. Leave them out."
+                )
             return data.load_arrays(settings.dataset)
         return data.load(settings.dataset, data_dir=settings.data_dir, **arguments)
     color_mode = "grayscale" if channels == 1 else getattr(settings, "color_mode", "rgb")

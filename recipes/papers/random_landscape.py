@@ -20,9 +20,10 @@ Measured: recipes/results/random_landscape.json.
 import dataclasses
 import typing
 
-from recipes.lab import comparison
+from recipes.lab import accuracies, comparison, curves
 from recipes.lab.settings import setting, start, verbosity
-from recipes.papers import landscape
+
+CANDIDATES = ("CNN", "AM")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,29 +48,39 @@ def main(settings):
         settings = dataclasses.replace(settings, seeds=1, networks=2)
 
     def measure(candidate, seed):
-        curves = landscape.random_curves(candidate, settings.networks, seed)
-        return landscape.measures({"random": curves})
+        drawn = curves.random_networks(candidate, settings.networks, seed)
+        return curves.measures({"random": drawn})
 
-    fixed = {"networks": settings.networks, "points": landscape.POINTS}
-    part = comparison.measured(settings, fixed, landscape.CANDIDATES, measure)
-    measures = [
-        f"random, {m}{how}"
-        for m in landscape.MEASURES
-        for how in landscape.scales("random", m)
-        # One output has no greatest of several.
-        if m != "argmax_changes"
-    ]
+    fixed = {"networks": settings.networks, "points": curves.POINTS}
+    part = comparison.measured(settings, fixed, CANDIDATES, measure)
+    # One output has no greatest of several.
+    measures = [name for name in curves.names("random") if "argmax" not in name]
     tests = {m: comparison.paired_test(*comparison.paired(part, "AM", "CNN", m)) for m in measures}
     conclusions = {
         "smoothness": {
             name: {m: comparison.summary(comparison.values(part, name, m)) for m in measures}
-            for name in landscape.CANDIDATES
+            for name in CANDIDATES
         },
         "tests": {f"AM minus CNN, {m}": test for m, test in tests.items()},
     }
     part = comparison.conclude(settings, conclusions)
-    print(landscape.markdown(part))
+    print(markdown(part))
     return part
+
+
+def markdown(part):
+    """Returns the table: a row a measure."""
+    lines = [
+        "| | CNN, mean (n) | AM, mean (n) | AM - CNN | 95 % interval | p |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, test in part["tests"].items():
+        measure = name.removeprefix("AM minus CNN, ")
+        rows = [part["smoothness"][candidate][measure] for candidate in CANDIDATES]
+        cells = [accuracies.mean_and_spread(row, ".3g") for row in rows]
+        cells += [f"{test['difference']:+.3g}", accuracies.interval(test, ".3g")]
+        lines.append(f"| {measure} | {' | '.join(cells)} | {accuracies.p_value(test)} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

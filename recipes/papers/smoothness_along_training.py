@@ -30,11 +30,9 @@ import dataclasses
 import numpy as np
 
 from keras_fmm import analysis
-from recipes.lab import accuracies, comparison, trials
+from recipes.lab import accuracies, comparison, curves, trials
 from recipes.lab.settings import setting, shown, start
-from recipes.papers import landscape
 from recipes.papers.networks import builder
-from recipes.papers.sensitivity import DRAWS, NOISE
 
 # What of the schedule is another.
 SMOOTHED = {"": {}, "mixup": {"mixup_alpha": 1.0}, "weight decay": {"weight_decay": 0.005}}
@@ -43,6 +41,7 @@ NETWORKS = tuple(
 )
 EPOCHS = (1, 2, 3, 5, 8, 12, 20)
 IMAGES, OF_TRAIN, ELLIPSES = 1000, 5000, 50
+NOISE, DRAWS = 0.1, 10
 KINDS = ("cross-class", "single-class")
 MEASURES = (
     "jacobian",
@@ -74,7 +73,7 @@ def main(settings):
     # The same parts of the way, whatever its length.
     epochs = sorted({max(1, round(e * settings.epochs / EPOCHS[-1])) for e in EPOCHS})
     count = 2 if settings.smoke else ELLIPSES
-    ellipses = {kind: landscape.trajectories(dataset, kind, count) for kind in KINDS}
+    ellipses = {kind: curves.trajectories(dataset, kind, count) for kind in KINDS}
     images = trials.examples(dataset, "test")[0][: 20 if settings.smoke else IMAGES]
     of_train = [array[:OF_TRAIN] for array in trials.examples(dataset, "train")]
 
@@ -99,7 +98,7 @@ def main(settings):
         ellipses=ELLIPSES,
         noise=NOISE,
         draws=DRAWS,
-        points=landscape.POINTS,
+        points=curves.POINTS,
     )
     candidates = [named(network, epoch) for network in settings.networks for epoch in epochs]
     comparison.measured(settings, fixed, candidates, measure)
@@ -125,8 +124,8 @@ def smoothness(model, images, ellipses):
         "jacobian_of_logits": analysis.jacobian_sensitivity(model, images, of="logits").mean,
         "output_sensitivity": analysis.output_sensitivity(model, images, NOISE, DRAWS).mean,
     }
-    curves = analysis.curve(model, np.concatenate(list(ellipses.values())), batch_size=1000)
-    for kind, values in zip(ellipses, np.split(curves, len(ellipses)), strict=True):
+    drawn = analysis.curve(model, np.concatenate(list(ellipses.values())), batch_size=1000)
+    for kind, values in zip(ellipses, np.split(drawn, len(ellipses)), strict=True):
         smooth = analysis.smoothness(values, relative=True)
         found[f"{kind}, total_variation, relative"] = float(smooth.total_variation.mean())
         found[f"{kind}, monotone_pieces"] = float(smooth.monotone_pieces.mean())
