@@ -6,9 +6,10 @@ nothing of the features agree with it too, once they stand in the gate's place. 
 own attention agree with importance more than such numbers, and with an importance in which the
 attention is no factor?
 Gates, one at a time replaced in the trained network, for each image anew: "own"; "uniform", numbers
-from 0 to 1; "permuted", the gate's own, in another order of the channels. "outside": uniform
-numbers against the importance of the network with its own gate, the wrong null that
-importance_agreement has. "untrained": own, of the network before training; "untrained, uniform".
+from 0 to 1; "permuted", the gate's own, in another order of the channels; "another image's", the
+gate's own of the image before it. "outside": uniform numbers against the importance of the network
+with its own gate, the wrong null that importance_agreement has. "untrained": own, of a network of
+untrained weights (seed + 1000); "untrained, uniform".
 Importances, each the sum over the positions of an absolute value, of the gate's input h and output
 o = h g(h), for the logit f of the class that the network so changed predicts: "input", h df/dh, the
 total derivative, as `analysis.channel_importance`; "input with bias", to which the bias of the
@@ -42,7 +43,7 @@ from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 GATES = ("stage1_attention", "stage2_attention", "stage3_attention")
-CONTROLS = ("own", "uniform", "permuted")
+CONTROLS = ("own", "uniform", "permuted", "another image's")
 IMPORTANCES = ("input", "input with bias", "output", "without attention")
 # How many noisy copies each method averages over, and their noise, as `analysis.smooth_full_grad`.
 METHODS = {"FullGrad": (1, 0.0), "SmoothFullGrad": (25, 0.15)}
@@ -113,6 +114,7 @@ def replacements(own, rng):
     return {
         "uniform": rng.random(own.shape, "float32"),
         "permuted": rng.permuted(own, axis=1),
+        "another image's": np.roll(own, 1, axis=0),
     }
 
 
@@ -257,7 +259,7 @@ def summaries(part):
     for name in found:
         if not name.endswith(", own") or "untrained" in name:
             continue
-        for control in ("permuted", "uniform"):
+        for control in CONTROLS[1:]:
             other = name.removesuffix("own") + control
             for score in ("kendall_median", "cosine_above_0.7"):
                 if score in found[name] and score in found[other]:

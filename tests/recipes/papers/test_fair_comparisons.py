@@ -98,6 +98,7 @@ def test_controls_keep_each_images_numbers_or_know_nothing_of_them():
     assert not np.array_equal(found["permuted"].argsort()[0], own.argsort()[0])
     orders = found["permuted"].argsort() - own.argsort()
     assert len(np.unique(orders, axis=0)) == len(own)
+    np.testing.assert_array_equal(found["another image's"][1:], own[:-1])
     assert 0 <= found["uniform"].min() < 0.01 < 0.99 < found["uniform"].max() < 1
 
 
