@@ -19,7 +19,8 @@ Fixed before the first run: 300 points an ellipse; the measures of `analysis.smo
 each neuron's values divided by their range along the ellipse (relative), so that a network with
 larger logits is not called rougher; also absolute, as the figures show them. The criterion is the
 paired t-test over the seeds of the mean over the ellipses; the spread over the ellipses stands
-beside it.
+beside it. This compares at equal epochs, when AM has learned less; smoothness_along_training does
+so at equal loss. The random networks are the same for every dataset: random_landscape has more.
 Cost: the training, and five minutes for each network, on 2 cores.
 Measured: recipes/results/landscape.json and docs/reproduction.md.
 """
