@@ -38,7 +38,8 @@ import keras
 import numpy as np
 
 from keras_fmm import analysis
-from recipes.lab import accuracies, comparison, trials
+from recipes.lab import accuracies, comparison, trials, verdicts
+from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
@@ -282,6 +283,59 @@ def markdown(part):
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def judged(name, part):
+    """Figure 2: whether attention follows importance, against what else could stand there."""
+    if reason := verdicts.obstacle(name, part, ("AM",), of_accuracy=False):
+        yield "attention and importance", f"cannot tell: {reason}"
+        return
+    for gate in GATES:
+        for method in METHODS:
+            taus = {
+                control: part["agreement"][f"{gate}, input with bias, {method}, {control}"]
+                for control in CONTROLS
+            }
+            shown_taus = ", ".join(
+                f"{control} {row['kendall_median']['mean']:.2f}"
+                if row.get("kendall_median")
+                else ""
+                for control, row in taus.items()
+            )
+            key = f"{gate}, input with bias, {method}, own minus permuted, kendall_median"
+            yield (
+                f"{gate}, {method}: attention follows importance no more than in another order of "
+                f"its channels (median tau inside the network: {shown_taus})",
+                _not_above_zero(part["tests"].get(key)),
+            )
+            row = part["agreement"][f"{gate}, without attention, {method}, own"]
+            tau = row.get("kendall_median")
+            yield (
+                f"{gate}, {method}: attention does not follow an importance without it as a factor",
+                _not_above_zero(tau and {**tau, "difference": tau["mean"]}),
+            )
+
+
+def _not_above_zero(test):
+    """Returns the verdict on the claim that a difference is not above 0."""
+    if test is None or test["confidence_95"] is None:
+        return "cannot tell: in some trial there are no ranks, or one seed"
+    low, high = test["confidence_95"]
+    found = f"({test['difference']:+.3g}, {low:+.3g} to {high:+.3g})"
+    if low > 0:
+        return f"**does not hold** {found}"
+    return f"{'**holds**' if high < 0 else 'cannot tell'} {found}"
+
+
+SECTIONS = (
+    Section(
+        "importance_controls",
+        "FMM, Figure 2, controls inside the network",
+        "attention does not follow the features' importance.",
+        markdown,
+        judged,
+    ),
+)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ Measured: recipes/results/random_landscape.json.
 import dataclasses
 import typing
 
-from recipes.lab import accuracies, comparison, curves
+from recipes.lab import accuracies, comparison, curves, verdicts
+from recipes.lab.sections import Section
 from recipes.lab.settings import setting, start, verbosity
 
 CANDIDATES = ("CNN", "AM")
@@ -57,6 +58,10 @@ def main(settings):
     measures = [name for name in curves.names("random") if "argmax" not in name]
     tests = {m: comparison.paired_test(*comparison.paired(part, "AM", "CNN", m)) for m in measures}
     conclusions = {
+        # Nothing is trained: no accuracy, and none that did not learn.
+        "accuracy_percent": {},
+        "not_learned": dict.fromkeys(CANDIDATES, 0),
+        "flat": dict.fromkeys(CANDIDATES, True),
         "smoothness": {
             name: {m: comparison.summary(comparison.values(part, name, m)) for m in measures}
             for name in CANDIDATES
@@ -81,6 +86,27 @@ def markdown(part):
         cells += [f"{test['difference']:+.3g}", accuracies.interval(test, ".3g")]
         lines.append(f"| {measure} | {' | '.join(cells)} | {accuracies.p_value(test)} |")
     return "\n".join(lines)
+
+
+def judged(name, part):
+    """Figure 1: whether a random network's curve is smoother with gates."""
+    for measure in ("total_variation, relative", "monotone_pieces"):
+        test = part["tests"][f"AM minus CNN, random, {measure}"]
+        yield (
+            f"random: {measure} is lower with attention (CNN minus AM)",
+            verdicts.lower(name, part, test, CANDIDATES),
+        )
+
+
+SECTIONS = (
+    Section(
+        "random_landscape",
+        "FMM, Figure 1, more networks",
+        "the landscape with attention is smoother.",
+        markdown,
+        judged,
+    ),
+)
 
 
 if __name__ == "__main__":

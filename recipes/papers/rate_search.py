@@ -30,7 +30,8 @@ import dataclasses
 
 import numpy as np
 
-from recipes.lab import accuracies, comparison, trials
+from recipes.lab import accuracies, comparison, trials, verdicts
+from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import ATTENTIONS, MORE_ATTENTIONS, builder
 
@@ -153,6 +154,26 @@ def table(part):
         cells = (f"{test['difference']:+.2f}", accuracies.interval(test), accuracies.p_value(test))
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def judged(name, part):
+    """Table I at each network's own rate, and against gates without attention."""
+    for key, test in part["tests"].items():
+        other = key.removeprefix("AM minus ")
+        candidates = (part["chosen"]["AM"], part["chosen"][other])
+        statement = f"AM is better than {other}, each at its best rate"
+        yield statement, verdicts.higher(name, part, test, candidates)
+
+
+SECTIONS = (
+    Section(
+        "rate_search",
+        "FMM, Table I, a rate for each network",
+        "attention helps because it multiplies.",
+        table,
+        judged,
+    ),
+)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,8 @@ import dataclasses
 import numpy as np
 
 from keras_fmm import analysis
-from recipes.lab import accuracies, comparison, curves, trials
+from recipes.lab import accuracies, comparison, curves, trials, verdicts
+from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
@@ -243,6 +244,33 @@ def shown_ratio(test):
     if test["confidence_95"]:
         text += " ({:.2f} to {:.2f})".format(*np.exp(test["confidence_95"]))
     return f"{text} ({test['n']})"
+
+
+def judged(name, part):
+    """Table II and Figures 3 and 4, where both networks have learned as much."""
+    last = max(candidate_of(candidate)[1] for candidate in part["trials"])
+    for quantity in QUANTITIES:
+        for measure in MEASURES:
+            test = part["tests"].get(f"log of AM / CNN, {measure}, equal {quantity}")
+            if test:
+                candidates = [named(network, last) for network in ("CNN", "AM")]
+                yield (
+                    f"{measure} is lower with attention at equal {quantity.replace('_', ' ')} "
+                    f"(AM / CNN {np.exp(test['difference']):.2f}; the verdict's numbers are "
+                    "logarithms of CNN / AM)",
+                    verdicts.lower(name, part, test, candidates),
+                )
+
+
+SECTIONS = (
+    Section(
+        "smoothness_along_training",
+        "FMM, Table II, Figures 3 and 4, at equal loss",
+        "a network with attention is smoother.",
+        markdown,
+        judged,
+    ),
+)
 
 
 if __name__ == "__main__":
