@@ -5,21 +5,25 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Sequence
 from importlib import metadata
 
 import keras
 import numpy as np
 
+from keras_fmm import checks, hints
 from keras_fmm.training.strategy import Strategy, replicas
 from keras_fmm.version import __version__
 
 
-def environment(strategy: Strategy | None = None) -> dict:
+def environment(strategy: Strategy | None = None, ignored: Sequence[hints.Path] = ()) -> dict:
     """Returns what a result depends on beyond its settings; no path, user or host is in it.
 
     Args:
         strategy: what `training.strategy` returns, default None. Whose replicas are counted; None
             as for `replicas`.
+        ignored: sequence of paths, default (). Files and folders whose changes do not count for
+            "git", such as where the results themselves go.
 
     Returns:
         Dict that JSON can hold. Its keys are "versions" (python, keras, backend, the backend's
@@ -47,7 +51,7 @@ def environment(strategy: Strategy | None = None) -> dict:
             "keras_fmm": __version__,
         },
         "device": {**_device(backend), "cores": _cores(), "replicas": replicas(strategy)},
-        "git": _git(),
+        "git": _git([pathlib.Path(path).resolve() for path in checks.listed("ignored", ignored)]),
     }
 
 
@@ -96,14 +100,23 @@ def _cores():
     return os.cpu_count()
 
 
-def _git():
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty", "--abbrev=40"]
-    command.append("--exclude=*")  # no tag: the commit itself
+def _git(ignored):
+    # No tag, the commit itself; and what differs from it.
+    commit = _of_git("describe", "--always", "--abbrev=40", "--exclude=*")
+    top = _of_git("rev-parse", "--show-toplevel")
+    changed = _of_git("diff", "--name-only", "--no-renames", "-z", "HEAD")
+    if None in (commit, top, changed):
+        return None
+    paths = [pathlib.Path(top, name).resolve() for name in changed.split("\0") if name]
+    counted = [path for path in paths if not any(path.is_relative_to(one) for one in ignored)]
+    return {"commit": commit, "dirty": bool(counted)}
+
+
+def _of_git(*arguments):
+    """Returns what git prints, or None where it fails."""
+    command = ["git", "--no-optional-locks", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if done.returncode:
-        return None
-    described = done.stdout.strip()
-    return {"commit": described.removesuffix("-dirty"), "dirty": described.endswith("-dirty")}
+    return None if done.returncode else done.stdout.strip()

@@ -4,18 +4,27 @@ The file is rewritten after each trial; what it holds already is not measured ag
 for each dataset and schedule, so that a longer schedule stands beside the shorter one.
 """
 
+import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import re
+import shlex
 import time
 
+import keras
 import numpy as np
 from scipy import stats
 
-from keras_fmm import files, training
+from keras_fmm import files, locks, training
 from recipes.lab import datasets, trials
-from recipes.lab.settings import output_path, setting, verbosity
+from recipes.lab.settings import changed, flags, output_path, setting, verbosity
+
+# What recipes write themselves, which is no other code than the commit's.
+WRITTEN = ("recipes/results", "docs")
+# Without it, "highest", JAX rounds to TF32 on a GPU, and curves are rough by that alone.
+PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +59,9 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
         batch_size = 32
     size = getattr(settings, "image_size", None)
     dataset = datasets.load(settings, size and (size, size))
+    if settings.dataset.endswith(datasets.ARRAYS):
+        # The same part of the results, wherever the dataset came from.
+        settings = dataclasses.replace(settings, dataset=dataset.name)
     # A folder may have few images.
     batch_size = min(batch_size, dataset.sizes["train"])
     schedule = trials.Schedule(
@@ -58,7 +70,7 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
     return settings, dataset, schedule
 
 
-def measured(settings, fixed, candidates, measure, variant=None):
+def measured(settings, fixed, candidates, measure, variant=None, seeds=None):
     """Measures each candidate with each seed that the file does not have yet.
 
     Args:
@@ -68,32 +80,77 @@ def measured(settings, fixed, candidates, measure, variant=None):
         candidates: sequence of str.
         measure: function of a candidate and a seed to a dict that JSON can hold.
         variant: str, what a recipe measures of several, such as the network; or None.
+        seeds: int, how many; None for `settings.seeds`.
 
     Returns:
         The part's content, a dict: "fixed"; "environments" (distinct ones); "trials" by candidate
-        and by seed (a str), each what `measure` returned, the index of its environment and the
-        date (UTC).
+        and by seed (a str), each what `measure` returned, the index of its environment, the
+        command and the date (UTC). Where `measure` returned "trained_in", the environment that a
+        network was trained in, its index stands there instead.
     """
     path = output_path(settings)
     name = part_name(settings, variant)
     if settings.smoke:
-        write(path, {key: part for key, part in read(path).items() if key != name})
-    for seed in range(settings.seeds):
+        with alone(path):
+            write(path, {key: part for key, part in read(path).items() if key != name})
+    for seed in range(settings.seeds if seeds is None else seeds):
         for candidate in candidates:
             part = _part(path, name, fixed)[1]
             if str(seed) in part["trials"].get(candidate, {}):
                 continue
             found = measure(candidate, seed)
-            here = training.environment()
+            here = training.environment(ignored=(*WRITTEN, path.parent))
             # Read anew: another process may have measured something else meanwhile.
-            content, part = _part(path, name, fixed)
-            if here not in part["environments"]:
-                part["environments"].append(here)
-            found["environment"] = part["environments"].index(here)
-            found["date"] = time.strftime("%Y-%m-%d", time.gmtime())
-            part["trials"].setdefault(candidate, {})[str(seed)] = found
-            write(path, content)
+            with alone(path):
+                content, part = _part(path, name, fixed)
+                found["environment"] = _index(part["environments"], here)
+                if "trained_in" in found:
+                    found["trained_in"] = _index(part["environments"], found["trained_in"])
+                found["command"] = command(settings)
+                found["date"] = time.strftime("%Y-%m-%d", time.gmtime())
+                part["trials"].setdefault(candidate, {})[str(seed)] = found
+                write(path, content)
     return read(path)[name]
+
+
+@contextlib.contextmanager
+def alone(path):
+    """Waits until no other process writes the results, and keeps others out meanwhile."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = None
+    while lock is None:
+        try:
+            lock = locks.Lock(path.with_name(f".{path.name}.lock"))
+        except BlockingIOError:
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def command(settings):
+    """Returns the command that measures what these settings say, a str."""
+    default = next(f.default for f in dataclasses.fields(settings) if f.name == "output")
+    values = changed(type(settings), vars(settings))
+    for name in ("output", "verbose", "data_dir", "smoke"):
+        values.pop(name, None)
+    words = [word for value in values.values() if isinstance(value, tuple) for word in value]
+    words += flags({k: value for k, value in values.items() if not isinstance(value, tuple)})
+    recipe = f"recipes.papers.{pathlib.Path(default).stem}"
+    backend = keras.backend.backend()
+    given = [f"KERAS_BACKEND={backend}"]
+    if backend == "jax" and PRECISION in os.environ:
+        given.append(f"{PRECISION}={os.environ[PRECISION]}")
+    return shlex.join([*given, "python", "-m", recipe, *words])
+
+
+def _index(environments, one):
+    """Returns the place of an environment among distinct ones, which it joins if it is new."""
+    if one not in environments:
+        environments.append(one)
+    return environments.index(one)
 
 
 def _part(path, name, fixed):
@@ -148,11 +205,20 @@ def write(path, content):
 
 def conclude(settings, conclusions, variant=None):
     """Puts what follows from a part's trials beside them: summaries, tests, the paper's figures."""
+    return concluded(settings, lambda part: conclusions, variant)
+
+
+def concluded(settings, conclude, variant=None):
+    """Does the same with what a function of the part returns, and returns the part.
+
+    For recipes of which several processes measure one part: it is as it is in the file.
+    """
     path = output_path(settings)
-    content = read(path)
-    part = content[part_name(settings, variant)]
-    part.update(conclusions)
-    write(path, content)
+    with alone(path):
+        content = read(path)
+        part = content[part_name(settings, variant)]
+        part.update(conclude(part))
+        write(path, content)
     return part
 
 

@@ -3,10 +3,16 @@
 from keras_fmm import data
 from recipes.lab.settings import setting, shown
 
+# How the name of a file of `data.save_arrays` ends, which needs no TensorFlow.
+ARRAYS = ".npz"
+
 
 def named(default):
     """Returns the field `dataset`."""
-    text = "`digits`, a name of tensorflow-datasets, or a folder or CSV of images: ./NAME"
+    text = (
+        "`digits`, a name of tensorflow-datasets, a folder or CSV of images: ./NAME, "
+        "or a file of `data.save_arrays`, with its splits: NAME.npz"
+    )
     return setting(default, text)
 
 
@@ -62,7 +68,8 @@ def load(settings, image_size=None, channels=None, **arguments):
         ValueError: they ask of a name what only a folder can give, or a folder's images differ in
             size and there is no `image_size`, or are so few that a split has none.
     """
-    if not data.is_path(settings.dataset):
+    is_arrays = settings.dataset.endswith(ARRAYS)
+    if is_arrays or not data.is_path(settings.dataset):
         for name in OF_FOLDERS:
             default = type(settings).__dataclass_fields__.get(name)
             if default and getattr(settings, name) != default.default:
@@ -71,6 +78,14 @@ def load(settings, image_size=None, channels=None, **arguments):
                     f"{name}={getattr(settings, name)}, dataset={settings.dataset!r}. "
                     "Leave it out, or give a path such as ./NAME."
                 )
+        if is_arrays:
+            if settings.data_dir is not None or arguments.get("validation_fraction", 0.1) != 0.1:
+                raise ValueError(
+                    "A file of `data.save_arrays` has its splits, and is in no folder of datasets. "
+                    f"Received: dataset={settings.dataset!r} with another validation_fraction or a "
+                    "data_dir. Leave them out."
+                )
+            return data.load_arrays(settings.dataset)
         return data.load(settings.dataset, data_dir=settings.data_dir, **arguments)
     color_mode = "grayscale" if channels == 1 else getattr(settings, "color_mode", "rgb")
     dataset = data.load(

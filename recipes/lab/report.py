@@ -36,11 +36,15 @@ from recipes.papers import (
     deep_products,
     fmmnet,
     importance_agreement,
+    importance_controls,
     landscape,
     mixup_regularization,
     multiplication_is_the_key,
+    random_landscape,
+    rate_search,
     self_attention,
     sensitivity,
+    smoothness_along_training,
 )
 
 INTRODUCTION = """# What was reproduced
@@ -79,9 +83,13 @@ chance.
 # In the order of the page.
 PAPERS = (
     multiplication_is_the_key,
+    rate_search,
     importance_agreement,
+    importance_controls,
     landscape,
+    random_landscape,
     sensitivity,
+    smoothness_along_training,
     mixup_regularization,
     fmmnet,
     deep_products,

@@ -49,7 +49,7 @@ class Section:
             return "\n".join([*lines, "Not finished: the same command goes on.", ""])
         lines += [f"- {statement}: {verdict}" for statement, verdict in self.judge(name, part)]
         lines += ["", self.show(part), ""]
-        if self.show is not accuracies.markdown and "accuracy_percent" in part:
+        if self.show is not accuracies.markdown and part.get("accuracy_percent"):
             scores = part["accuracy_percent"].items()
             listed = ", ".join(f"{name} {accuracies.mean_and_spread(row)}" for name, row in scores)
             lines += [f"Accuracy on test, %: {listed}.", ""]

@@ -156,7 +156,8 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     Returns:
         The model with the weights of the last epoch, and a dict: "test_accuracy", "test_loss",
         "train_accuracy" (of the last epoch, as it was trained), "val_accuracy" (a list, an
-        epoch each), "seconds_per_epoch" (their median).
+        epoch each), "seconds_per_epoch" (their median), "trained_in" (the environment that it was
+        trained in, which may be an earlier one).
 
     Raises:
         Diverged: the loss or a weight was not finite.
@@ -200,6 +201,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         "train_accuracy": round(history["accuracy"][-1], 5),
         "val_accuracy": [round(value, 5) for value in history["val_accuracy"]],
         "seconds_per_epoch": round(float(np.median(run.record["seconds_per_epoch"])), 1),
+        "trained_in": run.record["environment"],
     }
 
 

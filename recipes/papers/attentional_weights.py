@@ -7,7 +7,7 @@ Data: CIFAR-10; images divided by 255; a tenth of train is held out for the curv
 Command:
 
     python -m recipes.papers.attentional_weights --network toy_cnn --epochs 5
-    python -m recipes.papers.attentional_weights --network resnet --epochs 20
+    python -m recipes.papers.attentional_weights --network resnet --epochs 2
 
 `toy_cnn` is ToyCNN; `resnet` is ResNet of basic blocks, (1, 1, 1, 1) of 16 to 128 filters, with
 the small stem, 0.3 million parameters. Fixed before the first run: SGD with momentum 0.9 and
@@ -41,7 +41,7 @@ class Settings(comparison.Settings):
     """What is trained and how long."""
 
     dataset: str = setting("cifar10", "`digits`, or a name of tensorflow-datasets")
-    epochs: int = setting(20, "passes over train", minimum=1)
+    epochs: int = setting(5, "passes over train", minimum=1)
     network: str = setting("toy_cnn", "which network", choices=tuple(BATCH_SIZES))
     output: str = setting("recipes/results/attentional_weights.json", "where results go")
 

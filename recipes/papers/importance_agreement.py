@@ -5,7 +5,9 @@ that a gate gives to each channel with the channel's importance by FullGrad, fin
 about 0.05 and a cosine above 0.7 for most test images, and concludes that attention does not follow
 importance. Does it, and would anything else score otherwise? The controls, which the paper lacks:
 uniformly random numbers of 0 to 1 in the place of the attention, and the attention of the same
-network with untrained weights (seed + 1000), both against the trained network's importance.
+network with untrained weights (seed + 1000), both against the trained network's importance. These
+controls are too weak: the attention is a factor of the importance, which theirs is not.
+importance_controls has them inside the network.
 Data: MNIST and CIFAR-10; images divided by 255; all 10,000 test images.
 Command:
 

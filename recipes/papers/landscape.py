@@ -19,26 +19,24 @@ Fixed before the first run: 300 points an ellipse; the measures of `analysis.smo
 each neuron's values divided by their range along the ellipse (relative), so that a network with
 larger logits is not called rougher; also absolute, as the figures show them. The criterion is the
 paired t-test over the seeds of the mean over the ellipses; the spread over the ellipses stands
-beside it.
+beside it. This compares at equal epochs, when AM has learned less; smoothness_along_training does
+so at equal loss. The random networks are the same for every dataset: random_landscape has more.
 Cost: the training, and five minutes for each network, on 2 cores.
 Measured: recipes/results/landscape.json and docs/reproduction.md.
 """
 
 import dataclasses
 
-import keras
 import numpy as np
 
-from keras_fmm import analysis, files, layers, plots
-from recipes.lab import accuracies, comparison, trials, verdicts
+from keras_fmm import analysis, files, plots
+from recipes.lab import accuracies, comparison, curves, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 CANDIDATES = ("CNN", "AM")
 KINDS = ("cross-class", "single-class", "random")
-POINTS = 300
-MEASURES = ("total_variation", "second_difference", "argmax_changes", "monotone_pieces")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,18 +57,18 @@ def main(settings):
         model, found = trials.trained(
             candidate, builder(candidate), dataset, schedule, seed, shown(settings)
         )
-        curves = {
-            kind: analysis.curve(model, trajectories(dataset, kind, settings.ellipses))
+        drawn = {
+            kind: analysis.curve(model, curves.trajectories(dataset, kind, settings.ellipses))
             for kind in KINDS[:2]
         }
-        curves["random"] = random_curves(candidate, settings.ellipses, seed)
+        drawn["random"] = curves.random_networks(candidate, settings.ellipses, seed)
         if seed == 0:
-            keep(candidate, settings, {kind: values[0] for kind, values in curves.items()})
-        return {**found, **measures(curves)}
+            keep(candidate, settings, {kind: values[0] for kind, values in drawn.items()})
+        return {**found, **curves.measures(drawn)}
 
-    fixed = {**dataclasses.asdict(schedule), "points": POINTS, "ellipses": settings.ellipses}
+    fixed = {**dataclasses.asdict(schedule), "points": curves.POINTS, "ellipses": settings.ellipses}
     part = comparison.measured(settings, fixed, CANDIDATES, measure)
-    names = [f"{kind}, {m}{how}" for kind in KINDS for m in MEASURES for how in scales(kind, m)]
+    names = [name for kind in KINDS for name in curves.names(kind)]
     conclusions = {
         **accuracies.conclusions(part, dataset.classes),
         "smoothness": {
@@ -88,74 +86,16 @@ def main(settings):
     return part
 
 
-def trajectories(dataset, kind, count):
-    """Returns ellipses through test images, the same for every network, `(count, points, ...)`."""
-    images, labels = trials.examples(dataset, "test")
-    labels = labels.argmax(-1)
-    rng = np.random.default_rng(0)
-    found = []
-    for _ in range(count):
-        if kind == "single-class":
-            of_class = np.flatnonzero(labels == rng.choice(dataset.classes))
-            rows = rng.choice(of_class, 3, replace=False)
-        else:
-            classes = rng.choice(dataset.classes, 3, replace=False)
-            rows = [rng.choice(np.flatnonzero(labels == c)) for c in classes]
-        found.append(analysis.ellipse(*images[rows], points=POINTS))
-    return np.stack(found)
-
-
-def random_curves(candidate, count, seed):
-    """Returns what random networks of one input give along a line, `(count, points, 1)`."""
-    line = np.linspace(-1, 1, POINTS, dtype="float32").reshape(POINTS, 1, 1, 1)
-    inputs = x = keras.Input((1, 1, 1))
-    for _ in range(3):
-        x = keras.layers.Conv2D(64, 1, activation="relu")(x)
-        if candidate == "AM":
-            x = layers.SqueezeExcite(reduction=4)(x)
-    model = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Conv2D(1, 1)(x)))
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(count):
-        for weight in model.weights:
-            deviation = 0.5 if len(weight.shape) == 1 else np.sqrt(2 / weight.shape[-2])
-            weight.assign(rng.normal(0, deviation, weight.shape))
-        found.append(model.predict_on_batch(line))
-    return np.stack(found)
-
-
-def scales(kind, measure):
-    """Returns the ways in which a measure is given: those that scale with the logits both ways."""
-    both = measure in ("total_variation", "second_difference")
-    return ("", ", relative") if both else ("",)
-
-
-def measures(curves):
-    """Returns the mean of each measure over the ellipses of each kind, and its spread, a dict."""
-    found = {}
-    for kind, values in curves.items():
-        for relative in (False, True):
-            smooth = analysis.smoothness(values, kind != "random", relative)
-            for measure in MEASURES:
-                how = ", relative" if relative else ""
-                if how not in scales(kind, measure):
-                    continue
-                numbers = getattr(smooth, measure)
-                found[f"{kind}, {measure}{how}"] = float(np.mean(numbers))
-                found[f"{kind}, {measure}{how}, deviation"] = float(np.std(numbers))
-    return found
-
-
 def kept(candidate, settings):
     """Returns the path of a candidate's curves that are to be drawn; they are not committed."""
     folder = trials.SMOKE_FOLDER if settings.smoke else trials.FOLDER
     return folder / f"landscape, {comparison.part_name(settings)}, {candidate}.npz"
 
 
-def keep(candidate, settings, curves):
+def keep(candidate, settings, drawn):
     """Writes the curves of one candidate, which may be drawn by a later process."""
     with files.replacing(kept(candidate, settings)) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **curves)
+        np.savez(file, **drawn)
 
 
 def draw(settings):
@@ -166,7 +106,7 @@ def draw(settings):
         return
     drawn = {candidate: dict(np.load(there)) for candidate, there in paths.items()}
     for kind in KINDS:
-        figure = plots.curves_along({name: curves[kind] for name, curves in drawn.items()})
+        figure = plots.curves_along({name: values[kind] for name, values in drawn.items()})
         plots.save_figure(figure, comparison.picture(settings, kind))
 
 

@@ -12,7 +12,8 @@ Command:
 
 Fixed before the first run: the schedule and the criterion of multiplication_is_the_key, whose
 networks without mixup are used where they are there; `keras.layers.MixUp` with alpha 1, which the
-mixup paper has for CIFAR-10 (the FMM paper states none); two paired one-sided t-tests (TOST) that
+mixup paper has for CIFAR-10 (the FMM paper states none), and which draws a weight for each image
+where the mixup paper's own code draws one for each batch; two paired one-sided t-tests (TOST) that
 AM with mixup is within a margin of AM without, the margin being half of what mixup adds to the CNN
 in the paper: 0.2 percentage points on MNIST and 0.4 on CIFAR-10, which holds for others too. Small
 p: equivalent. Beside it two plain paired tests of what mixup does to each network.

@@ -67,9 +67,11 @@ FIT = (
 HALF = "The paper counts a multiplication and an addition as two; its figure is halved here."
 STEM = "The paper's attention stem; the default has one of convolutions."
 
+STRIDE = "The stride is in a block's first 1x1; in its 3x3 (`stride_in_3x3=True`) it is 4.09 G."
+
 # A figure of the paper's that we do not have at hand is None, and stays empty in the table.
 IMAGENET = (
-    Row("ResNet50", "resnet50", 25.56, 3.86),
+    Row("ResNet50", "resnet50", 25.56, 3.86, STRIDE),
     Row("AW-ResNet50", "aw_resnet50", 25.72, 3.87),
     Row("SE-ResNet50", "se_resnet50", 28.09, 3.87),
     Row("AW-SE-ResNet50", "aw_se_resnet50", 28.25),

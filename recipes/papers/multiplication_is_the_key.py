@@ -14,6 +14,8 @@ Fixed before the first run: SGD with momentum 0.9 and batches of 400 (the paper'
 learning rate of 0.05 (recipes.train's own; the paper states none), not tuned; no weight decay, no
 augmentation; gates with reduction 16; the criterion is the accuracy on test after the last epoch;
 AM is compared with each other row by a paired t-test over the seeds, which give weights and order.
+At this rate AMnoMTP does not learn, which says nothing of addition: rate_search gives each network
+its own.
 The paper's schedule is 200 epochs: `--epochs 200` goes on from the same folders. Another rate
 (`--learning-rate`) is measured beside this one, in a part of its own.
 Cost: about 15 seconds an epoch and network on 2 cores with nothing else to do.

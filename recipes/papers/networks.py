@@ -4,6 +4,26 @@ import keras
 
 from keras_fmm import layers, models
 
+
+@keras.saving.register_keras_serializable(package="recipes")
+class ConstantGate(layers.FeatureGate):
+    """Multiplies each channel by a learned number from 0 to 1, the same for all images."""
+
+    def build_attention(self, channels):
+        self.logits = self.add_weight(shape=(channels,), initializer="zeros", name="logits")
+
+    def compute_attention_map(self, inputs, training=None):
+        return keras.ops.reshape(keras.ops.sigmoid(self.logits), (1, 1, 1, -1))
+
+
+@keras.saving.register_keras_serializable(package="recipes")
+class ShuffledGate(layers.SqueezeExcite):
+    """Squeeze-and-excite that multiplies each image by the gate of the one before in its batch."""
+
+    def compute_attention_map(self, inputs, training=None):
+        return keras.ops.roll(super().compute_attention_map(inputs, training), 1, axis=0)
+
+
 # What each candidate's gates are: none, the paper's, without their ReLU, added.
 ATTENTIONS = {
     "CNN": None,
@@ -12,12 +32,22 @@ ATTENTIONS = {
     "AMnoMTP": lambda: layers.SqueezeExcite(merge="add"),
 }
 
+# What the paper lacks. The paper's added gate lies between 0 and 1; AMadd's is as large, has as
+# many parameters, and may lower a channel too. A product whose factor knows nothing of the image,
+# and one whose factor is another image's.
+MORE_ATTENTIONS = {
+    "AMadd": lambda: layers.SqueezeExcite(merge="add", gate_activation="tanh"),
+    "AMconstant": ConstantGate,
+    "AMshuffled": ShuffledGate,
+}
+
 
 def builder(candidate):
     """Returns the function that builds a candidate's network."""
 
     def build(**arguments):
-        return models.ToyCNN(attention=ATTENTIONS[candidate], **arguments)
+        attention = {**ATTENTIONS, **MORE_ATTENTIONS}[candidate]
+        return models.ToyCNN(attention=attention, **arguments)
 
     return build
 

@@ -6,9 +6,12 @@ Vision Models" (Ramachandran et al.) how large a window must be, and in which st
 take the place of convolutions. Do small networks show the same?
 Data: digits, or CIFAR-10 by `--dataset cifar10`; images divided by 255; a tenth of train is held
 out for the curves.
-Command, with the studies "positions", "share", "window" and "stages":
+Command:
 
-    python -m recipes.papers.self_attention --study positions --seeds 5
+    python -m recipes.papers.self_attention --study positions --seeds 4
+    python -m recipes.papers.self_attention --study share
+    python -m recipes.papers.self_attention --study window
+    python -m recipes.papers.self_attention --study stages
 
 All networks are ResNets of four bottlenecks, (1, 1, 1, 1) with 3x3 places of 16 to 128 filters, a
 3x3 stem, and attention of four heads. "positions" and "share": attention-augmented convolutions

@@ -10,11 +10,12 @@ Command:
     python -m recipes.papers.sensitivity --dataset fashion_mnist --epochs 10
     python -m recipes.papers.sensitivity --dataset cifar10 --epochs 20
 
-The networks are those of multiplication_is_the_key, trained on the same schedule and used where
-they are there. J is of the softmax outputs, as `analysis.jacobian_sensitivity` defines it; also of
-the logits, which a confident softmax does not flatten. S is of the logits, with noise of standard
-deviation 0.1 and 10 draws an image (the paper states neither). Fixed before the first run: the
-criterion is the ratio AM / CNN, averaged on a logarithmic scale, with a paired t-test of its
+This compares at equal epochs, when AM has learned less; smoothness_along_training does so at equal
+loss. The networks are those of multiplication_is_the_key, trained on the same schedule and used
+where they are there. J is of the softmax outputs, as `analysis.jacobian_sensitivity` defines it;
+also of the logits, which a confident softmax does not flatten. S is of the logits, with noise of
+standard deviation 0.1 and 10 draws an image (the paper states neither). Fixed before the first run:
+the criterion is the ratio AM / CNN, averaged on a logarithmic scale, with a paired t-test of its
 logarithm over the seeds: a tenth less and a tenth more weigh the same.
 Cost: the training, and a minute for each network, on 2 cores.
 Measured: recipes/results/sensitivity.json and docs/reproduction.md.

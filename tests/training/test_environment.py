@@ -52,3 +52,9 @@ def test_commit_of_the_working_directory(tmp_path, monkeypatch):
     assert training.environment()["git"] == {"commit": commit, "dirty": False}
     (tmp_path / "a.txt").write_text("3")
     assert training.environment()["git"] == {"commit": commit, "dirty": True}
+    (tmp_path / "sub").mkdir()
+    monkeypatch.chdir(tmp_path / "sub")
+    ignored = training.environment(ignored=["../a.txt", "/elsewhere"])["git"]
+    assert ignored == {"commit": commit, "dirty": False}
+    assert training.environment(ignored=["../a"])["git"]["dirty"]
+    assert not training.environment(ignored=[tmp_path])["git"]["dirty"]

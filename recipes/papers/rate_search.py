@@ -1,0 +1,180 @@
+"""Table I of the FMM paper with a learning rate searched for each network, and more networks.
+
+Question: multiplication_is_the_key trains all networks at one rate, at which the added gate
+(AMnoMTP) does not learn; so it says nothing of addition. At the rate that is best for each, is the
+network with gates (AM) better than the plain one (CNN), than the one with added gates, and than
+those in which the product is there and the attention is not?
+Networks: those of Table I; AMadd, gates that are added and lie between -1 and 1 (tanh), of as many
+parameters as AM's; AMconstant, each channel multiplied by a learned number from 0 to 1 that is the
+same for all images; AMshuffled, AM whose images are each multiplied by the gate of another image of
+the batch, in training and on test.
+Data: digits, MNIST and Fashion-MNIST; images divided by 255; a tenth of train is validation.
+Command, one or more networks, which may run beside each other:
+
+    python -m recipes.papers.rate_search CNN AM AMnoMTP --dataset digits --epochs 60 \
+        --batch-size 64 --seeds 10 --search-seeds 3
+    python -m recipes.papers.rate_search CNN AM AMnoMTP --dataset fashion_mnist --epochs 20
+
+Fixed before the first run (2026-11-27): every network has the same rates, 0.1, 0.05, 0.02, 0.01,
+0.003 and 0.001, each with the same number of search seeds; the best is that of the highest mean
+accuracy on validation over the last fifth of the epochs and the search seeds, and of equals the
+lowest; test is not looked at. The best rate is trained with all the seeds. SGD with momentum 0.9 at
+a constant rate, no weight decay, no augmentation. A trial that is not finite counts as guessing.
+Five seeds where a trial takes minutes, as `python -m recipes.lab.power` plans for the paper's
+difference between AM and CNN on MNIST; ten where it takes seconds.
+Cost: digits, seconds a trial; others about 20 minutes a trial on 2 cores, and 20 seconds on a GPU.
+Measured: recipes/results/rate_search.json.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from recipes.lab import accuracies, comparison, trials, verdicts
+from recipes.lab.sections import Section
+from recipes.lab.settings import setting, shown, start
+from recipes.papers.networks import ATTENTIONS, MORE_ATTENTIONS, builder
+
+NETWORKS = (*ATTENTIONS, *MORE_ATTENTIONS)
+RATES = (0.1, 0.05, 0.02, 0.01, 0.003, 0.001)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(comparison.Settings):
+    """What is trained and how long."""
+
+    networks: tuple = setting(..., f"of {', '.join(NETWORKS)}")
+    seeds: int = setting(5, "how many at the best rate, from 0 on", minimum=1)
+    search_seeds: int = setting(1, "how many at every rate", minimum=1)
+    epochs: int = setting(20, "passes over train", minimum=1)
+    batch_size: int = setting(trials.Schedule.batch_size, "images a step", minimum=1)
+    output: str = setting("recipes/results/rate_search.json", "where results go")
+
+
+def main(settings):
+    """Trains what is missing, chooses rates, prints; returns the part of the results, a dict."""
+    unknown = [name for name in settings.networks if name not in NETWORKS]
+    if unknown:
+        raise ValueError(
+            f"`networks` must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}"
+        )
+    rates = RATES[:2] if settings.smoke else RATES
+    settings, dataset, schedule = comparison.begun(settings, settings.batch_size)
+    fixed = dataclasses.asdict(schedule)
+    del fixed["learning_rate"]
+
+    def measure(candidate, seed):
+        network, rate = candidate_of(candidate)
+        at_rate = dataclasses.replace(schedule, learning_rate=rate)
+        name = f"rate_search {network} {schedule.epochs} epochs"
+        return trials.attempted(name, builder(network), dataset, at_rate, seed, shown(settings))
+
+    searched = [named(network, rate) for network in settings.networks for rate in rates]
+    part = comparison.measured(settings, fixed, searched, measure, seeds=settings.search_seeds)
+    if settings.seeds > settings.search_seeds:
+        chosen = [best(part, name, settings.search_seeds, rates) for name in settings.networks]
+        comparison.measured(settings, fixed, chosen, measure)
+    part = comparison.concluded(settings, lambda part: conclusions(part, settings, dataset.classes))
+    print(table(part))
+    return part
+
+
+def named(network, rate):
+    return f"{network} at {rate:g}"
+
+
+def candidate_of(name):
+    """Returns the network and the rate of a candidate."""
+    network, rate = name.split(" at ")
+    return network, float(rate)
+
+
+def on_validation(part, candidate, seeds):
+    """Returns the mean accuracy over the last fifth of the epochs and the seeds from 0 on.
+
+    Guessing counts as 0: it is less than what any network that learned has.
+    """
+    curves = [part["trials"][candidate][str(seed)]["val_accuracy"] for seed in range(seeds)]
+    return float(np.mean([np.mean(x[-max(1, len(x) // 5) :]) if x else 0.0 for x in curves]))
+
+
+def best(part, network, seeds, rates=RATES):
+    """Returns the candidate of a network whose rate is the best on validation."""
+    tried = [named(network, rate) for rate in rates]
+    return max(tried, key=lambda name: (on_validation(part, name, seeds), -candidate_of(name)[1]))
+
+
+def conclusions(part, settings, classes):
+    """Returns what follows from the networks whose search is complete, a dict."""
+    rates = sorted({candidate_of(name)[1] for name in part["trials"]})
+    seeds = [str(seed) for seed in range(settings.search_seeds)]
+    chosen = {}
+    for network in NETWORKS:
+        tried = [named(network, rate) for rate in rates]
+        if all(seed in part["trials"].get(name, {}) for name in tried for seed in seeds):
+            chosen[network] = best(part, network, settings.search_seeds, rates)
+    tests = {}
+    for other in chosen:
+        if other != "AM" and "AM" in chosen:
+            test = accuracies.test(part, chosen["AM"], chosen[other])
+            tests[f"AM minus {other}"] = test
+    return {
+        **accuracies.conclusions(part, classes),
+        "search_seeds": settings.search_seeds,
+        "chosen": chosen,
+        "tests": tests,
+    }
+
+
+def table(part):
+    """Returns the tables of the accuracies on validation at each rate, and on test at the best."""
+    rates = sorted({candidate_of(name)[1] for name in part["trials"]}, reverse=True)
+    networks = dict.fromkeys(candidate_of(name)[0] for name in part["trials"])
+    shown_rates = " | ".join(f"{rate:g}" for rate in rates)
+    lines = [
+        f"| validation, % | {shown_rates} | test at the best, % (n) |",
+        "|---" * (len(rates) + 2) + "|",
+    ]
+    for network in networks:
+        cells = [network]
+        for rate in rates:
+            runs = part["trials"].get(named(network, rate), {})
+            whole = all(str(seed) in runs for seed in range(part["search_seeds"]))
+            score = on_validation(part, named(network, rate), part["search_seeds"]) if whole else 0
+            cells.append(f"{100 * score:.2f}" if whole else "-")
+        row = part["accuracy_percent"].get(part["chosen"].get(network))
+        cells.append(accuracies.mean_and_spread(row) if row else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += [
+        "",
+        "| difference at the best rates | points | 95 % interval | p |",
+        "|---|---|---|---|",
+    ]
+    for name, test in part["tests"].items():
+        cells = (f"{test['difference']:+.2f}", accuracies.interval(test), accuracies.p_value(test))
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def judged(name, part):
+    """Table I at each network's own rate, and against gates without attention."""
+    for key, test in part["tests"].items():
+        other = key.removeprefix("AM minus ")
+        candidates = (part["chosen"]["AM"], part["chosen"][other])
+        statement = f"AM is better than {other}, each at its best rate"
+        yield statement, verdicts.higher(name, part, test, candidates)
+
+
+SECTIONS = (
+    Section(
+        "rate_search",
+        "FMM, Table I, a rate for each network",
+        "attention helps because it multiplies.",
+        table,
+        judged,
+    ),
+)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

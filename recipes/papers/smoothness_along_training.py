@@ -1,0 +1,277 @@
+"""Is a network with attention smoother, or only less far trained? Table II, Figures 3 and 4 again.
+
+Question: sensitivity and landscape find the networks with gates (AM) less sensitive and smoother
+than those without (CNN) after equal epochs. But gates slow the first epochs, and all networks grow
+rougher while they learn. Is AM smoother at equal loss on train, and at equal accuracy on test? And
+is it smoother than a CNN made smooth by mixup or by weight decay, and than an AM made so?
+Data: digits, MNIST and Fashion-MNIST; images divided by 255. Measured are the first 1,000 test
+images, 50 ellipses of each kind as in landscape, and the loss on the first 5,000 images of train,
+each whole and without mixup.
+Command, one or more networks, which may run beside each other:
+
+    python -m recipes.papers.smoothness_along_training CNN AM "CNN, mixup" --dataset fashion_mnist
+
+On a GPU with JAX, JAX_DEFAULT_MATMUL_PRECISION=highest must stand before it.
+Fixed before the first run (2026-11-27): the networks and the schedule of multiplication_is_the_key,
+at its rate of 0.05; mixup with alpha 1 as in mixup_regularization; decoupled weight decay of 0.005;
+measured after 1, 2, 3, 5, 8, 12 and 20 epochs (of digits thrice as many). Of two networks of one
+seed, the loss at which they are compared is the higher of the two lowest that each reaches; J, S
+and the rest are interpolated there, on logarithmic scales of both, between the two measurements
+around the loss, the first that reach it. So at equal accuracy, the lower of the two highest, on a
+linear scale of it. The criterion is the mean logarithm of AM / CNN over the seeds, with a paired
+t-test. S and J as in sensitivity. Five seeds: `python -m recipes.lab.power` plans for two to four
+for the paper's ratios of J.
+Cost: a minute a network on a GPU.
+Measured: recipes/results/smoothness_along_training.json.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from keras_fmm import analysis
+from recipes.lab import accuracies, comparison, curves, trials, verdicts
+from recipes.lab.sections import Section
+from recipes.lab.settings import setting, shown, start
+from recipes.papers.networks import builder
+
+# What of the schedule is another.
+SMOOTHED = {"": {}, "mixup": {"mixup_alpha": 1.0}, "weight decay": {"weight_decay": 0.005}}
+NETWORKS = tuple(
+    f"{network}, {how}" if how else network for how in SMOOTHED for network in ("CNN", "AM")
+)
+EPOCHS = (1, 2, 3, 5, 8, 12, 20)
+IMAGES, OF_TRAIN, ELLIPSES = 1000, 5000, 50
+NOISE, DRAWS = 0.1, 10
+KINDS = ("cross-class", "single-class")
+MEASURES = (
+    "jacobian",
+    "jacobian_of_logits",
+    "output_sensitivity",
+    *(f"{kind}, {m}" for kind in KINDS for m in ("total_variation, relative", "monotone_pieces")),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings(comparison.Settings):
+    """What is trained and how long."""
+
+    networks: tuple = setting(..., f"of {'; '.join(NETWORKS)}")
+    seeds: int = setting(5, "how many seeds, from 0 on; more that are there stay", minimum=1)
+    epochs: int = setting(20, "passes over train", minimum=1)
+    batch_size: int = setting(trials.Schedule.batch_size, "images a step", minimum=1)
+    output: str = setting("recipes/results/smoothness_along_training.json", "where results go")
+
+
+def main(settings):
+    """Measures what is missing, tests, prints; returns the part of the results, a dict."""
+    unknown = [name for name in settings.networks if name not in NETWORKS]
+    if unknown:
+        raise ValueError(
+            f"`networks` must be of {'; '.join(NETWORKS)}. Received: {'; '.join(unknown)}"
+        )
+    settings, dataset, schedule = comparison.begun(settings, settings.batch_size)
+    # The same parts of the way, whatever its length.
+    epochs = sorted({max(1, round(e * settings.epochs / EPOCHS[-1])) for e in EPOCHS})
+    count = 2 if settings.smoke else ELLIPSES
+    ellipses = {kind: curves.trajectories(dataset, kind, count) for kind in KINDS}
+    images = trials.examples(dataset, "test")[0][: 20 if settings.smoke else IMAGES]
+    of_train = [array[:OF_TRAIN] for array in trials.examples(dataset, "train")]
+
+    def measure(candidate, seed):
+        name, epoch = candidate_of(candidate)
+        network, _, how = name.partition(", ")
+        there = dataclasses.replace(schedule, epochs=epoch, **SMOOTHED[how])
+        # Each measurement goes on with the training of the one before.
+        model, found = trials.trained(
+            f"along {name}", builder(network), dataset, there, seed, shown(settings)
+        )
+        loss, accuracy = model.evaluate(*of_train, batch_size=500, verbose=0)
+        found.update(epoch=epoch, loss_on_train=loss, accuracy_on_train=accuracy)
+        return {**found, **smoothness(model, images, ellipses)}
+
+    fixed = dataclasses.asdict(schedule)
+    del fixed["mixup_alpha"], fixed["weight_decay"]
+    fixed.update(
+        smoothed=SMOOTHED,
+        images=IMAGES,
+        of_train=OF_TRAIN,
+        ellipses=ELLIPSES,
+        noise=NOISE,
+        draws=DRAWS,
+        points=curves.POINTS,
+    )
+    candidates = [named(network, epoch) for network in settings.networks for epoch in epochs]
+    comparison.measured(settings, fixed, candidates, measure)
+    part = comparison.concluded(settings, lambda part: conclusions(part, dataset.classes))
+    print(markdown(part))
+    return part
+
+
+def named(network, epoch):
+    return f"{network} after {epoch}"
+
+
+def candidate_of(name):
+    """Returns the network and the epoch of a candidate."""
+    network, epoch = name.split(" after ")
+    return network, int(epoch)
+
+
+def smoothness(model, images, ellipses):
+    """Returns each of `MEASURES` of a network, a dict."""
+    found = {
+        "jacobian": analysis.jacobian_sensitivity(model, images).mean,
+        "jacobian_of_logits": analysis.jacobian_sensitivity(model, images, of="logits").mean,
+        "output_sensitivity": analysis.output_sensitivity(model, images, NOISE, DRAWS).mean,
+    }
+    drawn = analysis.curve(model, np.concatenate(list(ellipses.values())), batch_size=1000)
+    for kind, values in zip(ellipses, np.split(drawn, len(ellipses)), strict=True):
+        smooth = analysis.smoothness(values, relative=True)
+        found[f"{kind}, total_variation, relative"] = float(smooth.total_variation.mean())
+        found[f"{kind}, monotone_pieces"] = float(smooth.monotone_pieces.mean())
+    return found
+
+
+def path_of(part, network, seed):
+    """Returns the trials of a network and seed in the order of the epochs, a list of dicts."""
+    found = [
+        runs[seed]
+        for name, runs in part["trials"].items()
+        if candidate_of(name)[0] == network and seed in runs
+    ]
+    return sorted(found, key=lambda trial: trial["epoch"])
+
+
+def at(path, quantity, level, measure):
+    """Returns a measure where a quantity first reaches a level, its logarithm interpolated.
+
+    Args:
+        path: list of dicts, of `path_of`.
+        quantity: "loss_on_train", which falls and is taken as its logarithm, or "test_accuracy".
+        level: float, of the quantity.
+        measure: str, a key of the trials.
+
+    Returns:
+        The logarithm of the measure; None where the level lies before the first of the path or is
+        not reached.
+    """
+    falls = quantity == "loss_on_train"
+    scaled = np.array([(-np.log(x[quantity]) if falls else x[quantity]) for x in path])
+    level = -np.log(level) if falls else level
+    numbers = np.log([x[measure] for x in path])
+    after = np.flatnonzero(scaled >= level)
+    if not len(after):
+        return None
+    end = after[0]
+    if scaled[end] == level:
+        return float(numbers[end])
+    if end == 0:
+        return None
+    share = (level - scaled[end - 1]) / (scaled[end] - scaled[end - 1])
+    return float(numbers[end - 1] + share * (numbers[end] - numbers[end - 1]))
+
+
+def ratio(ours, theirs, quantity, measure):
+    """Returns the logarithm of ours / theirs where both have the same of a quantity, or None.
+
+    Args:
+        ours, theirs: lists of dicts, of `path_of`.
+        quantity: "epoch" (the last that both have), "loss_on_train" or "test_accuracy".
+        measure: str, a key of the trials.
+    """
+    if quantity == "epoch":
+        last = max({x["epoch"] for x in ours} & {x["epoch"] for x in theirs})
+        found = [np.log(x[measure]) for path in (ours, theirs) for x in path if x["epoch"] == last]
+    else:
+        best, worst = (min, max) if quantity == "loss_on_train" else (max, min)
+        level = worst(best(x[quantity] for x in path) for path in (ours, theirs))
+        found = [at(path, quantity, level, measure) for path in (ours, theirs)]
+    return None if None in found else float(found[0] - found[1])
+
+
+QUANTITIES = ("epoch", "loss_on_train", "test_accuracy")
+PAIRS = (
+    ("AM", "CNN"),
+    ("CNN, mixup", "CNN"),
+    ("CNN, weight decay", "CNN"),
+    ("AM", "CNN, mixup"),
+    ("AM", "CNN, weight decay"),
+    ("AM, mixup", "CNN, mixup"),
+    ("AM, weight decay", "CNN, weight decay"),
+)
+
+
+def conclusions(part, classes):
+    """Returns what follows from the trials, a dict: "ratios" has the logarithms by seed."""
+    ratios, tests = {}, {}
+    for ours, other in PAIRS:
+        seeds = {seed for runs in part["trials"].values() for seed in runs}
+        paths = {s: (path_of(part, ours, s), path_of(part, other, s)) for s in seeds}
+        paths = {seed: both for seed, both in sorted(paths.items()) if all(both)}
+        for quantity in QUANTITIES:
+            for measure in MEASURES:
+                found = {s: ratio(*both, quantity, measure) for s, both in paths.items()}
+                found = {seed: value for seed, value in found.items() if value is not None}
+                if found:
+                    name = f"log of {ours} / {other}, {measure}, equal {quantity}"
+                    ratios[name] = found
+                    numbers = list(found.values())
+                    tests[name] = comparison.paired_test(numbers, np.zeros(len(numbers)))
+    return {**accuracies.conclusions(part, classes), "ratios": ratios, "tests": tests}
+
+
+def markdown(part):
+    """Returns the table of the ratios: a row for each pair and measure."""
+    lines = [
+        f"| ratio (n) | {' | '.join(f'equal {q}' for q in QUANTITIES)} |",
+        "|---" * (len(QUANTITIES) + 1) + "|",
+    ]
+    for ours, other in PAIRS:
+        for measure in MEASURES:
+            name = f"{ours} / {other}, {measure}"
+            tests = [part["tests"].get(f"log of {name}, equal {q}") for q in QUANTITIES]
+            if any(tests):
+                lines.append(f"| {name} | {' | '.join(map(shown_ratio, tests))} |")
+    return "\n".join(lines)
+
+
+def shown_ratio(test):
+    """Returns a ratio, its 95 % interval and n, a str."""
+    if test is None:
+        return "-"
+    text = f"{np.exp(test['difference']):.2f}"
+    if test["confidence_95"]:
+        text += " ({:.2f} to {:.2f})".format(*np.exp(test["confidence_95"]))
+    return f"{text} ({test['n']})"
+
+
+def judged(name, part):
+    """Table II and Figures 3 and 4, where both networks have learned as much."""
+    last = max(candidate_of(candidate)[1] for candidate in part["trials"])
+    for quantity in QUANTITIES:
+        for measure in MEASURES:
+            test = part["tests"].get(f"log of AM / CNN, {measure}, equal {quantity}")
+            if test:
+                candidates = [named(network, last) for network in ("CNN", "AM")]
+                yield (
+                    f"{measure} is lower with attention at equal {quantity.replace('_', ' ')} "
+                    f"(AM / CNN {np.exp(test['difference']):.2f}; the verdict's numbers are "
+                    "logarithms of CNN / AM)",
+                    verdicts.lower(name, part, test, candidates),
+                )
+
+
+SECTIONS = (
+    Section(
+        "smoothness_along_training",
+        "FMM, Table II, Figures 3 and 4, at equal loss",
+        "a network with attention is smoother.",
+        markdown,
+        judged,
+    ),
+)
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)
