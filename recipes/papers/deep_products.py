@@ -92,6 +92,12 @@ def main(settings):
         raise ValueError(
             f"`forms` must be of add, {', '.join(FORMS)}. Received: {', '.join(unknown)}"
         )
+    if settings.network == "wide_resnet" and settings.blocks % 3:
+        nearest = max(3, settings.blocks - settings.blocks % 3)
+        raise ValueError(
+            "`blocks` of a wide_resnet must be a multiple of 3, as it has three stages of as many. "
+            f"Received: blocks={settings.blocks}. Take {nearest} or {nearest + 3}."
+        )
     settings, dataset, schedule = comparison.begun(settings, batch_size=128)
     if settings.smoke:
         settings = dataclasses.replace(settings, network="chain", blocks=2, rate=0.1)
@@ -164,7 +170,13 @@ def built(network, form, blocks, input_shape, classes):
         depth = blocks if form in FORMS_OF_DEPTH else None
         residual = functools.partial(layers.MultiplicativeResidual, form, depth)
     if network == "chain":
-        return networks.chain(residual, blocks, input_shape, classes)
+        try:
+            return networks.chain(residual, blocks, input_shape, classes)
+        except RecursionError as error:
+            raise ValueError(
+                "`blocks` of a chain must be as few as Keras can follow within Python's limit of "
+                f"recursion. Received: blocks={blocks}. Take 100 or fewer."
+            ) from error
     return models.WideResNet(
         2 * blocks + 4, 1, input_shape=input_shape, classes=classes, residual=residual
     )

@@ -96,3 +96,27 @@ def test_refuses_unknown_forms():
     assert settings.forms == ("add", "signed")
     with pytest.raises(ValueError, match="`forms` must be of add, product, .*Received: signed"):
         recipe.main(settings)
+
+
+def test_refuses_numbers_of_blocks_that_cannot_be(monkeypatch):
+    settings, _ = parse(recipe.Settings, "", ["centered", "--blocks", "28"])
+    with pytest.raises(ValueError, match="multiple of 3.*Received: blocks=28. Take 27 or 30"):
+        recipe.main(settings)
+
+    def too_deep(*arguments):
+        raise RecursionError
+
+    monkeypatch.setattr(recipe.networks, "chain", too_deep)
+    with pytest.raises(ValueError, match="limit of recursion. Received: blocks=400. Take"):
+        recipe.built("chain", "centered", 400, (8, 8, 1), 10)
+
+
+@pytest.mark.slow
+def test_one_command_trains_54_blocks_for_any_seeds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--blocks", "54", "--seeds", "2", "--epochs", "1", "--rate", "0.1", "--output", "a"]
+    settings, _ = parse(recipe.Settings, "", ["centered", *flags])
+    part = recipe.main(settings)
+    assert part["by_blocks"]["centered 54"]["finite"] == 2
+    assert set(part["trials"]["centered 54 at 0.1"]) == {"0", "1"}
+    assert len(part["trials"]["centered 54 at 0.1"]["0"]["untrained"]["kurtosis"]) == 54
