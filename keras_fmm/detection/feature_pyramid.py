@@ -163,8 +163,9 @@ class UpsampleLike(keras.layers.Layer):
     def call(self, maps):
         x, like = maps
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
-        size = tuple(2 * ops.shape(x)[axis] for axis in axes)
-        x = ops.image.resize(x, size, "nearest", data_format=self.data_format)
+        # Keras' resizing wants sizes that are known, and TensorFlow's has no gradient in XLA.
+        for axis in axes:
+            x = ops.repeat(x, 2, axis=axis)
         height, width = (ops.shape(like)[axis] for axis in axes)
         if self.data_format == "channels_last":
             return x[:, :height, :width]
