@@ -163,7 +163,7 @@ class UpsampleLike(keras.layers.Layer):
     def call(self, maps):
         x, like = maps
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
-        # Keras' resizing wants sizes that are known, and TensorFlow's has no gradient in XLA.
+        # Not Keras' resizing, which wants known sizes and whose gradient XLA lacks on TensorFlow.
         for axis in axes:
             x = ops.repeat(x, 2, axis=axis)
         height, width = (ops.shape(like)[axis] for axis in axes)
