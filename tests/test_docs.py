@@ -22,7 +22,16 @@ ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PORTABLE = ("checks", "files", "graph", "ops", "layers", "models", "analysis")
 # Longer than five seconds; what they show is tried in parts by the tests of what they use.
-SLOW_PAGES = ("explain", "export", "self_attention", "start", "train", "upgrade", "use_a_layer")
+SLOW_PAGES = (
+    "detectors",
+    "explain",
+    "export",
+    "self_attention",
+    "start",
+    "train",
+    "upgrade",
+    "use_a_layer",
+)
 PARTS = [name for name in keras_fmm.__all__ if not name.startswith("_")]
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 PAGES += [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]

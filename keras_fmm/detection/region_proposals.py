@@ -70,6 +70,9 @@ class RegionProposals(keras.layers.Layer):
             levels.append(ops.zeros_like(index) + level)
         boxes = boxes_of.cut(ops.concatenate(boxes, axis=1), images, self.data_format)
         scores, levels = ops.concatenate(scores, axis=1), ops.concatenate(levels, axis=1)
+        order = ops.argsort(-scores, axis=1)
+        boxes = rows(boxes, order)
+        scores, levels = (ops.take_along_axis(x, order, axis=1) for x in (scores, levels))
         return ops.stop_gradient(
             suppressed(boxes, scores, levels, self.proposals, 0.0, self.iou_threshold)["boxes"]
         )

@@ -13,7 +13,7 @@ def suppressed(boxes, scores, labels, room, score_threshold, iou_threshold):
 
     Args:
         boxes: float32 tensor `(batch, n, 4)`; those of no area are left out.
-        scores: float32 tensor `(batch, n)`, above 0.
+        scores: float32 tensor `(batch, n)`, falling; only those above 0 are candidates.
         labels: int32 tensor `(batch, n)`.
         room: int. The most that are taken.
         score_threshold: float. Scores of less are left out.
@@ -23,25 +23,26 @@ def suppressed(boxes, scores, labels, room, score_threshold, iou_threshold):
         A dict of tensors, as of `Detections`.
     """
     has_area = ops.all(boxes[..., 2:] > boxes[..., :2], axis=2)
-    is_candidate = ops.logical_and(has_area, scores >= score_threshold)
-    left = ops.where(is_candidate, scores, -1.0)
+    # Scores fall, so that the best candidate left is the first one. (Keras' argmax of floats has no
+    # TFLite operator.)
+    left = ops.logical_and(scores >= score_threshold, scores > 0)
+    left = ops.logical_and(left, has_area)
     places = ops.arange(room)
     candidates = ops.expand_dims(ops.arange(ops.shape(scores)[1], dtype="int32"), 0)
     beyond = ops.cast(ops.shape(scores)[1], "int32")
 
     def step(place, state):
         left, taken = state
-        highest = ops.max(left, axis=1, keepdims=True)
-        # Keras' argmax of floats has no TFLite operator.
-        column = ops.min(ops.where(left == highest, candidates, beyond), axis=1, keepdims=True)
-        column = ops.minimum(column, beyond - 1)
+        best = ops.min(ops.where(left, candidates, beyond), axis=1, keepdims=True)
+        column = ops.minimum(best, beyond - 1)
         box = ops.take_along_axis(boxes, ops.repeat(column[..., None], 4, axis=2), axis=1)
         same = labels == ops.take_along_axis(labels, column, axis=1)
         near = boxes_of.overlaps(box, boxes)[:, 0] > iou_threshold
         gone = ops.logical_or(ops.logical_and(same, near), candidates == column)
+        left = ops.logical_and(left, ops.logical_not(gone))
+        best = ops.where(best < beyond, best, -1)
         here = ops.expand_dims(places == place, 0)
-        best = ops.where(highest > 0, column, -1)
-        return ops.where(gone, -1.0, left), ops.where(here, best, taken)
+        return left, ops.where(here, best, taken)
 
     taken = ops.zeros_like(labels[:, :1]) - 1
     taken = ops.repeat(taken, room, axis=1)
