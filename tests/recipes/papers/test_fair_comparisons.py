@@ -102,6 +102,32 @@ def test_controls_keep_each_images_numbers_or_know_nothing_of_them():
     assert 0 <= found["uniform"].min() < 0.01 < 0.99 < found["uniform"].max() < 1
 
 
+@pytest.mark.parametrize(
+    ("beyond_order", "beyond_image", "expected"),
+    [
+        ((0.05, [0.02, 0.08]), (0.0, [-0.01, 0.01]), "**holds**"),
+        ((0.30, [0.20, 0.40]), (0.0, [-0.01, 0.01]), "**does not hold**"),
+        ((0.30, [-0.20, 0.80]), (0.0, [-0.01, 0.01]), "cannot tell"),
+    ],
+)
+def test_the_figure_as_a_whole(beyond_order, beyond_image, expected):
+    found = {"permuted": beyond_order, "another image's": beyond_image}
+    part = {
+        "tests": {
+            f"{gate}, input with bias, {method}, own minus {control}, kendall_median": {
+                "difference": difference,
+                "confidence_95": interval,
+            }
+            for gate in importance_controls.GATES
+            for method in importance_controls.METHODS
+            for control, (difference, interval) in found.items()
+        }
+    }
+    verdict = importance_controls.overall(part)
+    assert verdict.startswith(expected)
+    assert verdict.endswith("more than another image's attention: none)")
+
+
 def test_networks_that_the_paper_lacks():
     built = {
         name: networks.builder(name)(input_shape=(8, 8, 1), classes=3)
