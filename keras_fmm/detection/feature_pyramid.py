@@ -163,13 +163,9 @@ class UpsampleLike(keras.layers.Layer):
     def call(self, maps):
         x, like = maps
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
-        if None in (x.shape[axis] for axis in axes):
-            # Keras' resizing wants sizes that are known.
-            for axis in axes:
-                x = ops.repeat(x, 2, axis=axis)
-        else:
-            size = tuple(2 * x.shape[axis] for axis in axes)
-            x = ops.image.resize(x, size, "nearest", data_format=self.data_format)
+        # Not Keras' resizing, which wants known sizes and whose gradient XLA lacks on TensorFlow.
+        for axis in axes:
+            x = ops.repeat(x, 2, axis=axis)
         height, width = (ops.shape(like)[axis] for axis in axes)
         if self.data_format == "channels_last":
             return x[:, :height, :width]
