@@ -176,7 +176,7 @@ def build(settings, dataset, size):
     steps = epochs_of(settings, dataset) * dataset.steps("train", settings.batch_size)
     warm = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warm, warmup_target=settings.learning_rate, warmup_steps=warm
+        0.0, max(1, steps - warm), warmup_target=settings.learning_rate, warmup_steps=warm
     )
     loss = detection.RetinaNetLoss(settings.box_loss, settings.box_weight)
     model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), loss)
@@ -265,10 +265,11 @@ def scores_of(annotations, found, class_names):
 
 def evaluate(workdir, settings):
     """Prints what a finished run's detector scores on all images of a folder, as JSON."""
-    record = json.loads((workdir / "run.json").read_text(encoding="utf-8"))
+    file = workdir / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"status": "none"}
     if record["status"] != "finished":
         raise ValueError(
-            f"`workdir` must be of a finished run. Received: {str(workdir)!r}, which is "
+            f"`workdir` must be of a finished run. Received: {str(workdir)!r}, whose run is "
             f"{record['status']}. Train it first, by the same command without --evaluate."
         )
     names = record["metrics"]["class_names"]

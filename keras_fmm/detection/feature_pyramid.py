@@ -1,5 +1,6 @@
 """The feature pyramid, with attention where the AW paper puts it."""
 
+import itertools
 import math
 
 import keras
@@ -121,13 +122,17 @@ def levels_of(images, maps):
         if len(x) != 4:
             raise ValueError(f"`levels` must name feature maps. Received: one of the shape {x}")
         side = x[1] if backbones.channel_axis() == -1 else x[2]
-        found.append(round(math.log2(height / side)))
-    if found != list(range(found[0], found[0] + len(found))):
+        found.append(side)
+    # A side that is odd, or a convolution without padding, takes a few positions more or less.
+    if any(
+        abs(2 * coarse - fine) > max(1, fine / 10) for fine, coarse in itertools.pairwise(found)
+    ):
         raise ValueError(
             "`levels` must name maps that are each half as large as the one before. "
-            f"Received: maps of the strides {[2**level for level in found]}"
+            f"Received: maps of the strides {[round(height / side) for side in found]}"
         )
-    return found
+    first = round(math.log2(height / found[0]))
+    return list(range(first, first + len(found)))
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")

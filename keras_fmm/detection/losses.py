@@ -77,7 +77,9 @@ class RetinaNetLoss(keras.losses.Loss):
         is_positive = ops.cast(state == 1, y_pred.dtype)
         is_asked = ops.cast(state >= 0, y_pred.dtype)
         classes = logits.shape[-1]
-        wanted = ops.one_hot(ops.cast(objects[..., 4], "int32"), classes, dtype=y_pred.dtype)
+        # Not `one_hot`, which refuses labels that are too large: Keras tries losses on ones.
+        wanted = objects[..., 4:] == ops.arange(classes, dtype=objects.dtype)
+        wanted = ops.cast(wanted, y_pred.dtype)
         # Keras' is a mean over the classes.
         focal = classes * keras.losses.binary_focal_crossentropy(
             wanted * ops.expand_dims(is_positive, 2),

@@ -34,6 +34,7 @@ from recipes.lab.settings import setting, start
 from recipes.papers import (
     attentional_weights,
     deep_products,
+    detection,
     fmmnet,
     importance_agreement,
     importance_controls,
@@ -107,6 +108,7 @@ PAGES = {
     "quantization": quantization.page,
     "residuals": residuals.page,
     "self_attention": self_attention_benchmark.page,
+    "detection": detection.page,
 }
 
 

@@ -1,0 +1,69 @@
+"""`recipes.papers.detection`: what follows from finished runs, and which it refuses."""
+
+import json
+
+import pytest
+
+from recipes.papers import detection as recipe
+
+AP = {"plain": (0.5, 0.6), "squeeze_excite": (0.55, 0.67), "cbam": (0.4, 0.5), "aw": (0.5, 0.7)}
+
+
+def runs(folder):
+    """Writes the records of finished runs."""
+    for name, scores in AP.items():
+        for seed, ap in enumerate(scores):
+            file = folder / f"digits_on_canvas_{name}_{seed}" / "run.json"
+            file.parent.mkdir(parents=True)
+            given = {"ap": ap, "ap50": 0.9, "ap75": 0.5, "by_class": {"1": ap}, "images": 300}
+            record = {
+                "status": "finished",
+                "end": "2026-11-27T12:00:00+00:00",
+                "config": {"attention": name, "seed": seed, "epochs": None},
+                "environment": {
+                    "device": {"kind": "gpu", "names": ["A card"], "cores": 16},
+                    "versions": {"keras": "3.15.1", "backend": "jax"},
+                },
+                "metrics": {"parameters": 1000, **given, "validation": {**given, "ap": 0.1}},
+            }
+            file.write_text(json.dumps(record), encoding="utf-8")
+
+
+def main(tmp_path, **settings):
+    return recipe.main(
+        recipe.Settings(
+            seeds=2,
+            runs=str(tmp_path / "runs"),
+            output=str(tmp_path / "detection.json"),
+            **settings,
+        )
+    )
+
+
+def test_differences_are_paired_by_seed(tmp_path):
+    runs(tmp_path / "runs")
+    part = main(tmp_path)
+    assert part["summaries"]["ap"]["plain"]["mean"] == pytest.approx(55)
+    # Differences of 5 and 7 points: t = 6 with one degree of freedom.
+    test = part["tests"]["ap"]["squeeze_excite"]
+    assert test["difference"] == pytest.approx(6)
+    assert test["p_value"] == pytest.approx(0.10514, abs=1e-4)
+    page = recipe.page(tmp_path)
+    assert "| squeeze_excite | 1,000 | 90.0 " in page
+    assert "38.11" in page
+    assert "A card (gpu), 2026-11-27" in page
+    assert main(tmp_path, split="validation")["summaries"]["ap"]["aw"]["mean"] == pytest.approx(10)
+
+
+def test_runs_of_other_settings_are_refused(tmp_path):
+    runs(tmp_path / "runs")
+    file = tmp_path / "runs" / "digits_on_canvas_aw_1" / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8"))
+    record["config"]["epochs"] = 3
+    file.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(ValueError, match="digits_on_canvas_aw_1"):
+        main(tmp_path)
+
+
+def test_nothing_measured_has_no_page(tmp_path):
+    assert recipe.page(tmp_path) is None
