@@ -240,6 +240,31 @@ def test_a_network_too_deep_for_keras_is_refused_and_one_of_102_blocks_is_not():
     assert gates[-1].name == "stage3_block34_centered_multiply"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="JAX compiles such a step for minutes")
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_102_products_take_steps_in_half_precision(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        keras.utils.set_random_seed(17)
+        model = models.from_preset("fmmnet208_1", input_shape=(8, 8, 1))
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.compile(keras.optimizers.SGD(0.1, 0.9), "categorical_crossentropy", run_eagerly=True)
+    assert (model.optimizer.name == "loss_scale_optimizer") == (policy == "mixed_float16")
+    images = np.random.default_rng(0).uniform(size=(10, 8, 8, 1)).astype("float32")
+    losses = [float(model.train_on_batch(images, np.eye(10))) for _ in range(4)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+    for weight in model.weights:
+        assert np.isfinite(keras.ops.convert_to_numpy(weight).astype("float32")).all()
+    # The weights of the gates have left 0.
+    gates = [weight for weight in model.weights if weight.path.endswith("/scale")]
+    assert len(gates) == 102
+    assert all(keras.ops.convert_to_numpy(gate).any() for gate in gates)
+
+
 class SkipAtFirst(keras.layers.Layer):
     """`x + a F(x)` with a from 0: all zeros where x is, until it is trained."""
 
