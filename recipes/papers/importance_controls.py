@@ -286,45 +286,65 @@ def markdown(part):
 
 
 def judged(name, part):
-    """Figure 2: whether attention follows importance, against what else could stand there."""
+    """Figure 2: whether attention follows importance, against what else could stand there.
+
+    "Does not follow" is a claim of equivalence: a median tau within 0.1 of what the control has,
+    the bound that importance_agreement has.
+    """
     if reason := verdicts.obstacle(name, part, ("AM",), of_accuracy=False):
         yield "attention and importance", f"cannot tell: {reason}"
         return
-    for gate in GATES:
-        for method in METHODS:
-            taus = {
-                control: part["agreement"][f"{gate}, input with bias, {method}, {control}"]
-                for control in CONTROLS
-            }
-            shown_taus = ", ".join(
-                f"{control} {row['kendall_median']['mean']:.2f}"
-                if row.get("kendall_median")
-                else ""
-                for control, row in taus.items()
-            )
-            key = f"{gate}, input with bias, {method}, own minus permuted, kendall_median"
+    for method in METHODS:
+        for gates, label in ((GATES, "all gates"), *(((gate,), gate) for gate in GATES)):
+            for control in CONTROLS[1:]:
+                ours = taus(part, gates, "input with bias", method, "own")
+                theirs = taus(part, gates, "input with bias", method, control)
+                yield (
+                    f"{label}, {method}: attention does not follow importance more than "
+                    f"{WORDS[control]} (difference of median tau)",
+                    _none_more(name, part, ours, theirs),
+                )
+            ours = taus(part, gates, "without attention", method, "own")
             yield (
-                f"{gate}, {method}: attention follows importance no more than in another order of "
-                f"its channels (median tau inside the network: {shown_taus})",
-                _not_above_zero(part["tests"].get(key)),
-            )
-            row = part["agreement"][f"{gate}, without attention, {method}, own"]
-            tau = row.get("kendall_median")
-            yield (
-                f"{gate}, {method}: attention does not follow an importance without it as a factor",
-                _not_above_zero(tau and {**tau, "difference": tau["mean"]}),
+                f"{label}, {method}: nor an importance of which it is no factor",
+                _none_more(name, part, ours, [None if x is None else 0.0 for x in ours]),
             )
 
 
-def _not_above_zero(test):
-    """Returns the verdict on the claim that a difference is not above 0."""
-    if test is None or test["confidence_95"] is None:
+WORDS = {
+    "uniform": "random numbers in its place",
+    "permuted": "its own in another order of the channels",
+    "another image's": "that of another image",
+}
+MARGIN = 0.1
+
+
+def taus(part, gates, kind, method, control):
+    """Returns the median tau by seed, a list: the mean of the gates, None where one has none."""
+    found = []
+    for seed in sorted(part["trials"]["AM"], key=int):
+        agreement = part["trials"]["AM"][seed]["agreement"]
+        rows = [
+            agreement[f"{gate}, {kind}, {method}, {control}"]["kendall_median"] for gate in gates
+        ]
+        found.append(None if None in rows else float(np.mean(rows)))
+    return found
+
+
+def _mean(numbers):
+    numbers = [x for x in numbers if x is not None]
+    return f"{np.mean(numbers):.2f}" if numbers else "none"
+
+
+def _none_more(name, part, ours, theirs):
+    """Returns the finding on the claim that medians of tau are within the margin of others."""
+    pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
+    if len(pairs) < 2:
         return "cannot tell: in some trial there are no ranks, or one seed"
-    low, high = test["confidence_95"]
-    found = f"({test['difference']:+.3g}, {low:+.3g} to {high:+.3g})"
-    if low > 0:
-        return f"**does not hold** {found}"
-    return f"{'**holds**' if high < 0 else 'cannot tell'} {found}"
+    test = comparison.equivalence_test(*zip(*pairs, strict=True), MARGIN)
+    found = verdicts.equivalent(name, part, test, ("AM",), of_accuracy=False)
+    beside = " against ".join(_mean(side) for side in (ours, theirs))
+    return dataclasses.replace(found, paper=f"below {MARGIN}", ours=beside)
 
 
 SECTIONS = (
@@ -334,6 +354,10 @@ SECTIONS = (
         "attention does not follow the features' importance.",
         markdown,
         judged,
+        deviations=(
+            "10 epochs of 200, and 60 on digits; 1,000 test images; the bound of 0.1 for "
+            '"no rank correlation" is ours.'
+        ),
     ),
 )
 
