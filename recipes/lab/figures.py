@@ -21,18 +21,23 @@ def differences(rows, title, unit, path):
         path: str or `os.PathLike`.
     """
     figures = checks.package("matplotlib.figure", "Drawing", "plots")
-    figure = figures.Figure(figsize=(8, 1.3 + 0.35 * len(rows)), dpi=100, layout="constrained")
-    axes = figure.subplots()
-    for place, (numbers, interval) in enumerate(rows.values()):
-        axes.plot(numbers, [place] * len(numbers), "o", color="C0", markersize=4, alpha=0.6)
-        mean = sum(numbers) / len(numbers)
-        if interval:
-            axes.plot(interval, [place, place], color="k", linewidth=1.2)
-        axes.plot([mean], [place], "|", color="k", markersize=11)
-    axes.axvline(0, color="grey", linestyle=":")
-    axes.set_yticks(range(len(rows)), list(rows), fontsize="small")
-    axes.set_ylim(len(rows) - 0.5, -0.5)
+    # A few have a scale each, as shares, ratios and counts may be beside each other.
+    panels = [{name: row} for name, row in rows.items()] if len(rows) <= 6 else [rows]
+    figure = figures.Figure(figsize=(8, 1 + 0.45 * len(panels) + 0.35 * len(rows)), dpi=100)
+    figure.set_layout_engine("constrained")
+    for axes, panel in zip(
+        figure.subplots(len(panels), squeeze=False).ravel(), panels, strict=True
+    ):
+        for place, (numbers, interval) in enumerate(panel.values()):
+            axes.plot(numbers, [place] * len(numbers), "o", color="C0", markersize=4, alpha=0.6)
+            if interval:
+                axes.plot(interval, [place, place], color="k", linewidth=1.2)
+            axes.plot([sum(numbers) / len(numbers)], [place], "|", color="k", markersize=11)
+        axes.axvline(0, color="grey", linestyle=":")
+        axes.set_yticks(range(len(panel)), list(panel), fontsize="small")
+        axes.set_ylim(len(panel) - 0.5, -0.5)
+        axes.tick_params(axis="x", labelsize="small")
     counts = sorted({len(numbers) for numbers, _ in rows.values()})
-    axes.set_title(f"{title}, n = {' or '.join(map(str, counts))}", fontsize="medium")
+    figure.suptitle(f"{title}, n = {' or '.join(map(str, counts))}", fontsize="medium")
     axes.set_xlabel(f"{unit}; a dot a seed, the mean and its 95 % interval", fontsize="small")
     plots.save_figure(figure, path)

@@ -69,8 +69,8 @@ fixed before its first run is in its recipe's docstring. The rules before correc
 number of tests.
 
 - The **primary** endpoints of one paper are one family: their p is corrected by Holm, and stands
-  beside the raw one; one that could not be tested counts as a test. A claim **holds**, or **does not hold**, only by a corrected
-  p < {verdicts.SIGNIFICANT}. The table above has the primary ones, and all of a section without.
+  beside the raw one; one that could not be tested counts as a test. A claim **holds**, or **does
+  not hold**, only by a corrected p < {verdicts.SIGNIFICANT}. The table above has the primary ones, and all of a section without.
 - All else is exploratory: in favour or against by the raw p, uncorrected.
 - A difference is tested in pairs of one seed (two-sided t-test), an equivalence by two one-sided
   tests (TOST) against the margin that is stated.
@@ -189,14 +189,14 @@ def reproduction(results):
 def draw(results):
     """Writes a picture of the differences of each part, beside its results."""
     for section, name, _, claims in measured(results):
-        # Those of one picture have one scale: of ratios, of shares and of points are drawn apart.
         rows = {
             textwrap.fill(claim.statement.partition(" (")[0], 60): (
                 claim.finding.differences,
                 claim.finding.confidence_95,
             )
             for claim in claims
-            if len(claim.finding.differences) > 1
+            # What did not learn would set the scale.
+            if len(claim.finding.differences) > 1 and "did not learn" not in claim.finding.reason
         }
         if rows:
             parts = re.sub("[^A-Za-z0-9.]+", "_", name)

@@ -28,8 +28,8 @@ PRIMARY = {
         "AM is better than AMadd",
     ),
     "importance_controls": (
-        "all gates, FullGrad: attention does not follow importance more than its own",
-        "all gates, FullGrad: nor an importance",
+        "the figure as a whole, FullGrad: attention does not follow importance more than its own",
+        "the figure as a whole, FullGrad: nor an importance",
     ),
     "landscape": (
         "cross-class: total_variation, relative",

@@ -19,7 +19,8 @@ multiplication_is_the_key. Depth: chains of 1 to 27 pre-activation blocks of 16 
 convolution and a classifier, trained with batches of 64 at the same rate; a chain has failed when
 its loss or a weight is not finite, and has not learned when it is less than twice what guessing
 gives (until 2026-11-27: no better than chance plus 20 points). For the deepest chain, untrained:
-the standard deviation and the largest value of each block's output, and the norm of the loss' gradient there.
+the standard deviation and the largest value of each block's output, and the norm of the loss'
+gradient there.
 Cost: depth, 15 minutes; accuracy, four minutes an epoch and network of width 1; on 2 cores with
 nothing else to do.
 Measured: recipes/results/fmmnet.json and docs/reproduction.md.

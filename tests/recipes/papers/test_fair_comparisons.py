@@ -102,6 +102,36 @@ def test_controls_keep_each_images_numbers_or_know_nothing_of_them():
     assert 0 <= found["uniform"].min() < 0.01 < 0.99 < found["uniform"].max() < 1
 
 
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        ([0.02, 0.08, 0.05], "**holds**"),
+        ([0.25, 0.30, 0.35], "**does not hold**"),
+        ([-0.20, 0.30, 0.80], "cannot tell"),
+    ],
+)
+def test_the_figure_as_a_whole(ours, expected):
+    runs = {}
+    for seed, tau in enumerate(ours):
+        runs[str(seed)] = {
+            "agreement": {
+                f"{gate}, {kind}, {method}, {control}": {
+                    "kendall_median": tau + step if control == "own" else 0.0
+                }
+                # One gate alone would decide otherwise.
+                for gate, step in zip(importance_controls.GATES, (-0.4, 0.0, 0.4), strict=True)
+                for kind in importance_controls.IMPORTANCES
+                for method in importance_controls.METHODS
+                for control in importance_controls.CONTROLS
+            }
+        }
+    part = {"trials": {"AM": runs}, "not_learned": {"AM": 0}, "flat": {"AM": True}}
+    found = dict(importance_controls.judged("digits, 60 epochs", part))
+    whole = [str(x) for words, x in found.items() if words.startswith("the figure as a whole")]
+    assert len(whole) == 8
+    assert all(verdict.startswith(expected) for verdict in whole)
+
+
 def test_networks_that_the_paper_lacks():
     built = {
         name: networks.builder(name)(input_shape=(8, 8, 1), classes=3)
