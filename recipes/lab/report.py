@@ -70,7 +70,8 @@ number of tests.
 
 - The **primary** endpoints of one paper are one family: their p is corrected by Holm, and stands
   beside the raw one; one that could not be tested counts as a test. A claim **holds**, or **does
-  not hold**, only by a corrected p < {verdicts.SIGNIFICANT}. The table above has the primary ones, and all of a section without.
+  not hold**, only by a corrected p < {verdicts.SIGNIFICANT}. The table above has the primary ones,
+  and all of a section without.
 - All else is exploratory: in favour or against by the raw p, uncorrected.
 - A difference is tested in pairs of one seed (two-sided t-test), an equivalence by two one-sided
   tests (TOST) against the margin that is stated.
@@ -195,7 +196,6 @@ def draw(results):
                 claim.finding.confidence_95,
             )
             for claim in claims
-            # What did not learn would set the scale.
             if len(claim.finding.differences) > 1 and "did not learn" not in claim.finding.reason
         }
         if rows:
