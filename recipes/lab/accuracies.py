@@ -1,9 +1,6 @@
 """Accuracies of candidates over several seeds: what follows from them, a table and a picture."""
 
-import numpy as np
-
-from keras_fmm import plots
-from recipes.lab import comparison
+from recipes.lab import comparison, figures, verdicts
 
 
 def percent(part, candidate):
@@ -20,13 +17,18 @@ def conclusions(part, classes, paper=None):
         paper: dict by candidate of the paper's figure in percent, or None.
     """
     return {
-        "accuracy_percent": {
-            name: comparison.summary(percent(part, name)) for name in part["trials"]
-        },
+        "accuracy_percent": {name: summary(part, name) for name in part["trials"]},
         "paper_percent": paper,
-        # Less than twice what guessing gives.
         "not_learned": {
-            name: int((percent(part, name) < 200 / classes).sum()) for name in part["trials"]
+            name: sum(
+                not verdicts.learned(trial["test_accuracy"], classes) for trial in trials.values()
+            )
+            for name, trials in part["trials"].items()
+        },
+        # A trial that was not finite has no accuracy: it is entered as guessing.
+        "imputed": {
+            name: sum(not trial.get("finite", True) for trial in trials.values())
+            for name, trials in part["trials"].items()
         },
         # Whether the curves on validation of all of a candidate's trials have stopped rising.
         "flat": {
@@ -34,6 +36,36 @@ def conclusions(part, classes, paper=None):
             for name, trials in part["trials"].items()
         },
     }
+
+
+def summary(part, candidate):
+    """Returns `comparison.summary` of a candidate's accuracies in percent, within 0 to 100."""
+    found = comparison.summary(percent(part, candidate) / 100, "share")
+    return {
+        "mean": 100 * found["mean"],
+        "standard_deviation": found["standard_deviation"] and 100 * found["standard_deviation"],
+        "n": found["n"],
+        "confidence_95": found["confidence_95"] and [100 * x for x in found["confidence_95"]],
+    }
+
+
+def renewed(part, classes=10):
+    """Returns a part with the conclusions on accuracies anew from its trials, by today's rules.
+
+    Its file may have been written under older ones. Every dataset that was measured has ten
+    classes.
+    """
+    if not part.get("accuracy_percent"):
+        return part
+    tests = dict(part.get("tests", {}))
+    for name in tests:
+        ours, _, other = name.partition(" minus ")
+        if ours in part["trials"] and other in part["trials"]:
+            tests[name] = test(part, ours, other)
+        ours, _, other = name.partition(" equals ")
+        if ours in part["trials"] and other in part["trials"]:
+            tests[name] = equivalence(part, ours, other, tests[name]["margin"])
+    return {**part, **conclusions(part, classes, part["paper_percent"]), "tests": tests}
 
 
 def test(part, candidate, other):
@@ -49,15 +81,11 @@ def equivalence(part, candidate, other, margin):
 
 
 def draw(part, settings, variant=None):
-    """Writes the curves on validation, each the mean over the seeds, beside the results."""
-    curves = {}
-    for name, trials in part["trials"].items():
-        # One that diverged has no curve.
-        whole = [trial["val_accuracy"] for trial in trials.values() if trial["val_accuracy"]]
-        if whole:
-            curves[name] = {"val_accuracy": np.mean(whole, axis=0)}
-    figure = plots.training_curves(curves, metrics=["accuracy"])
-    plots.save_figure(figure, comparison.picture(settings, variant=variant))
+    """Writes the differences between candidates, a dot a seed, beside the results."""
+    rows = {name: (x["differences"], x["confidence_95"]) for name, x in part["tests"].items()}
+    name = comparison.part_name(settings, variant)
+    path = comparison.picture(settings, variant=variant)
+    figures.differences(rows, f"{name}: accuracy on test", "percentage points", path)
 
 
 def markdown(part):
@@ -66,11 +94,15 @@ def markdown(part):
     lines = ["| | accuracy, % (n) | 95 % interval | paper |", "|---|---|---|---|"]
     for name, row in part["accuracy_percent"].items():
         figure = f"{paper[name]:.2f}" if name in paper else "-"
-        lines.append(f"| {name} | {mean_and_spread(row)} | {interval(row)} | {figure} |")
+        failed = " (did not learn)" if part["not_learned"].get(name) else ""
+        lines.append(f"| {name} | {mean_and_spread(row)}{failed} | {interval(row)} | {figure} |")
     for name, count in part["not_learned"].items():
         if count:
             trials = part["accuracy_percent"][name]["n"]
-            lines += ["", f"{count} of {trials} trials of {name} did not learn."]
+            text = f"{count} of {trials} trials of {name} did not learn."
+            if imputed := part.get("imputed", {}).get(name):
+                text += f" {imputed} of them diverged, and are entered as guessing."
+            lines += ["", text]
     lines += ["", "| difference | points | 95 % interval | p |", "|---|---|---|---|"]
     for name, row in part["tests"].items():
         margin = f" within ± {row['margin']}" if "margin" in row else ""
@@ -116,4 +148,4 @@ def p_value(test):
     """Returns a test's p, a str."""
     if test["p_value"] is None:
         return "-"
-    return "< 0.001" if test["p_value"] < 0.001 else f"{test['p_value']:.3f}"
+    return verdicts.shown_p(test["p_value"])

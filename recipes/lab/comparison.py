@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from keras_fmm import files, locks, training
-from recipes.lab import datasets, trials
+from recipes.lab import datasets, trials, verdicts
 from recipes.lab.settings import changed, flags, output_path, setting, verbosity
 
 # What recipes write themselves, which is no other code than the commit's.
@@ -243,23 +243,26 @@ def paired(part, candidate, other, metric):
     return values(part, candidate, metric, seeds), values(part, other, metric, seeds)
 
 
-def summary(numbers):
-    """Returns mean, standard deviation, n and the 95 % interval of the mean (Student's t), a dict.
+def summary(numbers, scale=None):
+    """Returns mean, standard deviation, n and the 95 % interval of the mean, a dict.
 
-    One number has neither a deviation nor an interval, and equal ones have no interval: None.
+    The interval is Student's t on a `scale` as of `verdicts.interval`, so that it holds nothing
+    that the numbers cannot be. One number has neither a deviation nor an interval, and equal ones
+    have no interval: None.
     """
     numbers = np.asarray(numbers, "float64")
     found = {"mean": float(numbers.mean()), "standard_deviation": None, "n": len(numbers)}
     if len(numbers) > 1:
         found["standard_deviation"] = float(numbers.std(ddof=1))
-    return {**found, "confidence_95": _interval(numbers)}
+    confidence = verdicts.interval(numbers, scale)[1]
+    return {**found, "confidence_95": confidence and list(confidence)}
 
 
 def paired_test(ours, theirs):
     """Returns the mean difference of pairs, its 95 % interval and the t-test's two-sided p, a dict.
 
-    Fewer than two pairs, or differences that are all the same but for rounding, have neither
-    interval nor test: None.
+    "differences" are those of the pairs. Fewer than two pairs, or differences that are all the same
+    but for rounding, have neither interval nor test: None.
     """
     differences = np.asarray(ours, "float64") - np.asarray(theirs, "float64")
     p_value = None
@@ -270,6 +273,7 @@ def paired_test(ours, theirs):
         "confidence_95": _interval(differences),
         "p_value": p_value,
         "n": len(differences),
+        "differences": differences.tolist(),
     }
 
 

@@ -1,6 +1,6 @@
 """Figures that one recipe each draws."""
 
-from keras_fmm import deprecated
+from keras_fmm import checks, deprecated, plots
 
 # They were in `keras_fmm.plots`, which keeps them for a release; then they move here. Not the other
 # way round: a wheel of keras_fmm has no recipes to take them from.
@@ -8,3 +8,36 @@ accuracy_by_latency = deprecated.accuracy_by_latency
 cost_by_stage = deprecated.cost_by_stage
 histograms = deprecated.histograms
 norms_by_depth = deprecated.norms_by_depth
+
+
+def differences(rows, title, unit, path):
+    """Writes a picture of differences: a dot a seed, and the mean with its 95 % interval.
+
+    Args:
+        rows: dict by the name of a comparison of its differences, one a seed, and their interval, a
+            pair or None.
+        title: str, which data and epochs; n is added.
+        unit: str, of the differences.
+        path: str or `os.PathLike`.
+    """
+    figures = checks.package("matplotlib.figure", "Drawing", "plots")
+    # A few have a scale each, as shares, ratios and counts may be beside each other.
+    panels = [{name: row} for name, row in rows.items()] if len(rows) <= 6 else [rows]
+    figure = figures.Figure(figsize=(8, 1 + 0.45 * len(panels) + 0.35 * len(rows)), dpi=100)
+    figure.set_layout_engine("constrained")
+    for axes, panel in zip(
+        figure.subplots(len(panels), squeeze=False).ravel(), panels, strict=True
+    ):
+        for place, (numbers, interval) in enumerate(panel.values()):
+            axes.plot(numbers, [place] * len(numbers), "o", color="C0", markersize=4, alpha=0.6)
+            if interval:
+                axes.plot(interval, [place, place], color="k", linewidth=1.2)
+            axes.plot([sum(numbers) / len(numbers)], [place], "|", color="k", markersize=11)
+        axes.axvline(0, color="grey", linestyle=":")
+        axes.set_yticks(range(len(panel)), list(panel), fontsize="small")
+        axes.set_ylim(len(panel) - 0.5, -0.5)
+        axes.tick_params(axis="x", labelsize="small")
+    counts = sorted({len(numbers) for numbers, _ in rows.values()})
+    figure.suptitle(f"{title}, n = {' or '.join(map(str, counts))}", fontsize="medium")
+    axes.set_xlabel(f"{unit}; a dot a seed, the mean and its 95 % interval", fontsize="small")
+    plots.save_figure(figure, path)

@@ -22,7 +22,6 @@ import pathlib
 import numpy as np
 from scipy import stats
 
-from recipes.lab import comparison
 from recipes.lab.settings import setting, start
 
 SIGNIFICANT, POWER = 0.05, 0.8
@@ -78,12 +77,22 @@ class Settings:
 
 def main(settings):
     """Prints the table of the claims and returns it, a str."""
+    text = table(settings.results)
+    print(text)
+    return text
+
+
+def table(results):
+    """Returns the table of the claims that were measured among the results, a str."""
+    # Only here: comparison judges with verdicts, which plan with this module.
+    from recipes.lab import comparison
+
     lines = [
         "| claim | measured on | difference | deviation of pairs (n) | seeds | seeds to plan for |",
         "|---|---|---|---|---|---|",
     ]
     for recipe, name, ours, other, metric, difference, is_equivalence in CLAIMS:
-        part = comparison.read(pathlib.Path(settings.results) / f"{recipe}.json").get(name)
+        part = comparison.read(pathlib.Path(results) / f"{recipe}.json").get(name)
         if part is None:
             continue
         pair = comparison.paired(part, ours, other, metric)
@@ -98,7 +107,6 @@ def main(settings):
             *(str(count or f"over {MOST}") for count in counts),
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    print("\n".join(lines))
     return "\n".join(lines)
 
 

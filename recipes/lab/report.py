@@ -15,6 +15,8 @@ Cost: seconds.
 
 import dataclasses
 import pathlib
+import re
+import textwrap
 
 from keras_fmm import files
 from recipes.benchmarks import (
@@ -28,7 +30,7 @@ from recipes.benchmarks import (
     residuals,
 )
 from recipes.benchmarks import self_attention as self_attention_benchmark
-from recipes.lab import comparison, verdicts
+from recipes.lab import comparison, figures, power, verdicts
 from recipes.lab.sections import pictures
 from recipes.lab.settings import setting, start
 from recipes.papers import (
@@ -62,23 +64,40 @@ AW-convolution and SE for squeeze-and-excite.
 
 RULES = f"""## How a verdict is reached
 
-This page is written by `make report` from `recipes/results/`; each section names the recipe that
-measures it, whose docstring says what was fixed before the first run. Intervals are of 95 %, and n
-counts the seeds.
+This page is written by `make report` from `recipes/results/`, whose files have every trial by seed.
+The rules are in `recipes/lab/verdicts.py`; they are of {verdicts.RULES_DATE}, as is the list of
+primary endpoints. **What was measured until that day was measured before these rules**; what was
+fixed before its first run is in its recipe's docstring. The rules before corrected nothing for the
+number of tests.
 
-- A claim of a difference **holds** where the interval lies on its side of zero
-  (p < {verdicts.SIGNIFICANT}), however large it is.
-- It **does not hold** where the interval lies on the other side, or reaches zero and leaves out a
-  difference as large as the paper's.
-- A claim of equivalence holds where two one-sided tests give p < {verdicts.SIGNIFICANT}.
-- Else we **cannot tell**; nor where a trial did not learn (less than twice what guessing gives).
+- The **primary** endpoints of one paper are one family: their p is corrected by Holm, and stands
+  beside the raw one; one that could not be tested counts as a test. A claim **holds**, or **does
+  not hold**, only by a corrected p < {verdicts.SIGNIFICANT}. The table above has the primary ones,
+  and all of a section without.
+- All else is exploratory: in favour or against by the raw p, uncorrected.
+- A difference is tested in pairs of one seed (two-sided t-test), an equivalence by two one-sided
+  tests (TOST) against the margin that is stated.
+- Where an interval reaches zero and leaves out a difference as large as the paper's, that size is
+  excluded and not the claim: **smaller than the paper's**.
+- Else we **cannot tell**; nor where a trial did not learn: less than twice what guessing gives. One
+  that diverged is entered as guessing, and its section says so.
 - Nor can we of an accuracy while a curve on validation still rises and the schedule is shorter than
   the paper's {verdicts.FULL_SCHEDULE} epochs, as a gate slows the first ones. A curve is flat when
   its last fifth is less than 0.2 points above the fifth before, of ten epochs or more.
 - There is **no verdict** where the paper gives no number to compare with.
 
-Several tests are made and none is corrected for their number: one in twenty would come out by
-chance.
+Intervals are of 95 %, over the seeds (n), by Student's t: of accuracies and shares on the logit, of
+tau by Fisher's z, so that none holds what cannot be. With three seeds they lean on normality.
+Effects are in the direction of the claim. Seconds are of training, on the machine of the section;
+recipes that use the same networks train them once. The seeds that would decide are those of a power
+of 0.8 with the deviation that was found, uncorrected for the number of tests.
+"""
+
+POWER = """## How many seeds
+
+By `python -m recipes.lab.power`: seeds for a power of 0.8 at 0.05 in pairs of one seed; the last
+column plans with the upper 80 % limit of the deviation, which few seeds leave uncertain.
+
 """
 
 # In the order of the page.
@@ -118,6 +137,7 @@ class Settings:
 
     results: str = setting("recipes/results", "folder of the recipes' results")
     output: str = setting("docs/reproduction.md", "the page of verdicts, which is replaced")
+    pictures: bool = setting(True, "draw the differences too, beside the results")
     pages: str = setting("docs/results", "folder of the benchmarks' pages, which are replaced")
     smoke: bool = setting(False, "as without")
 
@@ -127,6 +147,8 @@ def main(settings):
     results = pathlib.Path(settings.results)
     benchmarks = {name: page(results) for name, page in PAGES.items()}
     benchmarks = {name: text for name, text in benchmarks.items() if text is not None}
+    if settings.pictures:
+        draw(results)
     judged = reproduction(results)
     if judged is None and not benchmarks:
         raise ValueError(
@@ -140,22 +162,70 @@ def main(settings):
     return judged
 
 
+def measured(results):
+    """Returns each section with a part of the results and its claims, corrected, a list."""
+    found = [
+        (section, name, part, section.findings(name, part))
+        for section in (section for paper in PAPERS for section in paper.SECTIONS)
+        for name, part in comparison.read(results / f"{section.recipe}.json").items()
+        if section.is_of(name)
+    ]
+    claims = [claim for *_, claims in found for claim in claims]
+    settled = iter(verdicts.settled([(claim.family, claim.finding) for claim in claims]))
+    return [
+        (*which, [dataclasses.replace(claim, finding=next(settled)) for claim in claims])
+        for *which, claims in found
+    ]
+
+
 def reproduction(results):
     """Returns the page of verdicts, a str, or None where no paper's claim was measured."""
     rows, texts = [], []
-    for section in (section for paper in PAPERS for section in paper.SECTIONS):
-        for name, part in comparison.read(results / f"{section.recipe}.json").items():
-            if section.is_of(name):
-                rows += section.rows(name, part)
-                texts.append(section.text(name, part, pictures(results, section.recipe, name)))
+    for section, name, part, claims in measured(results):
+        rows += section.rows(name, part, claims)
+        shown = pictures(results, section.recipe, name)
+        texts.append(section.text(name, part, claims, shown))
     if not rows:
         return None
-    return "\n".join([INTRODUCTION, table(rows), RULES, *texts])
+    planned = POWER + power.table(results) + "\n"
+    return "\n".join([INTRODUCTION, table(rows), RULES, planned, *texts])
+
+
+def draw(results):
+    """Writes a picture of the differences of each part, beside its results."""
+    for section, name, _, claims in measured(results):
+        rows = {
+            textwrap.fill(claim.statement.partition(" (")[0], 60): (
+                claim.finding.differences,
+                claim.finding.confidence_95,
+            )
+            for claim in claims
+            if len(claim.finding.differences) > 1 and "did not learn" not in claim.finding.reason
+        }
+        if rows:
+            parts = re.sub("[^A-Za-z0-9.]+", "_", name)
+            path = results / f"differences_{section.recipe}_{parts}.png"
+            figures.differences(
+                rows, section.heading(name), "effect in the claim's direction", path
+            )
 
 
 def table(rows):
     """Returns the table of all claims."""
-    lines = ["| claim | measured on | verdict | section |", "|---|---|---|---|"]
+    head = (
+        "claim",
+        "measured on",
+        "paper",
+        "ours",
+        "verdict",
+        "effect (95 %), p",
+        "n",
+        "seconds",
+        "command",
+        "what would decide it",
+        "section",
+    )
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         # A bar would end the cell.
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")

@@ -3,8 +3,9 @@
 import dataclasses
 import pathlib
 import re
+import shlex
 
-from recipes.lab import accuracies
+from recipes.lab import accuracies, settings, verdicts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +18,9 @@ class Section:
         show: function of a part to markdown.
         judge: function of a part's name and the part to pairs of a statement and a verdict.
         variant: str that a part's name must hold, or None for any.
+        flags: function of a part's name and the part to the settings, a dict or several, that the
+            command has beside dataset, epochs, rate and seeds.
+        deviations: str, how what was done differs from the paper.
     """
 
     recipe: str
@@ -25,6 +29,8 @@ class Section:
     show: object
     judge: object
     variant: str | None = None
+    flags: object = lambda name, part: {}
+    deviations: str = ""
 
     def is_of(self, name):
         return self.variant is None or self.variant in name
@@ -32,30 +38,162 @@ class Section:
     def heading(self, name):
         return f"{self.title}: {name}"
 
-    def rows(self, name, part):
-        """Yields the rows of the table of all claims: a claim, on what, its verdict, where."""
-        where = f"[{self.title}](#{anchor(self.heading(name))})"
-        if not is_finished(part):
-            yield self.claim.removesuffix("."), name, "not finished", where
-            return
-        for statement, verdict in self.judge(name, part):
-            # What stands in brackets is in the section, beside the verdict's numbers.
-            yield statement.partition(" (")[0], name, outcome(verdict), where
+    @property
+    def family(self):
+        """The paper whose primary endpoints are corrected together."""
+        return self.title.partition(",")[0]
 
-    def text(self, name, part, shown):
-        """Returns the part's section; `shown` are its pictures, a list of Markdown."""
+    def findings(self, name, part):
+        """Returns what is claimed of a part, a list of `Claim`, not yet corrected."""
+        if not is_finished(part):
+            return []
+        found = []
+        for statement, finding in self.judge(name, accuracies.renewed(part)):
+            if isinstance(finding, str):
+                words = outcome(finding)
+                reason = finding.removeprefix(words).strip(" :,").removeprefix("as ")
+                finding = verdicts.Finding(words, reason)
+            primary = verdicts.is_primary(self.recipe, statement)
+            found.append(Claim(statement, self.family if primary else None, finding))
+        return found
+
+    def commands(self, name, part):
+        """Returns the commands that measured a part, a list of str.
+
+        Those that its trials have; of older ones without, what follows from the part's name.
+        """
+        trials = [trial for seeds in part["trials"].values() for trial in seeds.values()]
+        kept = sorted({trial["command"] for trial in trials if "command" in trial})
+        if kept:
+            return kept
+        dataset, *_, epochs = name.split(", ")
+        seeds = max(len(seeds) for seeds in part["trials"].values())
+        values = {"dataset": dataset, "epochs": int(epochs.split()[0]), "seeds": seeds}
+        if rate := re.search(", rate ([0-9.e-]+)", name):
+            values["learning_rate"] = float(rate[1])
+        more = self.flags(name, part)
+        found = []
+        for each in [more] if isinstance(more, dict) else more:
+            each = {**values, **each}
+            words = [word for v in each.values() if isinstance(v, tuple) for word in v]
+            words += settings.flags({k: v for k, v in each.items() if not isinstance(v, tuple)})
+            found.append(shlex.join(["python", "-m", f"recipes.papers.{self.recipe}", *words]))
+        return found
+
+    def rows(self, name, part, claims):
+        """Yields the rows of the table of all claims; those that are exploratory if no other is.
+
+        Args:
+            name: str, the part's.
+            part: dict.
+            claims: list of `Claim`, corrected.
+        """
+        where = f"[{self.title}](#{anchor(self.heading(name))})"
+        first, *more = self.commands(name, part)
+        command = f"`{first}`" + (f" and {len(more)} more" if more else "")
+        if not is_finished(part):
+            statement = self.claim.removesuffix(".")
+            yield [statement, name, "-", "-", "not finished", "-", "-", "-", command, "-", where]
+            return
+        primary = [claim for claim in claims if claim.family]
+        for claim in primary or claims:
+            finding = claim.finding
+            # What stands in brackets is in the section.
+            statement = claim.statement.partition(" (")[0]
+            yield [
+                statement,
+                name,
+                finding.paper,
+                finding.ours,
+                finding.outcome,
+                finding.numbers or "-",
+                str(finding.n or "-"),
+                seconds(name, part),
+                command,
+                finding.decides,
+                where,
+            ]
+
+    def text(self, name, part, claims, shown):
+        """Returns the part's section.
+
+        Args:
+            name: str, the part's.
+            part: dict.
+            claims: list of `Claim`, corrected.
+            shown: list of str, its pictures in Markdown.
+        """
+        part = accuracies.renewed(part)
         lines = [f"## {self.heading(name)}", "", f"Claim: {self.claim}", ""]
         if not is_finished(part):
-            return "\n".join([*lines, "Not finished: the same command goes on.", ""])
-        lines += [f"- {statement}: {verdict}" for statement, verdict in self.judge(name, part)]
+            lines += [
+                "Not finished: the same command goes on.",
+                "",
+                *self.circumstances(name, part),
+            ]
+            return "\n".join(lines)
+        for claim in claims:
+            kind = "primary" if claim.family else "exploratory"
+            lines.append(f"- {claim.statement}: {claim.finding} [{kind}]")
         lines += ["", self.show(part), ""]
         if self.show is not accuracies.markdown and part.get("accuracy_percent"):
             scores = part["accuracy_percent"].items()
             listed = ", ".join(f"{name} {accuracies.mean_and_spread(row)}" for name, row in scores)
             lines += [f"Accuracy on test, %: {listed}.", ""]
         lines += [line for picture in shown for line in (picture, "")]
-        lines += [f"`recipes.papers.{self.recipe}`, {circumstances(part)}", ""]
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.circumstances(name, part)])
+
+    def circumstances(self, name, part):
+        """Returns how a part was measured, lines of Markdown."""
+        trials = [trial for seeds in part["trials"].values() for trial in seeds.values()]
+        environments = part["environments"]
+        measured = [environments[trial["environment"]] for trial in trials]
+        # A network may have been trained before, by another commit.
+        trained = [environments[t["trained_in"]] for t in trials if "trained_in" in t] or measured
+        dates = sorted({trial["date"] for trial in trials})
+        machines = "; ".join(dict.fromkeys(machine(environment) for environment in measured))
+        lines = ["Command:", "", "```bash", *self.commands(name, part), "```", ""]
+        lines += [
+            f"- Code: trained with {commits(trained)}; measured with {commits(measured)}.",
+            f"- Machine: {machines}.",
+            f"- Date: {dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
+            + (", before today's rules." if dates[0] <= verdicts.RULES_DATE else "."),
+            f"- Training: {seconds(name, part)} seconds.",
+        ]
+        if self.deviations:
+            lines.append(f"- Deviations from the paper: {self.deviations}")
+        return [*lines, ""]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A statement, the family of tests it is corrected with or None, and its `verdicts.Finding`."""
+
+    statement: str
+    family: str | None
+    finding: verdicts.Finding
+
+
+def seconds(name, part):
+    """Returns the seconds that a part's networks were trained for, a str; "-" where none was."""
+    epochs = int(name.split(", ")[-1].split()[0])
+    trials = [trial for seeds in part["trials"].values() for trial in seeds.values()]
+    found = [
+        trial["seconds_per_epoch"] * trial.get("epoch", epochs)
+        for trial in trials
+        # One network that is measured along its training is trained once.
+        if "seconds_per_epoch" in trial and trial.get("epoch", epochs) == epochs
+    ]
+    return f"{sum(found):.0f}" if found else "-"
+
+
+def commits(environments):
+    """Returns the commits of environments, a str."""
+    found = {}
+    for environment in environments:
+        git = environment.get("git") or {"commit": "unknown", "dirty": False}
+        found[git["commit"][:10] + (" with changes" if git["dirty"] else "")] = None
+    return ", ".join(found)
 
 
 def is_finished(part):
@@ -65,7 +203,7 @@ def is_finished(part):
 
 def outcome(verdict):
     """Returns the words of a verdict without its numbers and reasons."""
-    for words in ("**holds**", "**does not hold**", "cannot tell"):
+    for words in verdicts.OUTCOMES:
         if verdict.startswith(words):
             return words
     return "no verdict"
@@ -83,18 +221,13 @@ def machine(environment):
     return f"Keras {versions['keras']} on {versions['backend']}, {names}"
 
 
-def circumstances(part):
-    """Returns what a part's trials ran on, a str."""
-    dates = sorted({t["date"] for trials in part["trials"].values() for t in trials.values()})
-    found = dict.fromkeys(machine(environment) for environment in part["environments"])
-    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return f"{'; '.join(found)}, {when}."
-
-
 def pictures(results, recipe, name):
     """Returns markdown for each picture of a part among the results, a list."""
     parts = re.sub("[^A-Za-z0-9.]+", "_", "_".join(name.split(", ")[:-1]))
-    found = sorted(pathlib.Path(results).glob(f"{recipe}_{parts}*.png"))
+    results = pathlib.Path(results)
+    whole = re.sub("[^A-Za-z0-9.]+", "_", name)
+    found = sorted(results.glob(f"differences_{recipe}_{whole}.png"))
+    found += sorted(results.glob(f"{recipe}_{parts}*.png"))
     # A part of another rate has pictures of its own.
     return [
         f"![{path.stem.replace('_', ' ')}](../recipes/results/{path.name})"

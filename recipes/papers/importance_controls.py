@@ -29,7 +29,8 @@ Fixed before the first run (2026-11-27): the criterion is the median of Kendall'
 images, of "own" minus "permuted" inside the network and of "own" for the importance without
 attention, averaged over the seeds; the share of images whose cosine is above 0.7 beside it. Added
 after two seeds of digits: "another image's", which tells whether what agrees is the image's. Added
-after all: the bound of 0.1, which is that of importance_agreement, for the intervals.
+after all: the bound of 0.1, which is that of importance_agreement, as the margin of an equivalence,
+and the mean of the three gates as the figure's overall verdict.
 Cost: the training, and three minutes for each network, on 2 cores.
 Measured: recipes/results/importance_controls.json.
 """
@@ -41,7 +42,7 @@ import numpy as np
 
 from keras_fmm import analysis
 from recipes.lab import accuracies, comparison, trials, verdicts
-from recipes.lab.sections import Section, outcome
+from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
@@ -312,57 +313,67 @@ def _cell(scores):
 
 
 def judged(name, part):
-    """Figure 2: whether attention follows importance, against what else could stand there."""
+    """Figure 2: whether attention follows importance, against what else could stand there.
+
+    "Does not follow" is a claim of equivalence: a median tau within 0.1 of what the control has,
+    the bound that importance_agreement has.
+    """
     if reason := verdicts.obstacle(name, part, ("AM",), of_accuracy=False):
         yield "attention and importance", f"cannot tell: {reason}"
         return
-    yield "the figure as a whole: attention follows importance at no gate", overall(part)
-    for gate in GATES:
-        for method in METHODS:
-            taus = []
-            for control in CONTROLS:
-                row = part["agreement"][f"{gate}, input with bias, {method}, {control}"]
-                tau = row.get("kendall_median")
-                taus.append(f"{control} {tau['mean']:.2f}" if tau else f"{control} none")
-            for control, claim in (
-                ("permuted", "attention follows importance no more than in another order"),
-                ("another image's", "an image's own attention follows it no more than another's"),
-            ):
-                key = f"{gate}, input with bias, {method}, own minus {control}, kendall_median"
-                yield f"{gate}, {method}: {claim} ({', '.join(taus)})", _low(part["tests"].get(key))
-            row = part["agreement"][f"{gate}, without attention, {method}, own"]
+    for method in METHODS:
+        for gates, label in (
+            (GATES, "the figure as a whole"),
+            *(((gate,), gate) for gate in GATES),
+        ):
+            for control in CONTROLS[1:]:
+                ours = taus(part, gates, "input with bias", method, "own")
+                theirs = taus(part, gates, "input with bias", method, control)
+                yield (
+                    f"{label}, {method}: attention does not follow importance more than "
+                    f"{WORDS[control]} (difference of median tau)",
+                    _none_more(name, part, ours, theirs),
+                )
+            ours = taus(part, gates, "without attention", method, "own")
             yield (
-                f"{gate}, {method}: attention does not follow importance that it is no factor of",
-                _low(row.get("kendall_median")),
+                f"{label}, {method}: nor an importance of which it is no factor",
+                _none_more(name, part, ours, [None if x is None else 0.0 for x in ours]),
             )
 
 
-def overall(part):
-    """Returns the verdict on the whole figure, from both methods at all gates."""
-    words = {}
-    for control in ("permuted", "another image's"):
-        for gate in GATES:
-            for method in METHODS:
-                key = f"{gate}, input with bias, {method}, own minus {control}, kendall_median"
-                verdict = outcome(_low(part["tests"].get(key)))
-                words.setdefault((control, verdict), []).append(gate.removesuffix("_attention"))
-    above = sorted(set(words.get(("permuted", "**does not hold**"), ())))
-    of_image = sorted(set(words.get(("another image's", "**does not hold**"), ())))
-    found = (
-        f"(more than its own numbers in another order: {', '.join(above) or 'none'}; more than "
-        f"another image's attention: {', '.join(of_image) or 'none'})"
-    )
-    if above:
-        return f"**does not hold** {found}"
-    every = len(words.get(("permuted", "**holds**"), ())) == len(GATES) * len(METHODS)
-    return f"{'**holds**' if every else 'cannot tell'} {found}"
+WORDS = {
+    "uniform": "random numbers in its place",
+    "permuted": "its own in another order of the channels",
+    "another image's": "that of another image",
+}
 
 
-def _low(row):
-    """Returns the verdict on the claim that a mean tau, or a mean difference, is below `BOUND`."""
-    if row is None:
-        return "cannot tell: in some trial there are no ranks"
-    return verdicts.beyond({"mean": row.get("difference"), **row}, BOUND, above=False)
+def taus(part, gates, kind, method, control):
+    """Returns the median tau by seed, a list: the mean of the gates, None where one has none."""
+    found = []
+    for seed in sorted(part["trials"]["AM"], key=int):
+        agreement = part["trials"]["AM"][seed]["agreement"]
+        rows = [
+            agreement[f"{gate}, {kind}, {method}, {control}"]["kendall_median"] for gate in gates
+        ]
+        found.append(None if None in rows else float(np.mean(rows)))
+    return found
+
+
+def _mean(numbers):
+    numbers = [x for x in numbers if x is not None]
+    return f"{np.mean(numbers):.2f}" if numbers else "none"
+
+
+def _none_more(name, part, ours, theirs):
+    """Returns the finding on the claim that medians of tau are within the margin of others."""
+    pairs = [pair for pair in zip(ours, theirs, strict=True) if None not in pair]
+    if len(pairs) < 2:
+        return "cannot tell: in some trial there are no ranks, or one seed"
+    test = comparison.equivalence_test(*zip(*pairs, strict=True), BOUND)
+    found = verdicts.equivalent(name, part, test, ("AM",), of_accuracy=False)
+    beside = " against ".join(_mean(side) for side in (ours, theirs))
+    return dataclasses.replace(found, paper=f"below {BOUND}", ours=beside)
 
 
 SECTIONS = (
@@ -372,6 +383,10 @@ SECTIONS = (
         "attention does not follow the features' importance.",
         markdown,
         judged,
+        deviations=(
+            "10 epochs of 200, and 60 on digits; 1,000 test images; the bound of 0.1 for "
+            '"no rank correlation" is ours.'
+        ),
     ),
 )
 

@@ -93,6 +93,11 @@ SECTIONS = (
         "attention regularises as mixup does, which adds nothing to it.",
         accuracies.markdown,
         judged,
+        deviations=(
+            "10 and 20 epochs of 200; alpha 1, which the paper does not state; "
+            "keras.layers.MixUp draws a weight for each image, the mixup paper's code one "
+            "for each batch."
+        ),
     ),
 )
 

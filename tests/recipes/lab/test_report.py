@@ -1,5 +1,9 @@
+import importlib
+import json
+import math
 import pathlib
 import re
+import shlex
 
 import keras
 import pytest
@@ -7,7 +11,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the benchmarks export", allow_module_level=True)
 
-from recipes.lab import comparison, report
+from recipes.lab import comparison, figures, report, settings, verdicts
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -16,12 +20,13 @@ ROOT = pathlib.Path(__file__).parents[3]
 def written(tmp_path_factory):
     """The folder into which the command wrote all pages, laid out as docs/."""
     docs = tmp_path_factory.mktemp("docs")
-    settings = report.Settings(
+    given = report.Settings(
         results=str(ROOT / "recipes/results"),
         output=str(docs / "reproduction.md"),
         pages=str(docs / "results"),
+        pictures=False,
     )
-    page = report.main(settings)
+    page = report.main(given)
     assert (docs / "reproduction.md").read_text(encoding="utf-8") == page
     return docs
 
@@ -53,26 +58,72 @@ def test_pictures_and_pages_that_are_named_are_there(written):
             assert (beside / target).exists(), f"{path.name} names {target}"
 
 
-def test_the_first_table_has_every_claim_and_leads_to_it(written):
+def test_the_first_table_has_the_verdicts_of_the_sections_and_leads_to_them(written):
     page = (written / "reproduction.md").read_text(encoding="utf-8")
     table, _, rest = page.partition("\n## ")
-    rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
-    # Every statement that a section judges has its row, in the same order, with its verdict.
-    judged = re.findall(r"^- .*?: (?=\*\*|cannot tell|no verdict|of 1, 2)(.*)$", rest, flags=re.M)
-    unfinished = page.count("Not finished: the same command goes on.")
-    judged = [each for each in judged if "interval" not in each]
-    assert len(rows) == len(judged) + unfinished
-    known = ("**holds**", "**does not hold**", "cannot tell", "no verdict")
-    verdicts = [re.split(r" (?<!\\)\| ", row)[2] for row in rows]
-    for verdict, words in zip([v for v in verdicts if v != "not finished"], judged, strict=True):
-        assert verdict in known
-        assert words.startswith(verdict) or (verdict == "no verdict" and words.startswith("of 1"))
-    headings = {
-        "".join(c for c in line[3:].lower() if c.isalnum() or c in " _-").replace(" ", "-")
-        for line in page.splitlines()
-        if line.startswith("## ")
-    }
-    assert set(re.findall(r"\(#(.*?)\) \|$", table, flags=re.M)) <= headings
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    head, *rows = [re.split(r" ?(?<!\\)\| ?", line)[1:-1] for line in lines]
+    assert head[4] == "verdict"
+    sections = dict(re.findall(r"^## (.*)\n(.*?)(?=^## |\Z)", "## " + rest, flags=re.M | re.S))
+    found = []
+    for row in rows:
+        title, address = re.fullmatch(r"\[(.*)\]\(#(.*)\)", row[-1]).groups()
+        heading = f"{title}: {row[1]}"
+        slug = "".join(c for c in heading.lower() if c.isalnum() or c in " _-").replace(" ", "-")
+        assert address == slug
+        assert row[4] in (*verdicts.OUTCOMES, "not finished")
+        if row[4] != "not finished":
+            claim = row[0].replace("\\|", "|")
+            (line,) = [x for x in sections[heading].splitlines() if x.startswith(f"- {claim}")]
+            assert f": {row[4]}" in line
+            found.append((heading, line))
+    # Every primary endpoint of a section is among them, and every section.
+    for heading, text in sections.items():
+        primary = [x for x in text.splitlines() if x.endswith("[primary]")]
+        assert {(heading, x) for x in primary} <= set(found)
+    assert {f"{x[-1][1:].partition(']')[0]}: {x[1]}" for x in rows} == set(list(sections)[2:])
+
+
+def test_the_commands_parse(written):
+    page = (written / "reproduction.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```", page, flags=re.M | re.S)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) > 20
+    for command in commands:
+        words = [word for word in shlex.split(command) if not re.match("[A-Z_]+=", word)]
+        assert words[:2] == ["python", "-m"]
+        recipe = importlib.import_module(words[2])
+        given = settings.parse(recipe.Settings, "", words[3:])[0]
+        assert given.seeds > 0
+
+
+def test_a_section_by_another_route(written):
+    content = json.loads((ROOT / "recipes/results/sensitivity.json").read_text())
+    trials = content["cifar10, 20 epochs"]["trials"]
+    page = (written / "reproduction.md").read_text(encoding="utf-8")
+    section = page.partition("\n## FMM, Table II: cifar10, 20 epochs\n")[2].partition("\n## ")[0]
+    for measure, words in (
+        ("jacobian", "the Jacobian's norm J"),
+        ("output_sensitivity", "the logits' variance S"),
+    ):
+        logs = [math.log(trials["CNN"][s][measure] / trials["AM"][s][measure]) for s in "012"]
+        mean = sum(logs) / 3
+        error = math.sqrt(sum((x - mean) ** 2 for x in logs) / 2 / 3)
+        # Student's t of 2 degrees of freedom has a closed form.
+        t = mean / error
+        p_value = 1 - t / math.sqrt(2 + t**2)
+        low, high = mean - 4.302653 * error, mean + 4.302653 * error
+        numbers = f"{mean:+.3g} ({low:+.3g} to {high:+.3g}), p {p_value:.2g}"
+        (line,) = [x for x in section.splitlines() if x.startswith(f"- {words}")]
+        assert numbers in line
+
+
+def test_a_picture_is_the_same_bytes_again(tmp_path):
+    rows = {"A is better": ((0.1, 0.2, 0.4), (0.0, 0.5)), "B is": ((1.0, 1.0), None)}
+    paths = [tmp_path / name for name in ("first.png", "second.png")]
+    for path in paths:
+        figures.differences(rows, "digits, 2 epochs", "points", path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
 def test_benchmarks_without_results_have_no_page(tmp_path):
@@ -81,9 +132,16 @@ def test_benchmarks_without_results_have_no_page(tmp_path):
 
 
 def test_what_is_not_finished_is_said(tmp_path):
-    part = {"fixed": {}, "environments": [], "trials": {"AM": {"0": {}}}}
+    environment = {
+        "device": {"kind": "cpu"},
+        "versions": {"keras": "3.15.1", "backend": "jax"},
+        "git": None,
+    }
+    trial = {"environment": 0, "date": "2026-11-28"}
+    part = {"fixed": {}, "environments": [environment], "trials": {"AM": {"0": trial}}}
     comparison.write(tmp_path / "multiplication_is_the_key.json", {"mnist, 10 epochs": part})
     page = report.main(report.Settings(results=str(tmp_path), output=str(tmp_path / "page.md")))
-    assert page.rstrip().endswith("Not finished: the same command goes on.")
+    assert "\nNot finished: the same command goes on.\n" in page
+    assert "measured with unknown" in page
     with pytest.raises(ValueError, match="`results` must be a folder"):
         report.main(report.Settings(results="typo", output=str(tmp_path / "page.md")))

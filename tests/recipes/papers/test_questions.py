@@ -47,11 +47,10 @@ def test_runs_end_to_end(tmp_path, monkeypatch, capsys, name, flags, trials_fold
     for seeds in part["trials"].values():
         assert set(seeds) == {"0"}
     assert "|---|" in capsys.readouterr().out
-    if name != "sensitivity":
-        assert list(results.glob(f"{name}*.png"))
     page = report.main(report.Settings(results=str(results), output="page.md"))
     assert (tmp_path / "page.md").read_text(encoding="utf-8") == page
-    first, rules, section = page.split("\n## ")
+    first, rules, power, section = page.split("\n## ")
     assert rules.startswith("How a verdict is reached")
+    assert power.startswith("How many seeds")
     # One seed of three steps settles nothing.
     assert "**" not in first + section
