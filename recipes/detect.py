@@ -9,8 +9,11 @@ Command:
 
 A run that was killed goes on where it was when the same command is given again. The folder holds
 the run's record (run.json), history.csv, the model of the best epoch by the validation loss
-(best.keras, what `RetinaNet` gives), detector.keras, which gives boxes of images, and gallery.png:
-test images with the boxes that were found. `--workdir RUN --evaluate FOLDER` prints one line of
+(best.keras, what `RetinaNet` gives), detector.keras, which gives boxes of images by the weights of
+the last epoch, and gallery.png: test images with the boxes that were found (orange) and those that
+were missed (red). On TensorFlow it is exported too, and what was written is scored: saved_model/
+and detector.tflite, with the suppression inside, and network_int8.tflite, of which
+`detection.split` tells how boxes are made. `--workdir RUN --evaluate FOLDER` prints one line of
 JSON about all images of another folder, by a finished run's detector.
 Measured: nothing yet at these settings.
 """
@@ -23,7 +26,7 @@ import re
 import keras
 import numpy as np
 
-from keras_fmm import data, detection, models, training
+from keras_fmm import data, detection, export, models, training
 from recipes.lab.settings import setting, shown, start, verbosity
 
 
@@ -35,18 +38,34 @@ class Settings:
     dataset: str = setting("digits_on_canvas", "as of keras_fmm.data.load_boxes")
     format: str | None = setting(None, "of a folder", choices=("voc", "coco", "yolo"))
     image_size: int | None = setting(
-        None, "side to resize images to; none: as they are", minimum=32
+        None, "side to resize images to; none: as they are, the longer side at most 320", minimum=32
     )
-    flip: bool = setting(False, "mirror half of the training images")
+    flip: str | None = setting(
+        None,
+        "mirror half of the training images; none: horizontal, but not digits",
+        choices=("never", "horizontal", "both"),
+    )
     zoom: bool = setting(True, "crop, shrink and stretch the training images")
+    brightness: bool = setting(True, "change the training images' brightness and contrast")
     # Model
     attention: str | None = setting(None, "before each convolution of the pyramid")
     convolution: str | None = setting(None, "of the pyramid")
     width: int = setting(24, "filters of the backbone's first stage", minimum=1)
+    blocks: int = setting(1, "in each stage of the backbone", minimum=1)
+    finest: int | None = setting(
+        None,
+        "stride of the pyramid's finest map; none: 4 for sides up to 128, else 8",
+        choices=(4, 8),
+    )
+    smallest: float = setting(16.0, "side of the smallest anchors, in pixels")
     filters: int = setting(64, "of the pyramid and the heads", minimum=1)
     # Training
-    epochs: int = setting(20, "passes over the training images", minimum=1)
-    batch_size: int = setting(16, "images", minimum=1)
+    epochs: int | None = setting(
+        None, "passes over the training images; none: 8,000 images, but at least 16", minimum=1
+    )
+    batch_size: int = setting(8, "images", minimum=1)
+    box_loss: str = setting("l1", "of the boxes", choices=("l1", "giou"))
+    box_weight: float = setting(1.0, "of the boxes' loss")
     learning_rate: float = setting(0.002, "the highest, of Adam; it rises, then falls as a cosine")
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
     # Run
@@ -77,20 +96,27 @@ def main(settings):
     run = training.Run(workdir, config, monitor="val_loss", mode="min")
     model = build(settings, dataset, size)
     fit(model, run, dataset, settings, size)
-    best = keras.models.load_model(workdir / "best.keras")
-    detector = detector_of(best)
+    # That of the last epoch, whose rate is 0: none is chosen by images that it is scored on.
+    detector = detector_of(model)
     detector.save(workdir / "detector.keras")
-    images, annotations = dataset.arrays("test", size)
-    if settings.smoke:
-        images, annotations = images[:8], annotations[:8]
-    found = detected(detector, images)
-    scores = scores_of(annotations, found, dataset.class_names)
-    draw(workdir / "gallery.png", images[:12], found[:12], dataset.class_names)
-    run.finish({"parameters": best.count_params(), "class_names": dataset.class_names, **scores})
-    print(f"parameters  {best.count_params():,}")
+    scores = {}
+    for split in ("validation", "test"):
+        at = range(min(8, dataset.sizes[split])) if settings.smoke else None
+        images, annotations = dataset.arrays(split, size, at)
+        found = detected(detector, images)
+        scores[split] = scores_of(annotations, found, dataset.class_names)
+    scores = {**scores["test"], "validation": scores["validation"]}
+    if keras.backend.backend() == "tensorflow":
+        some, _ = dataset.arrays("train", size, range(min(len(images), 100)))
+        scores["exported"] = exported(workdir, detector, some, images, annotations, dataset)
+    draw(workdir / "gallery.png", images[:12], found[:12], annotations[:12], dataset.class_names)
+    run.finish({"parameters": model.count_params(), "class_names": dataset.class_names, **scores})
+    print(f"parameters  {model.count_params():,}")
     for name in ("ap", "ap50", "ap75"):
         value = scores[name]
         print(f"{name:<10}  {'nothing to find' if value is None else f'{value:.3f}'}")
+    for name, of_file in scores.get("exported", {}).items():
+        print(f"{name}: ap50 {of_file['ap50']}")
     print(f"Test images: {len(images)}. All of it is in {workdir}.")
     return run.record
 
@@ -111,14 +137,24 @@ def size_of(settings, dataset):
             "`image_size` must be given where images differ in size. Received: image_size=None "
             f"for {dataset.name!r}. Add --image-size 256."
         )
-    return dataset.input_shape[:2]
+    height, width, _ = dataset.input_shape
+    part = min(1, 320 / max(height, width))
+    return (round(height * part), round(width * part))
+
+
+def epochs_of(settings, dataset):
+    """Returns how often the training images are seen: more often where there are few."""
+    if settings.smoke:
+        return 1
+    return settings.epochs or max(16, -(-8_000 // dataset.sizes["train"]))
 
 
 def build(settings, dataset, size):
     """Returns the compiled RetinaNet of images of 0 to 255."""
+    finest = settings.finest or (4 if max(size) <= 128 else 8)
     inputs = keras.Input((*size, dataset.input_shape[2]))
     backbone = models.ResNet(
-        (1, 1, 1, 1),
+        (settings.blocks,) * 4,
         bottleneck=False,
         include_top=False,
         input_tensor=keras.layers.Rescaling(1 / 255)(inputs),
@@ -130,29 +166,35 @@ def build(settings, dataset, size):
         dataset.classes,
         settings.attention,
         settings.convolution,
-        levels=["stage1", "stage2", "stage3"],
+        levels=["stage1", "stage2", "stage3"] if finest == 4 else ["stage2", "stage3", "stage4"],
         filters=settings.filters,
-        extra_levels=1 if max(size) > 128 else 0,
+        extra_levels=1 if finest == 4 and max(size) > 128 else 0,
         head_depth=2,
+        anchor_scale=settings.smallest / finest,
         anchors_per_octave=2,
     )
-    steps = settings.epochs * dataset.steps("train", settings.batch_size)
+    steps = epochs_of(settings, dataset) * dataset.steps("train", settings.batch_size)
     warm = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps - warm, warmup_target=settings.learning_rate, warmup_steps=warm
     )
-    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), detection.RetinaNetLoss())
+    loss = detection.RetinaNetLoss(settings.box_loss, settings.box_weight)
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), loss)
     return model
 
 
 def fit(model, run, dataset, settings, size):
     """Trains from the run's last finished epoch on."""
     first = run.restore(model)
-    epochs = 1 if settings.smoke else settings.epochs
+    epochs = epochs_of(settings, dataset)
     if first >= epochs:
         return
-    moves = [data.RandomBoxFlip()] if settings.flip else []
+    flip = settings.flip or ("never" if settings.dataset == "digits_on_canvas" else "horizontal")
+    moves = []
+    if flip != "never":
+        moves.append(data.RandomBoxFlip(vertical=0.5 if flip == "both" else 0.0))
     moves += [data.RandomBoxZoom()] if settings.zoom else []
+    moves += [data.RandomBoxBrightness()] if settings.brightness else []
     batches = dataset.batches(
         "train", settings.batch_size, size, settings.seed, moves, initial_epoch=first
     )
@@ -178,11 +220,37 @@ def detector_of(model):
 
 def detected(detector, images):
     """Returns what is found in images: a dict for each, without padding."""
-    found = detector.predict(images, batch_size=16, verbose=0)
+    return without_padding(detector.predict(images, batch_size=16, verbose=0))
+
+
+def without_padding(found):
+    """Returns a dict for each image."""
     return [
         {key: found[key][image, :count] for key in ("boxes", "scores", "labels")}
         for image, count in enumerate(found["count"])
     ]
+
+
+def exported(workdir, detector, some, images, annotations, dataset):
+    """Writes the files of a detector and returns what each scores, by its name.
+
+    In the int8 one only the network is int8; boxes are made of what it gives in floats.
+    """
+    network, ending = detection.split(detector)
+    export.to_saved_model(detector, workdir / "saved_model")
+    export.to_tflite(detector, workdir / "detector.tflite")
+    int8 = export.to_tflite(
+        network, workdir / "network_int8.tflite", quantization="int8", representative_data=some
+    )
+    found = {
+        "saved_model": export.run_saved_model(workdir / "saved_model", images, 16),
+        "detector.tflite": export.run_tflite(workdir / "detector.tflite", images),
+        "network_int8.tflite": ending.predict(export.run_tflite(int8, images), 16, verbose=0),
+    }
+    return {
+        name: scores_of(annotations, without_padding(given), dataset.class_names)
+        for name, given in found.items()
+    }
 
 
 def scores_of(annotations, found, class_names):
@@ -225,23 +293,36 @@ def evaluate(workdir, settings):
     return scores
 
 
-def draw(path, images, found, class_names):
-    """Writes images side by side, with the boxes of scores from 0.5 on and their classes."""
+def draw(path, images, found, annotations, class_names):
+    """Writes images side by side, with the boxes of scores from 0.5 on, and the missed in red."""
     # Keras' own needs OpenCV.
     from PIL import Image, ImageDraw
 
     height, width = images.shape[1:3]
     across = min(4, len(images))
     sheet = Image.new("RGB", (across * width, -(-len(images) // across) * height))
-    for index, (image, these) in enumerate(zip(images, found, strict=True)):
+    for index, image in enumerate(images):
         picture = keras.utils.array_to_img(image, "channels_last", scale=False).convert("RGB")
         pen = ImageDraw.Draw(picture)
-        for box, score, label in zip(*(these[key] for key in these), strict=True):
-            if score >= 0.5:
-                pen.rectangle(box.tolist(), outline=(255, 160, 0))
-                pen.text(box[:2].tolist(), class_names[label], fill=(255, 160, 0))
+        shown_ones = found[index]["scores"] >= 0.5
+        boxes, labels = (found[index][key][shown_ones] for key in ("boxes", "labels"))
+        for box in missed(annotations[index], boxes, labels):
+            pen.rectangle(box.tolist(), outline=(230, 0, 0), width=2)
+        for box, label in zip(boxes, labels, strict=True):
+            pen.rectangle(box.tolist(), outline=(255, 160, 0))
+            pen.text(box[:2].tolist(), class_names[label], fill=(255, 160, 0))
         sheet.paste(picture, (index % across * width, index // across * height))
     sheet.save(path)
+
+
+def missed(annotation, boxes, labels):
+    """Returns the true boxes that no box of their class overlaps by half."""
+    overlaps = keras.utils.bounding_boxes.compute_iou(
+        annotation["boxes"].reshape(1, -1, 4), boxes.reshape(1, -1, 4), "xyxy"
+    )
+    same = annotation["labels"][:, None] == labels
+    hits = (keras.ops.convert_to_numpy(overlaps)[0] >= 0.5) & same
+    return annotation["boxes"][~hits.any(axis=1)]
 
 
 if __name__ == "__main__":

@@ -22,7 +22,15 @@ ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PORTABLE = ("checks", "files", "graph", "ops", "layers", "models", "analysis")
 # Longer than five seconds; what they show is tried in parts by the tests of what they use.
-SLOW_PAGES = ("detectors", "explain", "export", "self_attention", "train", "upgrade")
+SLOW_PAGES = (
+    "detect",
+    "detectors",
+    "explain",
+    "export",
+    "self_attention",
+    "train",
+    "upgrade",
+)
 PARTS = [name for name in keras_fmm.__all__ if not name.startswith("_")]
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 PAGES += [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]
@@ -73,6 +81,28 @@ def test_code_of_pages(path, tmp_path, capsys):
         # Rounding in floats; in int8 a step of 1 / 256 each time.
         bound = 0.05 if "int8" in code else 1e-4
         assert all(difference < bound for difference in differences)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="recipes export")
+def test_commands_of_detect(tmp_path, monkeypatch, capsys):
+    from recipes import detect
+    from recipes.lab import settings
+
+    path = DOCS / "guides" / "detect.md"
+    text, _, _ = path.read_text(encoding="utf-8").partition("## By hand")
+    monkeypatch.chdir(tmp_path)
+    # The images' block alone.
+    exec(examples.blocks(path)[0][1], {})
+    commands = re.findall(r"^python -m recipes.detect (.*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for flags in commands:
+        settings.start(detect.main, detect.Settings, detect.__doc__, shlex.split(flags))
+    scores = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert scores["images"] == 24
+    assert list(scores["by_class"]) == ["square"]
+    written = {path.name for path in pathlib.Path("runs/shapes").iterdir()}
+    assert {"detector.tflite", "saved_model", "network_int8.tflite", "gallery.png"} <= written
 
 
 @pytest.mark.slow

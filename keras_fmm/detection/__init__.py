@@ -12,6 +12,7 @@ from keras_fmm.detection.region_proposals import RegionProposals, Sampling
 from keras_fmm.detection.retinanet import Raw, RetinaNet
 from keras_fmm.detection.roi_align import RoIAlign
 from keras_fmm.detection.sampled_loss import SampledLoss
+from keras_fmm.detection.split import split
 from keras_fmm.detection.ssd300 import SSD300, L2Normalization
 from keras_fmm.detection.ssd_loss import SSDLoss
 from keras_fmm.detection.targets import targets
@@ -39,5 +40,6 @@ __all__ = [
     "detector",
     "from_preset",
     "list_presets",
+    "split",
     "targets",
 ]

@@ -33,6 +33,7 @@ from recipes.lab.settings import setting, start
 from recipes.papers import (
     attentional_weights,
     deep_products,
+    detection,
     fmmnet,
     importance_agreement,
     landscape,
@@ -97,6 +98,7 @@ PAGES = {
     "mobile": mobile.page,
     "quantization": quantization.page,
     "residuals": residuals.page,
+    "detection": detection.page,
 }
 
 

@@ -1,0 +1,165 @@
+"""What does RetinaNet cost beside torchvision's, and AW-convolutions in its pyramid?
+
+Question: CPU time of a training step of two images and of finding boxes in one, of
+RetinaNet-ResNet-50-FPN of 91 classes at 320x320: of torchvision's, where it is installed, and of
+the one with AW-convolutions in the pyramid, beside the plain one.
+Data: random images and boxes in float32.
+Command (on Linux, with the machine to itself):
+
+    python -m recipes.benchmarks.detection
+
+Each round runs every candidate once, in random order in the same process; the ratio is taken within
+a round. Given are the median over the rounds and the two between which it lies with 95 %
+confidence. What is in the results already, of the same settings, is not measured again: a run that
+was stopped goes on. Goals: no more than torchvision's time, and at most 1.25 of the plain step for
+AW.
+Cost: 15 minutes on 2 cores.
+Measured: not yet.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import time
+
+import keras
+import numpy as np
+
+from keras_fmm import detection, models
+from recipes.benchmarks import timing
+from recipes.benchmarks.self_attention import interval
+from recipes.lab.settings import output_path, setting, shown, start, verbosity
+
+MODES = ("train", "inference")
+_CLASSES = 91
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is measured and how often."""
+
+    rounds: int = setting(15, "how often each candidate is timed", minimum=1)
+    output: str = setting("recipes/results/benchmark_detection.json", "where the results go")
+    verbose: str = verbosity()
+    smoke: bool = setting(False, "small images and networks, one round")
+
+
+def given(size, batch):
+    """Returns images of 0 to 1 and the annotations of each."""
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(batch, size, size, 3)).astype("float32")
+    corners = rng.uniform(0, size / 2, (batch, 8, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(8, size / 2, (batch, 8, 2))], axis=2)
+    labels = rng.integers(1, _CLASSES, (batch, 8))
+    return images, [
+        {"boxes": box, "labels": label} for box, label in zip(boxes, labels, strict=True)
+    ]
+
+
+def ours(mode, size, smoke, convolution=None):
+    """Returns a step of this package's, a function without arguments."""
+    make = models.ResNet18 if smoke else models.ResNet50
+    backbone = make(include_top=False, input_shape=(size, size, 3), stem="imagenet")
+    model = detection.RetinaNet(backbone, _CLASSES, convolution=convolution)
+    images, annotations = given(size, 2 if mode == "train" else 1)
+    if mode == "inference":
+        found = detection.Detections()(model.output, model.input)
+        detector = keras.Model(model.input, found)
+        return lambda: detector.predict_on_batch(images)
+    model.compile(keras.optimizers.SGD(1e-4), detection.RetinaNetLoss())
+    targets = detection.targets(annotations, _CLASSES)
+    return lambda: model.train_on_batch(images, targets)
+
+
+def torchvision_s(mode, size):
+    """Returns a step of torchvision's, a function without arguments."""
+    import torch
+    from torchvision.models.detection import retinanet_resnet50_fpn
+
+    model = retinanet_resnet50_fpn(
+        weights=None,
+        weights_backbone=None,
+        num_classes=_CLASSES,
+        min_size=size,
+        max_size=size,
+        trainable_backbone_layers=5,
+    )
+    images, annotations = given(size, 2 if mode == "train" else 1)
+    images = list(torch.from_numpy(images.transpose(0, 3, 1, 2)))
+    if mode == "inference":
+        model.eval()
+
+        def find():
+            with torch.no_grad():
+                model(images)
+
+        return find
+    wanted = [
+        {
+            "boxes": torch.tensor(each["boxes"], dtype=torch.float32),
+            "labels": torch.tensor(each["labels"]),
+        }
+        for each in annotations
+    ]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+
+    def train():
+        optimizer.zero_grad()
+        sum(model(images, wanted).values()).backward()
+        optimizer.step()
+
+    return train
+
+
+def candidates(mode, size, smoke):
+    """Returns the steps by name, the plain one of this package first."""
+    found = {
+        "plain": ours(mode, size, smoke),
+        "aw in the pyramid": ours(mode, size, smoke, "aw"),
+    }
+    if importlib.util.find_spec("torchvision") is not None:
+        found["torchvision"] = torchvision_s(mode, size)
+    return found
+
+
+def main(settings):
+    """Measures what is missing, prints and saves; returns the results, a dict."""
+    path = output_path(settings)
+    size = 64 if settings.smoke else 320
+    if settings.smoke:
+        settings = dataclasses.replace(settings, rounds=1)
+    found = {}
+    if path.exists() and not settings.smoke:
+        before = json.loads(path.read_text())
+        if before["settings"] == dataclasses.asdict(settings):
+            found = before["detection"]
+    for mode in MODES:
+        if mode in found:
+            continue
+        steps = candidates(mode, size, settings.smoke)
+        times = timing.seconds(steps, settings.rounds, shown(settings), time.process_time)
+        found[mode] = {
+            # As the goals say it: AW to plain, plain to torchvision's.
+            **_ratio(times, "aw in the pyramid", "plain"),
+            **_ratio(times, "plain", "torchvision"),
+            "seconds": {name: interval(values) for name, values in times.items()},
+        }
+        keras.backend.clear_session()
+        timing.write(path, settings, {"detection": found})
+    results = timing.read(path.parent, path.stem)
+    for mode, of_mode in found.items():
+        print(mode)
+        for name, numbers in of_mode.items():
+            print(f"  {name}: {numbers}")
+    return results
+
+
+def _ratio(times, name, plain):
+    if plain not in times:
+        return {}
+    pairs = zip(times[name], times[plain], strict=True)
+    return {f"{name} to {plain}": interval([one / other for one, other in pairs])}
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

@@ -1,0 +1,213 @@
+"""Does attention in the feature pyramid find more objects, in small RetinaNets?
+
+Question: "An Attention Module for Convolutional Neural Networks" (AW) puts AW-convolutions,
+squeeze-and-excite or CBAM into the feature pyramid of Faster R-CNN with ResNet-101 and reports
+COCO's AP (Table 3). What do they change in RetinaNets of half a million to a million parameters?
+Data: digits on canvases; or a folder, as of `recipes.detect`.
+Command:
+
+    python -m recipes.papers.detection --dataset digits_on_canvas --seeds 5
+
+Each trial is a run of `recipes.detect` at its defaults, in a folder of its own under
+runs/detection, which goes on or is taken as it is when it is there. Scores are of the detector of
+the last epoch, on the split that `--split` names; differences from the plain pyramid are paired by
+seed, which gives weights, order and augmentation. The papers' figures are COCO's, of far larger
+networks: they stand beside ours to say what was claimed, and are not compared.
+Cost: canvases six, BCCD sixteen CPU minutes a trial.
+Measured: recipes/results/detection.json and docs/results/detection.md, where they are there.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import keras
+
+from recipes import detect
+from recipes.lab import accuracies, comparison, sections
+from recipes.lab.settings import output_path, setting, start, verbosity
+
+# What stands in the pyramid: attention, convolution.
+CANDIDATES = {
+    "plain": (None, None),
+    "squeeze_excite": ("squeeze_excite", None),
+    "cbam": ("cbam", None),
+    "aw": (None, "aw"),
+}
+# COCO's AP of Faster R-CNN with ResNet-101-FPN, Table 3 of the paper.
+PAPER = {"plain": 37.13, "squeeze_excite": 38.11, "cbam": 37.74, "aw": 37.76}
+METRICS = {"ap": "AP", "ap50": "AP50", "ap75": "AP75"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What is trained and how often."""
+
+    dataset: str = setting("digits_on_canvas", "as of recipes.detect")
+    format: str | None = setting(None, "of a folder", choices=("voc", "coco", "yolo"))
+    split: str = setting("test", "what is scored", choices=("validation", "test"))
+    seeds: int = setting(5, "how many seeds, from 0 on", minimum=1)
+    runs: str = setting("runs/detection", "folder of the runs")
+    output: str = setting("recipes/results/detection.json", "where results go")
+    verbose: str = verbosity()
+    smoke: bool = setting(False, "two candidates, one seed, two steps")
+
+
+def main(settings):
+    """Trains what is missing, tests, prints; returns the part of the results, a dict."""
+    path = output_path(settings)
+    content = comparison.read(path)
+    part = {
+        "split": settings.split,
+        "fixed": None,
+        "environments": [],
+        "trials": {},
+        "paper_ap_coco": PAPER,
+    }
+    content[pathlib.Path(settings.dataset).name] = part
+    found = dict(list(CANDIDATES.items())[: 2 if settings.smoke else None])
+    for seed in range(1 if settings.smoke else settings.seeds):
+        for candidate in found:
+            part["trials"].setdefault(candidate, {})[str(seed)] = trial(
+                settings, candidate, seed, part
+            )
+            part.update(conclusions(part))
+            comparison.write(path, content)
+    print(table(part))
+    return part
+
+
+def trial(settings, candidate, seed, part):
+    """Returns what a run scored, a dict; trains it where it has not finished."""
+    attention, convolution = CANDIDATES[candidate]
+    name = f"{pathlib.Path(settings.dataset).name}_{candidate}_{seed}"
+    workdir = pathlib.Path(settings.runs) / (f"smoke_{name}" if settings.smoke else name)
+    file = workdir / "run.json"
+    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if record.get("status") != "finished":
+        record = detect.main(
+            detect.Settings(
+                settings.dataset,
+                settings.format,
+                attention=attention,
+                convolution=convolution,
+                seed=seed,
+                workdir=str(workdir),
+                smoke=settings.smoke,
+                verbose=settings.verbose,
+            )
+        )
+        keras.backend.clear_session()
+    fixed = {
+        key: value
+        for key, value in record["config"].items()
+        if key not in ("attention", "convolution", "seed", "dataset", "root")
+    }
+    part["fixed"] = part["fixed"] or fixed
+    if fixed != part["fixed"]:
+        raise ValueError(
+            "All runs must have the same settings but for seed, attention and convolution. "
+            f"Received: {workdir} with {fixed}, where the first one has {part['fixed']}. "
+            "Name another folder of `runs`."
+        )
+    environment = record["environment"]
+    if environment not in part["environments"]:
+        part["environments"].append(environment)
+    metrics = record["metrics"]
+    scores = metrics["validation"] if settings.split == "validation" else metrics
+    return {
+        **{key: scores[key] for key in (*METRICS, "by_class", "images")},
+        "parameters": metrics["parameters"],
+        "environment": part["environments"].index(environment),
+        "date": record["end"][:10],
+    }
+
+
+def conclusions(part):
+    """Returns summaries by candidate, and differences from the plain one, by metric."""
+    found = {"summaries": {}, "tests": {}}
+    for metric in METRICS:
+        found["summaries"][metric] = {
+            name: comparison.summary(100 * comparison.values(part, name, metric))
+            for name in part["trials"]
+        }
+        found["tests"][metric] = {
+            name: comparison.paired_test(
+                *(100 * x for x in comparison.paired(part, name, "plain", metric))
+            )
+            for name in part["trials"]
+            if name != "plain"
+        }
+    return found
+
+
+def table(part):
+    """Returns Markdown: of each candidate the scores, and the difference in AP from the plain."""
+    lines = [
+        "| in the pyramid | parameters | AP50, % | AP, % | AP minus plain (95 %) | p | n | COCO, "
+        "the paper |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, trials in part["trials"].items():
+        ap50, ap = (part["summaries"][metric][name] for metric in ("ap50", "ap"))
+        test = part["tests"]["ap"].get(name)
+        difference, p_value = "", ""
+        if test is not None:
+            difference = f"{test['difference']:+.2f} {accuracies.interval(test)}"
+            p_value = accuracies.p_value(test)
+        cells = [
+            name,
+            f"{next(iter(trials.values()))['parameters']:,}",
+            f"{ap50['mean']:.1f} {accuracies.interval(ap50, '.1f')}",
+            f"{ap['mean']:.1f} {accuracies.interval(ap, '.1f')}",
+            difference,
+            p_value,
+            str(ap["n"]),
+            f"{PAPER[name]:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def page(results):
+    """Returns the page of a folder of results, a str, or None where nothing was measured."""
+    content = comparison.read(results / "detection.json")
+    if not content:
+        return None
+    lines = [
+        "# Attention in the feature pyramid",
+        "",
+        "RetinaNets of half a million to a million parameters, trained by `recipes.detect` at its "
+        "defaults, with something in each lateral and output convolution of the pyramid. Means "
+        "over the seeds, and their 95 % intervals; differences are paired by seed. The last column "
+        'quotes Table 3 of "An Attention Module for Convolutional Neural Networks": AP on COCO of '
+        "Faster R-CNN with ResNet-101. Those are the paper's figures, of other networks and "
+        "images, and nothing here was trained on COCO.",
+        "",
+    ]
+    for name, part in content.items():
+        first = next(iter(part["trials"]["plain"].values()))
+        lines += [
+            f"## {name}",
+            "",
+            table(part),
+            "",
+            f"{first['images']} images of {part['split']}. {machines(part)}",
+            "",
+        ]
+    lines += ["```", "python -m recipes.papers.detection --seeds 5", "```", ""]
+    return "\n".join(lines)
+
+
+def machines(part):
+    """Returns on what and when it was trained, a sentence."""
+    trials = [trial for of_name in part["trials"].values() for trial in of_name.values()]
+    where = " and ".join(
+        f"{sections.machine(each)} ({each['device']['kind']})" for each in part["environments"]
+    )
+    days = sorted({trial["date"] for trial in trials})
+    return f"Trained on {where}, {' to '.join(dict.fromkeys((days[0], days[-1])))}."
+
+
+if __name__ == "__main__":
+    start(main, Settings, __doc__)

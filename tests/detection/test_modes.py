@@ -1,0 +1,136 @@
+"""Detectors by XLA, in half precision, on two devices, on any backbone, and written to files."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_fmm import detection, export
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(size=(4, 32, 48, 3)).astype("float32")
+TARGETS = detection.targets(
+    [
+        {"boxes": [[3, 3, 28, 30], [20, 10, 40, 31]], "labels": [0, 2]},
+        {"boxes": [], "labels": []},
+        {"boxes": [[0, 0, 10, 10]], "labels": [1]},
+        {"boxes": [[8, 8, 30, 20]], "labels": [1]},
+    ],
+    classes=3,
+)
+needs_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="files and strategies are TensorFlow's"
+)
+
+
+def foreign(shape=(32, 48, 3)):
+    """A backbone that is none of this package, with the strides 2, 4 and 8."""
+    x = inputs = keras.Input(shape)
+    for n in range(3):
+        x = keras.layers.Conv2D(8, 3, 2, padding="same", activation="relu", name=f"map{n}")(x)
+    return keras.Model(inputs, x)
+
+
+def small(shape=(32, 48, 3), **arguments):
+    keras.utils.set_random_seed(0)
+    arguments = {"filters": 8, "extra_levels": 1, "head_depth": 1, "prior": 0.3, **arguments}
+    return detection.RetinaNet(foreign(shape), 3, levels=["map1", "map2"], **arguments)
+
+
+def losses(model, **arguments):
+    model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"), **arguments)
+    fitted = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    return fitted.history["loss"]
+
+
+def detector_of(model):
+    """Ends a model whose logits differ so much that no two scores are nearly the same."""
+    kernel = model.get_layer("class_head_logits").kernel
+    kernel.assign(np.random.default_rng(1).normal(0, 2, kernel.shape))
+    found = detection.Detections(20, iou_threshold=0.3)(model.output, model.input)
+    return keras.Model(model.input, found)
+
+
+def same(found, expected, atol=1e-3):
+    assert expected["count"].min() > 3
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], atol=atol)
+
+
+def test_xla_trains_as_without():
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras' own is torch.compile")
+    compiled, plain = (
+        losses(small(attention="squeeze_excite"), jit_compile=jit) for jit in (True, False)
+    )
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3)
+    assert plain[-1] < plain[0]
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_as_float32(policy):
+    expected = losses(small())
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = small()
+        found = losses(model)
+        assert model.compute_dtype == policy.removeprefix("mixed_")
+        assert model.output.dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(found, expected, rtol=0.02)
+    assert found != expected
+
+
+@needs_tensorflow
+def test_mirrored_strategy_trains_as_one_device():
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        model = small(convolution="aw")
+        model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"))
+    found = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    np.testing.assert_allclose(found.history["loss"], losses(small(convolution="aw")), rtol=1e-3)
+
+
+def test_a_foreign_backbone_is_saved_and_loaded(tmp_path):
+    detector = detector_of(small(attention="cbam"))
+    detector.save(tmp_path / "detector.keras")
+    loaded = keras.models.load_model(tmp_path / "detector.keras")
+    expected = detector.predict(IMAGES, verbose=0)
+    same(loaded.predict(IMAGES, verbose=0), expected, atol=0)
+
+
+@needs_tensorflow
+def test_a_saved_model_takes_images_of_any_size(tmp_path):
+    detector = detector_of(small((None, None, 3)))
+    path = export.to_saved_model(detector, tmp_path / "saved")
+    for shape in ((1, 33, 47, 3), (2, 64, 32, 3)):
+        images = RNG.uniform(size=shape).astype("float32")
+        expected = {key: np.array(value) for key, value in detector(images).items()}
+        same(export.run_saved_model(path, images), expected)
+
+
+@needs_tensorflow
+def test_tflite_has_the_suppression_and_int8_the_network(tmp_path):
+    pytest.importorskip("ai_edge_litert")
+    detector = detector_of(small())
+    expected = detector.predict(IMAGES, verbose=0)
+    path = export.to_tflite(detector, tmp_path / "detector.tflite")
+    same(export.run_tflite(path, IMAGES), expected)
+    with pytest.raises(ValueError, match="detection.split"):
+        export.to_tflite(detector, path, quantization="int8", representative_data=IMAGES)
+
+    network, ending = detection.split(detector)
+    given = network.predict(IMAGES, verbose=0)
+    same(ending.predict(given, verbose=0), expected)
+    path = export.to_tflite(
+        network, tmp_path / "int8.tflite", quantization="int8", representative_data=IMAGES
+    )
+    found = export.run_tflite(path, IMAGES)
+    for key, value in given.items():
+        assert np.abs(found[key] - value).mean() < 0.1 * value.std()
+    with pytest.raises(ValueError, match="ends in `Detections`"):
+        detection.split(network)
+    with pytest.raises(ValueError, match="known size"):
+        detection.split(detector_of(small((None, None, 3))))
