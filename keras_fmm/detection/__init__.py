@@ -7,6 +7,7 @@ from keras_fmm.detection.detector import detector
 from keras_fmm.detection.faster_rcnn import FasterRCNN
 from keras_fmm.detection.feature_pyramid import FeaturePyramid, UpsampleLike
 from keras_fmm.detection.losses import RetinaNetLoss
+from keras_fmm.detection.objects_as_input import ObjectsAsInput
 from keras_fmm.detection.presets import PRESETS, from_preset, list_presets
 from keras_fmm.detection.region_proposals import RegionProposals, Sampling
 from keras_fmm.detection.retinanet import Raw, RetinaNet
@@ -27,6 +28,7 @@ __all__ = [
     "FasterRCNN",
     "FeaturePyramid",
     "L2Normalization",
+    "ObjectsAsInput",
     "Raw",
     "RegionProposals",
     "RetinaNet",
