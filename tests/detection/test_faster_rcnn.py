@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import detection, models
+from keras_fmm import detection, export, models
 from tests.detection.test_retinanet import arrays, backbone, centred, overlap
 from tests.support import canvases
 
@@ -176,3 +176,54 @@ def test_learns_two_images_saves_and_loads(tmp_path):
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the files are TensorFlow's")
+@pytest.mark.parametrize("kind", ["faster_rcnn", "ssd300"])
+def test_exports_give_the_same(kind, tmp_path):
+    images, _ = canvases.two()
+    if kind == "faster_rcnn":
+        model = detection.FasterRCNN(
+            canvases.backbone(), 3, levels=["stage2", "stage3"], filters=8, units=16, proposals=20
+        )
+    else:
+        model = detection.SSD300(canvases.backbone(), 3, extra_filters=[8])
+    detector = detection.detector(model, max_detections=4)
+    expected = arrays(detector(images))
+    assert expected["count"].min() > 0
+    export.to_saved_model(detector, tmp_path / "saved_model")
+    export.to_tflite(detector, tmp_path / "detector.tflite")
+    for found in (
+        export.run_saved_model(tmp_path / "saved_model", images, 2),
+        export.run_tflite(tmp_path / "detector.tflite", images),
+    ):
+        for key, value in expected.items():
+            np.testing.assert_allclose(found[key], value, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_half_precision_has_losses_in_float32():
+    images, annotations = canvases.two()
+    wanted = detection.targets(annotations, classes=10)
+    losses = {}
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.utils.set_random_seed(0)
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = detection.FasterRCNN(
+                canvases.backbone(),
+                10,
+                levels=["stage1", "stage2"],
+                filters=8,
+                units=16,
+                proposals=20,
+                candidates=30,
+                seed=0,
+            )
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert model.output.dtype == "float32"
+        model([images, wanted])
+        losses[policy] = [float(loss) for loss in model.losses]
+    np.testing.assert_allclose(losses["mixed_bfloat16"], losses["float32"], rtol=0.02)
