@@ -6,15 +6,16 @@ images: `--dataset ./cells --format voc --image-size 256` (see `keras_fmm.data.l
 Command:
 
     python -m recipes.detect --attention squeeze_excite --workdir runs/canvases_se
+    python -m recipes.detect --detector faster_rcnn --workdir runs/canvases_faster_rcnn
 
 A run that was killed goes on where it was when the same command is given again. The folder holds
 the run's record (run.json), history.csv, the model of the best epoch by the validation loss
-(best.keras, what `RetinaNet` gives), detector.keras, which gives boxes of images by the weights of
-the last epoch, and gallery.png: test images with the boxes that were found (orange) and those that
-were missed (red). On TensorFlow it is exported too, and what was written is scored: saved_model/
-and detector.tflite, with the suppression inside, and network_int8.tflite, of which
-`detection.split` tells how boxes are made. `--workdir RUN --evaluate FOLDER` prints one line of
-JSON about all images of another folder, by a finished run's detector.
+(best.keras, what `RetinaNet`, `FasterRCNN` or `SSD300` gives), detector.keras, which gives boxes of
+images by the weights of the last epoch, and gallery.png: test images with the boxes that were found
+(orange) and those that were missed (red). On TensorFlow it is exported too, and what was written is
+scored: saved_model/ and detector.tflite, with the suppression inside, and network_int8.tflite, of
+which `detection.split` tells how boxes are made. `--workdir RUN --evaluate FOLDER` prints one line
+of JSON about all images of another folder, by a finished run's detector.
 Measured: nothing yet at these settings.
 """
 
@@ -48,6 +49,9 @@ class Settings:
     zoom: bool = setting(True, "crop, shrink and stretch the training images")
     brightness: bool = setting(True, "change the training images' brightness and contrast")
     # Model
+    detector: str = setting(
+        "retinanet", "what is trained", choices=("retinanet", "faster_rcnn", "ssd300")
+    )
     attention: str | None = setting(None, "before each convolution of the pyramid")
     convolution: str | None = setting(None, "of the pyramid")
     width: int = setting(24, "filters of the backbone's first stage", minimum=1)
@@ -97,7 +101,7 @@ def main(settings):
     model = build(settings, dataset, size)
     fit(model, run, dataset, settings, size)
     # That of the last epoch, whose rate is 0: none is chosen by images that it is scored on.
-    detector = detector_of(model)
+    detector = detection.detector(model)
     detector.save(workdir / "detector.keras")
     scores = {}
     for split in ("validation", "test"):
@@ -108,7 +112,10 @@ def main(settings):
     scores = {**scores["test"], "validation": scores["validation"]}
     if keras.backend.backend() == "tensorflow":
         some, _ = dataset.arrays("train", size, range(min(len(images), 100)))
-        scores["exported"] = exported(workdir, detector, some, images, annotations, dataset)
+        two_stages = settings.detector == "faster_rcnn"
+        scores["exported"] = exported(
+            workdir, detector, two_stages, some, images, annotations, dataset
+        )
     draw(workdir / "gallery.png", images[:12], found[:12], annotations[:12], dataset.class_names)
     run.finish({"parameters": model.count_params(), "class_names": dataset.class_names, **scores})
     print(f"parameters  {model.count_params():,}")
@@ -122,7 +129,7 @@ def main(settings):
 
 
 def default_workdir(settings):
-    parts = ["retinanet", settings.attention or "plain", settings.dataset]
+    parts = [settings.detector, settings.attention or "plain", settings.dataset]
     parts += [settings.convolution] if settings.convolution else []
     parts += ["smoke"] if settings.smoke else []
     return pathlib.Path("runs") / re.sub("[^a-z0-9]+", "_", "_".join(parts).lower())
@@ -150,7 +157,7 @@ def epochs_of(settings, dataset):
 
 
 def build(settings, dataset, size):
-    """Returns the compiled RetinaNet of images of 0 to 255."""
+    """Returns the compiled detector of images of 0 to 255."""
     finest = settings.finest or (4 if max(size) <= 128 else 8)
     inputs = keras.Input((*size, dataset.input_shape[2]))
     backbone = models.ResNet(
@@ -161,24 +168,43 @@ def build(settings, dataset, size):
         filters=settings.width,
         stem="imagenet",
     )
-    model = detection.RetinaNet(
-        backbone,
-        dataset.classes,
-        settings.attention,
-        settings.convolution,
-        levels=["stage1", "stage2", "stage3"] if finest == 4 else ["stage2", "stage3", "stage4"],
-        filters=settings.filters,
-        extra_levels=1 if finest == 4 and max(size) > 128 else 0,
-        head_depth=2,
-        anchor_scale=settings.smallest / finest,
-        anchors_per_octave=2,
-    )
+    common = {
+        "backbone": backbone,
+        "classes": dataset.classes,
+        "attention": settings.attention,
+        "convolution": settings.convolution,
+        "levels": ["stage1", "stage2", "stage3"] if finest == 4 else ["stage2", "stage3", "stage4"],
+    }
+    loss = None
+    if settings.detector == "faster_rcnn":
+        model = detection.FasterRCNN(
+            **common,
+            filters=settings.filters,
+            anchor_scale=settings.smallest / finest,
+            candidates=200,
+            proposals=100,
+            units=4 * settings.filters,
+            seed=settings.seed,
+        )
+    elif settings.detector == "ssd300":
+        common["levels"].pop()
+        model = detection.SSD300(**common, extra_filters=(settings.filters,) * 2)
+        loss = detection.SSDLoss()
+    else:
+        model = detection.RetinaNet(
+            **common,
+            filters=settings.filters,
+            extra_levels=1 if finest == 4 and max(size) > 128 else 0,
+            head_depth=2,
+            anchor_scale=settings.smallest / finest,
+            anchors_per_octave=2,
+        )
+        loss = detection.RetinaNetLoss(settings.box_loss, settings.box_weight)
     steps = epochs_of(settings, dataset) * dataset.steps("train", settings.batch_size)
     warm = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm), warmup_target=settings.learning_rate, warmup_steps=warm
     )
-    loss = detection.RetinaNetLoss(settings.box_loss, settings.box_weight)
     model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), loss)
     return model
 
@@ -198,9 +224,12 @@ def fit(model, run, dataset, settings, size):
     batches = dataset.batches(
         "train", settings.batch_size, size, settings.seed, moves, initial_epoch=first
     )
+    validation = dataset.batches("validation", settings.batch_size, size)
+    if settings.detector == "faster_rcnn":
+        batches, validation = map(detection.ObjectsAsInput, (batches, validation))
     model.fit(
         batches,
-        validation_data=dataset.batches("validation", settings.batch_size, size),
+        validation_data=validation,
         epochs=epochs,
         initial_epoch=first,
         steps_per_epoch=2 if settings.smoke else None,
@@ -210,12 +239,6 @@ def fit(model, run, dataset, settings, size):
         callbacks=run.callbacks(),
         verbose=shown(settings),
     )
-
-
-def detector_of(model):
-    """Returns a model of images that ends in boxes, scores, labels and their count."""
-    outputs = detection.Detections(name="detections")(model.output, model.input)
-    return keras.Model(model.input, outputs, name="detector")
 
 
 def detected(detector, images):
@@ -231,22 +254,25 @@ def without_padding(found):
     ]
 
 
-def exported(workdir, detector, some, images, annotations, dataset):
+def exported(workdir, detector, two_stages, some, images, annotations, dataset):
     """Writes the files of a detector and returns what each scores, by its name.
 
-    In the int8 one only the network is int8; boxes are made of what it gives in floats.
+    In the int8 one only the network is int8; boxes are made of what it gives in floats. A detector
+    of two stages has no such part.
     """
-    network, ending = detection.split(detector)
     export.to_saved_model(detector, workdir / "saved_model")
     export.to_tflite(detector, workdir / "detector.tflite")
-    int8 = export.to_tflite(
-        network, workdir / "network_int8.tflite", quantization="int8", representative_data=some
-    )
     found = {
         "saved_model": export.run_saved_model(workdir / "saved_model", images, 16),
         "detector.tflite": export.run_tflite(workdir / "detector.tflite", images),
-        "network_int8.tflite": ending.predict(export.run_tflite(int8, images), 16, verbose=0),
     }
+    if not two_stages:
+        network, ending = detection.split(detector)
+        int8 = export.to_tflite(
+            network, workdir / "network_int8.tflite", quantization="int8", representative_data=some
+        )
+        given = ending.predict(export.run_tflite(int8, images), 16, verbose=0)
+        found["network_int8.tflite"] = given
     return {
         name: scores_of(annotations, without_padding(given), dataset.class_names)
         for name, given in found.items()

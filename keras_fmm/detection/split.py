@@ -16,7 +16,7 @@ def split(detector):
 
     Args:
         detector: functional `keras.Model` of images of a known size that ends in one `Detections`
-            of what `RetinaNet` gives.
+            of what `RetinaNet` or `SSD300` gives.
 
     Returns:
         A functional `keras.Model` from images to a dict of "deltas", `(batch, anchors, 4)`, and
@@ -48,9 +48,10 @@ def split(detector):
         [layer for layer in detector.layers if isinstance(layer, kind)]
         for kind in (Raw, Detections)
     )
-    if len(raws) != 1 or len(ends) != 1:
+    # The boxes of a second stage are no constants.
+    if len(raws) != 1 or len(ends) != 1 or len(raws[0].input[0].shape) != 2:
         raise ValueError(
-            "`detector` must be a RetinaNet that ends in `Detections`. "
+            "`detector` must be a RetinaNet or an SSD that ends in `Detections`. "
             f"Received: detector={detector!r}"
         )
     images = detector.input
@@ -64,6 +65,6 @@ def split(detector):
     blank = np.zeros((1, *images.shape[1:]), "float32")
     anchors = keras.ops.convert_to_numpy(keras.Model(images, anchors)(blank))
     given = {name: keras.Input(x.shape[1:], name=name) for name, x in network.output.items()}
-    raw = Raw(name="raw")([anchors, given["deltas"], given["logits"]])
+    raw = Raw.from_config(raws[0].get_config())([anchors, given["deltas"], given["logits"]])
     end = Detections.from_config(ends[0].get_config())
     return network, keras.Model(given, end(raw, blank), name="ending")
