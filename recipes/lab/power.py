@@ -93,9 +93,12 @@ def table(results):
     ]
     for recipe, name, ours, other, metric, difference, is_equivalence in CLAIMS:
         part = comparison.read(pathlib.Path(results) / f"{recipe}.json").get(name)
-        if part is None:
+        # Not there, not finished, or one seed, which has no deviation.
+        if part is None or not {ours, other} <= set(part["trials"]):
             continue
         pair = comparison.paired(part, ours, other, metric)
+        if len(pair[0]) < 2:
+            continue
         differences = np.subtract(*(np.log(pair) if metric in LOGARITHMIC else pair))
         deviation, upper = differences.std(ddof=1), deviation_limit(differences)
         counts = [seeds_needed(x, difference, is_equivalence) for x in (deviation, upper)]

@@ -64,7 +64,7 @@ def test_the_first_table_has_the_verdicts_of_the_sections_and_leads_to_them(writ
     lines = [line for line in table.splitlines() if line.startswith("| ")]
     head, *rows = [re.split(r" ?(?<!\\)\| ?", line)[1:-1] for line in lines]
     assert head[4] == "verdict"
-    sections = dict(re.findall(r"^## (.*)\n(.*?)(?=^## |\Z)", "## " + rest, flags=re.M | re.S))
+    sections = dict(re.findall(r"^## ([^\n]*)\n(.*?)(?=^## |\Z)", "## " + rest, flags=re.M | re.S))
     found = []
     for row in rows:
         title, address = re.fullmatch(r"\[(.*)\]\(#(.*)\)", row[-1]).groups()
