@@ -47,7 +47,9 @@ class Settings:
         choices=("never", "horizontal", "both"),
     )
     zoom: bool = setting(True, "crop, shrink and stretch the training images")
-    brightness: bool = setting(True, "change the training images' brightness and contrast")
+    brightness: bool | None = setting(
+        None, "change the training images' brightness and contrast; none: do, but not digits'"
+    )
     # Model
     detector: str = setting(
         "retinanet", "what is trained", choices=("retinanet", "faster_rcnn", "ssd300")
@@ -65,9 +67,9 @@ class Settings:
     filters: int = setting(64, "of the pyramid and the heads", minimum=1)
     # Training
     epochs: int | None = setting(
-        None, "passes over the training images; none: 8,000 images, but at least 16", minimum=1
+        None, "passes over the training images; none: 8,000 images, but at least 20", minimum=1
     )
-    batch_size: int = setting(8, "images", minimum=1)
+    batch_size: int | None = setting(None, "images; none: 16 of sides up to 128, else 8", minimum=1)
     box_loss: str = setting("l1", "of the boxes", choices=("l1", "giou"))
     box_weight: float = setting(1.0, "of the boxes' loss")
     learning_rate: float = setting(0.002, "the highest, of Adam; it rises, then falls as a cosine")
@@ -149,16 +151,25 @@ def size_of(settings, dataset):
     return (round(height * part), round(width * part))
 
 
+def batch_size_of(settings, size):
+    return settings.batch_size or (8 if is_large(size) else 16)
+
+
+def is_large(size):
+    """Returns whether images are worth a coarser pyramid and smaller batches."""
+    return max(size) > 128
+
+
 def epochs_of(settings, dataset):
     """Returns how often the training images are seen: more often where there are few."""
     if settings.smoke:
         return 1
-    return settings.epochs or max(16, -(-8_000 // dataset.sizes["train"]))
+    return settings.epochs or max(20, -(-8_000 // dataset.sizes["train"]))
 
 
 def build(settings, dataset, size):
     """Returns the compiled detector of images of 0 to 255."""
-    finest = settings.finest or (4 if max(size) <= 128 else 8)
+    finest = settings.finest or (8 if is_large(size) else 4)
     inputs = keras.Input((*size, dataset.input_shape[2]))
     backbone = models.ResNet(
         (settings.blocks,) * 4,
@@ -194,13 +205,13 @@ def build(settings, dataset, size):
         model = detection.RetinaNet(
             **common,
             filters=settings.filters,
-            extra_levels=1 if finest == 4 and max(size) > 128 else 0,
+            extra_levels=1 if finest == 4 and is_large(size) else 0,
             head_depth=2,
             anchor_scale=settings.smallest / finest,
             anchors_per_octave=2,
         )
         loss = detection.RetinaNetLoss(settings.box_loss, settings.box_weight)
-    steps = epochs_of(settings, dataset) * dataset.steps("train", settings.batch_size)
+    steps = epochs_of(settings, dataset) * dataset.steps("train", batch_size_of(settings, size))
     warm = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, max(1, steps - warm), warmup_target=settings.learning_rate, warmup_steps=warm
@@ -215,16 +226,17 @@ def fit(model, run, dataset, settings, size):
     epochs = epochs_of(settings, dataset)
     if first >= epochs:
         return
-    flip = settings.flip or ("never" if settings.dataset == "digits_on_canvas" else "horizontal")
+    is_digits = settings.dataset == "digits_on_canvas"
+    flip = settings.flip or ("never" if is_digits else "horizontal")
     moves = []
     if flip != "never":
         moves.append(data.RandomBoxFlip(vertical=0.5 if flip == "both" else 0.0))
     moves += [data.RandomBoxZoom()] if settings.zoom else []
-    moves += [data.RandomBoxBrightness()] if settings.brightness else []
-    batches = dataset.batches(
-        "train", settings.batch_size, size, settings.seed, moves, initial_epoch=first
-    )
-    validation = dataset.batches("validation", settings.batch_size, size)
+    if settings.brightness or (settings.brightness is None and not is_digits):
+        moves.append(data.RandomBoxBrightness())
+    batch_size = batch_size_of(settings, size)
+    batches = dataset.batches("train", batch_size, size, settings.seed, moves, initial_epoch=first)
+    validation = dataset.batches("validation", batch_size, size)
     if settings.detector == "faster_rcnn":
         batches, validation = map(detection.ObjectsAsInput, (batches, validation))
     model.fit(

@@ -48,6 +48,7 @@ class Settings:
     split: str = setting("test", "what is scored", choices=("validation", "test"))
     seeds: int = setting(5, "how many seeds, from 0 on", minimum=1)
     runs: str = setting("runs/detection", "folder of the runs")
+    remark: str | None = setting(None, "what the page should say of these runs")
     output: str = setting("recipes/results/detection.json", "where results go")
     verbose: str = verbosity()
     smoke: bool = setting(False, "two candidates, one seed, two steps")
@@ -63,6 +64,7 @@ def main(settings):
         "environments": [],
         "trials": {},
         "paper_ap_coco": PAPER,
+        **({"remark": settings.remark} if settings.remark else {}),
     }
     content[pathlib.Path(settings.dataset).name] = part
     found = dict(list(CANDIDATES.items())[: 2 if settings.smoke else None])
@@ -153,13 +155,13 @@ def table(part):
         test = part["tests"]["ap"].get(name)
         difference, p_value = "", ""
         if test is not None:
-            difference = f"{test['difference']:+.2f} {accuracies.interval(test)}"
+            difference = f"{test['difference']:+.2f} ({accuracies.interval(test)})"
             p_value = accuracies.p_value(test)
         cells = [
             name,
             f"{next(iter(trials.values()))['parameters']:,}",
-            f"{ap50['mean']:.1f} {accuracies.interval(ap50, '.1f')}",
-            f"{ap['mean']:.1f} {accuracies.interval(ap, '.1f')}",
+            f"{ap50['mean']:.1f} ({accuracies.interval(ap50, '.1f')})",
+            f"{ap['mean']:.1f} ({accuracies.interval(ap, '.1f')})",
             difference,
             p_value,
             str(ap["n"]),
@@ -193,6 +195,7 @@ def page(results):
             table(part),
             "",
             f"{first['images']} images of {part['split']}. {machines(part)}",
+            *([part["remark"]] if "remark" in part else []),
             "",
         ]
     lines += ["```", "python -m recipes.papers.detection --seeds 5", "```", ""]
