@@ -16,11 +16,15 @@ BACKEND_TESTS := tests/ops tests/layers tests/models tests/contracts tests/train
 	tests/analysis/test_class_scores.py tests/analysis/test_attention_maps.py \
 	tests/analysis/saliency/test_grad_cam.py tests/data/test_batches.py tests/plots
 
-.PHONY: demo test test-all test-jax test-torch test-oldest test-browser coverage bench report docs tables pictures lint format \
+.PHONY: demo demo-detection test test-all test-jax test-torch test-oldest test-browser coverage bench report docs tables pictures lint format \
 	dist try-wheel clean
 
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
+
+# A detector of digits on canvases, in runs/; some ten minutes.
+demo-detection: $(INSTALLED)
+	$(BIN)/python -m recipes.detect
 
 test: $(INSTALLED)
 	$(TEST) -m "not slow" $(PYTEST_FLAGS)
