@@ -37,10 +37,13 @@ test-jax test-torch: BIN = .venv-$(KERAS_BACKEND)/bin
 test-jax: export KERAS_BACKEND := jax
 # As JAX' own tests do: compiling takes half of the time. With 0 they run as a user's program does.
 test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+# All of the detectors' tests would compile for minutes.
+test-jax: BACKEND_TESTS += tests/detection/test_modes.py
 test-jax: .venv-jax/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 
 test-torch: export KERAS_BACKEND := torch
+test-torch: BACKEND_TESTS += tests/detection tests/data/boxes
 test-torch: .venv-torch/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 

@@ -66,8 +66,9 @@ def test_xla_trains_as_without():
     assert plain[-1] < plain[0]
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_trains_as_float32(policy):
+# bfloat16 rounds eight times as coarsely, and three steps add up.
+@pytest.mark.parametrize(("policy", "rtol"), [("mixed_float16", 0.02), ("mixed_bfloat16", 0.05)])
+def test_mixed_precision_trains_as_float32(policy, rtol):
     expected = losses(small())
     keras.config.set_dtype_policy(policy)
     try:
@@ -77,7 +78,7 @@ def test_mixed_precision_trains_as_float32(policy):
         assert model.output.dtype == "float32"
     finally:
         keras.config.set_dtype_policy("float32")
-    np.testing.assert_allclose(found, expected, rtol=0.02)
+    np.testing.assert_allclose(found, expected, rtol=rtol)
     assert found != expected
 
 
