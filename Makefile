@@ -43,7 +43,7 @@ test-jax: .venv-jax/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 
 test-torch: export KERAS_BACKEND := torch
-test-torch: BACKEND_TESTS += tests/detection tests/data/boxes
+test-torch: BACKEND_TESTS += tests/detection
 test-torch: .venv-torch/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 
