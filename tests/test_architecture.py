@@ -107,7 +107,7 @@ def test_recipes_import_through_package_roots():
 
 # What may be imported in recipes: jobs share the lab, experiments ask one question each, and only
 # the report, which writes all their pages, knows them. The benchmark of quantization exports and
-# compares as the job does.
+# compares as the job does, and the comparison of detectors is one of the job's runs.
 RECIPES = {
     "jobs": {"jobs", "lab"},
     "lab": {"lab"},
@@ -115,6 +115,7 @@ RECIPES = {
     "benchmarks": {"lab", "benchmarks"},
     "lab/report.py": {"lab", "papers", "benchmarks"},
     "benchmarks/quantization.py": {"lab", "benchmarks", "jobs"},
+    "papers/detection.py": {"lab", "papers.networks", "jobs"},
 }
 
 

@@ -91,7 +91,7 @@ class Section:
         where = f"[{self.title}](#{anchor(self.heading(name))})"
         first, *more = self.commands(name, part)
         command = f"`{first}`" + (f" and {len(more)} more" if more else "")
-        if not is_finished(part):
+        if not is_finished(part) or not claims:
             statement = self.claim.removesuffix(".")
             yield [statement, name, "-", "-", "not finished", "-", "-", "-", command, "-", where]
             return

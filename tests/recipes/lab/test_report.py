@@ -37,6 +37,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
         "reproduction",
         "accelerator",
         "aw_conv",
+        "detection",
         "first_step",
         "memory",
         "mobile",
