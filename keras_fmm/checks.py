@@ -83,6 +83,22 @@ def number(name, value):
     return found
 
 
+def positive_number(name, value):
+    """Returns `value`, a number above 0, as a float; raises TypeError, ValueError."""
+    found = number(name, value)
+    if found <= 0:
+        raise ValueError(f"`{name}` must be above 0. Received: {name}={value!r}")
+    return found
+
+
+def share(name, value):
+    """Returns `value`, a number from 0 to 1, as a float; raises TypeError, ValueError."""
+    found = number(name, value)
+    if not 0 <= found <= 1:
+        raise ValueError(f"`{name}` must be from 0 to 1. Received: {name}={value!r}")
+    return found
+
+
 def positive_odd_integer(name, value, below=SIZES):
     """Returns `value` as an int; raises as `positive_integer`, and ValueError where it is even."""
     number = positive_integer(name, value, below)

@@ -65,13 +65,8 @@ class Detections(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.max_detections = checks.positive_integer("max_detections", max_detections, 10_001)
         self.candidates = checks.positive_integer("candidates", candidates, 100_001)
-        self.score_threshold = checks.number("score_threshold", score_threshold)
-        self.iou_threshold = checks.number("iou_threshold", iou_threshold)
-        for name in ("score_threshold", "iou_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f"`{name}` must be from 0 to 1. Received: {name}={getattr(self, name)!r}"
-                )
+        self.score_threshold = checks.share("score_threshold", score_threshold)
+        self.iou_threshold = checks.share("iou_threshold", iou_threshold)
         self.activation = checks.one_of("activation", activation, ("sigmoid", "softmax"))
         self.data_format = checks.data_format(data_format)
 

@@ -87,8 +87,7 @@ def FasterRCNN(
     """
     classes = checks.positive_integer("classes", classes, 2**16)
     units = checks.positive_integer("units", units, 2**16)
-    if checks.number("anchor_scale", anchor_scale) <= 0:
-        raise ValueError(f"`anchor_scale` must be above 0. Received: anchor_scale={anchor_scale!r}")
+    anchor_scale = checks.positive_number("anchor_scale", anchor_scale)
     if levels is None:
         stages = len(models.feature_model(backbone).outputs)
         levels = [f"stage{number}" for number in range(max(1, stages - 3), stages + 1)]

@@ -62,13 +62,15 @@ class RetinaNetLoss(keras.losses.Loss):
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.box_loss = checks.one_of("box_loss", box_loss, ("l1", "giou"))
-        self.box_weight = _number("box_weight", box_weight, "at least 0")
-        self.alpha = _number("alpha", alpha, "from 0 to 1", most=1)
-        self.gamma = _number("gamma", gamma, "at least 0")
-        self.foreground = _number("foreground", foreground, "from 0 to 1", most=1)
-        self.background = _number(
-            "background", background, "from 0 to `foreground`", most=foreground
-        )
+        self.box_weight = not_negative("box_weight", box_weight)
+        self.alpha = checks.share("alpha", alpha)
+        self.gamma = not_negative("gamma", gamma)
+        self.foreground = checks.share("foreground", foreground)
+        self.background = checks.share("background", background)
+        if self.background > self.foreground:
+            raise ValueError(
+                f"`background` must be at most `foreground`. Received: {background=}, {foreground=}"
+            )
 
     def call(self, y_true, y_pred):
         check_shapes(y_true, y_pred)
@@ -120,10 +122,11 @@ def decoded(anchors, deltas):
     return bounding_boxes.decode_deltas_to_boxes(anchors, deltas, "xyxy", "xyxy", "center_xywh")
 
 
-def _number(name, value, rule, most=float("inf")):
-    if not 0 <= checks.number(name, value) <= most:
-        raise ValueError(f"`{name}` must be {rule}. Received: {name}={value!r}")
-    return float(value)
+def not_negative(name, value):
+    found = checks.number(name, value)
+    if found < 0:
+        raise ValueError(f"`{name}` must be at least 0. Received: {name}={value!r}")
+    return found
 
 
 def check_shapes(y_true, y_pred):

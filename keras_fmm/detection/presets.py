@@ -103,4 +103,4 @@ def from_preset(preset, **arguments):
     >>> model.name, model.get_layer("pyramid_p3_output_attention").reduction
     ('cbam_retinanet_resnet50', 16)
     """
-    return backbones.checked_name(preset, PRESETS, list_presets)(**arguments)
+    return backbones.checked_name(preset, PRESETS, list_presets(), "detection")(**arguments)

@@ -51,11 +51,7 @@ class RegionProposals(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.proposals = checks.positive_integer("proposals", proposals, 10_001)
         self.candidates = checks.positive_integer("candidates", candidates, 100_001)
-        self.iou_threshold = checks.number("iou_threshold", iou_threshold)
-        if not 0 <= self.iou_threshold <= 1:
-            raise ValueError(
-                f"`iou_threshold` must be from 0 to 1. Received: iou_threshold={iou_threshold!r}"
-            )
+        self.iou_threshold = checks.share("iou_threshold", iou_threshold)
         self.data_format = checks.data_format(data_format)
 
     def call(self, inputs, images):
@@ -142,14 +138,12 @@ class Sampling(keras.layers.Layer):
     ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.samples = checks.positive_integer("samples", samples, 10_001)
-        self.positive_fraction = checks.number("positive_fraction", positive_fraction)
-        self.foreground = checks.number("foreground", foreground)
-        self.background = checks.number("background", background)
-        if not 0 <= self.positive_fraction <= 1 or not 0 <= background <= foreground <= 1:
+        self.positive_fraction = checks.share("positive_fraction", positive_fraction)
+        self.foreground = checks.share("foreground", foreground)
+        self.background = checks.share("background", background)
+        if self.background > self.foreground:
             raise ValueError(
-                "`positive_fraction`, `background` and `foreground` must be from 0 to 1, "
-                f"`background` at most `foreground`. Received: {positive_fraction=}, "
-                f"{background=}, {foreground=}"
+                f"`background` must be at most `foreground`. Received: {background=}, {foreground=}"
             )
         self.best_of_each = checks.flag("best_of_each", best_of_each)
         self.with_objects = checks.flag("with_objects", with_objects)

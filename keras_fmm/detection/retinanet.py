@@ -78,8 +78,7 @@ def RetinaNet(
     per_octave = checks.positive_integer("anchors_per_octave", anchors_per_octave, 17)
     if not 0 < checks.number("prior", prior) < 1:
         raise ValueError(f"`prior` must be between 0 and 1. Received: prior={prior!r}")
-    if checks.number("anchor_scale", anchor_scale) <= 0:
-        raise ValueError(f"`anchor_scale` must be above 0. Received: anchor_scale={anchor_scale!r}")
+    anchor_scale = checks.positive_number("anchor_scale", anchor_scale)
     pyramid = FeaturePyramid(
         backbone, levels, filters, attention, convolution, extra_levels=extra_levels
     )

@@ -55,9 +55,7 @@ class SampledLoss(keras.layers.Layer):
     def __init__(self, variance=(1.0, 1.0, 1.0, 1.0), beta=1 / 9, of_all=False, **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.variance = checked_variance(variance)
-        self.beta = checks.number("beta", beta)
-        if self.beta <= 0:
-            raise ValueError(f"`beta` must be above 0. Received: beta={beta!r}")
+        self.beta = checks.positive_number("beta", beta)
         self.of_all = checks.flag("of_all", of_all)
 
     def call(self, inputs, samples, deltas, logits):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_fmm import checks
-from keras_fmm.detection.losses import check_shapes, encoded
+from keras_fmm.detection.losses import check_shapes, encoded, not_negative
 from keras_fmm.detection.matching import match
 from keras_fmm.detection.retinanet import checked_variance
 from keras_fmm.detection.sampled_loss import cross_entropy, smooth_l1
@@ -56,13 +56,10 @@ class SSDLoss(keras.losses.Loss):
         dtype=None,
     ):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.foreground = checks.number("foreground", foreground)
-        self.negatives = checks.number("negatives", negatives)
-        if not 0 < self.foreground <= 1 or self.negatives < 0:
-            raise ValueError(
-                "`foreground` must be above 0 and at most 1, `negatives` at least 0. "
-                f"Received: {foreground=}, {negatives=}"
-            )
+        self.foreground = checks.positive_number(
+            "foreground", checks.share("foreground", foreground)
+        )
+        self.negatives = not_negative("negatives", negatives)
         self.variance = checked_variance(variance)
 
     def call(self, y_true, y_pred):

@@ -87,9 +87,7 @@ def check_sides(model, x, minimum):
 
 def checked_epsilon(epsilon):
     """Returns the epsilon of batch norms, a number above 0."""
-    if checks.number("epsilon", epsilon) <= 0:
-        raise ValueError(f"`epsilon` must be above 0. Received: epsilon={epsilon!r}")
-    return epsilon
+    return checks.positive_number("epsilon", epsilon)
 
 
 def pooled(x, pooling):

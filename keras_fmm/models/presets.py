@@ -145,16 +145,17 @@ def from_preset(preset, **arguments):
         asked = {"weights": None, "include_preprocessing": False}
         asked = {name: arguments.pop(name, default) for name, default in asked.items()}
         return timm.built(preset, **asked, backbone_arguments=arguments)
-    return checked_name(preset, PRESETS, list_presets)(**arguments)
+    return checked_name(preset, PRESETS, list_presets(), "models")(**arguments)
 
 
-def checked_name(preset, presets, listing):
+def checked_name(preset, presets, names, part):
     """Returns what stands under a preset's name.
 
     Args:
         preset: str. The name.
         presets: mapping. All of them.
-        listing: function. Gives their names to users; those near a wrong one are among these.
+        names: list of str. Those that users are told of; those near a wrong one are among these.
+        part: str. The part of the package whose `list_presets` gives them.
 
     Raises:
         TypeError: the name is no str.
@@ -163,10 +164,9 @@ def checked_name(preset, presets, listing):
     if not isinstance(preset, str):
         raise TypeError(f"`preset` must be a str. Received: preset={preset!r}")
     if preset not in presets:
-        part = listing.__module__.split(".")[1]
         raise ValueError(
             f"`preset` must be a name of a preset. Received: preset={preset!r}. "
-            f"Near it: {timm.nearest(preset, listing(), 3)}. "
+            f"Near it: {timm.nearest(preset, names, 3)}. "
             f"`{part}.list_presets()` has all names."
         )
     return presets[preset]

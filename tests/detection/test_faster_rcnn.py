@@ -163,7 +163,7 @@ def test_learns_two_images_saves_and_loads(tmp_path):
         (lambda: small(proposals=0), "`proposals` must be a positive integer"),
         (lambda: small(anchor_scale=0), "`anchor_scale` must be above 0"),
         (lambda: small(ratios=[0]), "`ratios` must hold numbers above 0"),
-        (lambda: detection.Sampling(foreground=0.2), "`background` at most `foreground`"),
+        (lambda: detection.Sampling(foreground=0.2), "`background` must be at most `foreground`"),
         (lambda: detection.RegionProposals(iou_threshold=2), "`iou_threshold` must be from 0"),
         (lambda: detection.SampledLoss(variance=[1]), "`variance` must be 4 numbers"),
         (lambda: detection.detector(backbone()), "`model` must be what `RetinaNet`"),

@@ -51,8 +51,8 @@ class RandomBoxFlip(Augmentation):
     vertical: float = 0.0
 
     def __post_init__(self) -> None:
-        _from_0_to_1("horizontal", self.horizontal)
-        _from_0_to_1("vertical", self.vertical)
+        checks.share("horizontal", self.horizontal)
+        checks.share("vertical", self.vertical)
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, random: np.random.Generator
@@ -106,8 +106,8 @@ class RandomBoxZoom(Augmentation):
             )
         if not 1 <= self.stretch <= 16:
             raise ValueError(f"`stretch` must be from 1 to 16. Received: stretch={self.stretch!r}")
-        _from_0_to_1("visible", self.visible)
-        _from_0_to_1("chance", self.chance)
+        checks.share("visible", self.visible)
+        checks.share("chance", self.chance)
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, random: np.random.Generator
@@ -146,8 +146,8 @@ class RandomBoxBrightness(Augmentation):
     contrast: float = 0.2
 
     def __post_init__(self) -> None:
-        _from_0_to_1("brightness", self.brightness)
-        _from_0_to_1("contrast", self.contrast)
+        checks.share("brightness", self.brightness)
+        checks.share("contrast", self.contrast)
 
     def __call__(
         self, image: np.ndarray, boxes: np.ndarray, random: np.random.Generator
@@ -157,8 +157,3 @@ class RandomBoxBrightness(Augmentation):
         mean = image.mean(dtype="float64")
         found = (image - mean) * factor + (mean + added)
         return np.clip(found, 0, 255).astype("float32"), boxes
-
-
-def _from_0_to_1(name, value):
-    if not 0 <= checks.number(name, value) <= 1:
-        raise ValueError(f"`{name}` must be a number from 0 to 1. Received: {name}={value!r}")

@@ -35,11 +35,7 @@ def checked_agreement(min_agreement, quantization, data):
     """
     if min_agreement is None:
         return None
-    min_agreement = checks.number("min_agreement", min_agreement)
-    if not 0 <= min_agreement <= 1:
-        raise ValueError(
-            f"`min_agreement` must be from 0 to 1. Received: min_agreement={min_agreement}"
-        )
+    min_agreement = checks.share("min_agreement", min_agreement)
     if quantization not in CORRECTED or data is None:
         raise ValueError(
             "`min_agreement` is measured on `representative_data`, with a quantization among "

@@ -99,13 +99,13 @@ def test_brightness():
 @pytest.mark.parametrize(
     ("kind", "given", "match"),
     [
-        (data.RandomBoxFlip, {"horizontal": 1.5}, "`horizontal` must be a number from 0 to 1"),
+        (data.RandomBoxFlip, {"horizontal": 1.5}, "`horizontal` must be from 0 to 1"),
         (data.RandomBoxFlip, {"vertical": np.nan}, "`vertical` must be a finite number"),
         (data.RandomBoxZoom, {"smallest": 0}, "`smallest` must be above 0"),
         (data.RandomBoxZoom, {"smallest": 2}, "`smallest` must be above 0 and at most `largest`"),
         (data.RandomBoxZoom, {"stretch": 0.5}, "`stretch` must be from 1 to 16"),
-        (data.RandomBoxZoom, {"visible": -1}, "`visible` must be a number from 0 to 1"),
-        (data.RandomBoxBrightness, {"contrast": 2}, "`contrast` must be a number from 0 to 1"),
+        (data.RandomBoxZoom, {"visible": -1}, "`visible` must be from 0 to 1"),
+        (data.RandomBoxBrightness, {"contrast": 2}, "`contrast` must be from 0 to 1"),
     ],
 )
 def test_out_of_range(kind, given, match):
