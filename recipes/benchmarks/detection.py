@@ -10,24 +10,22 @@ Command (on Linux, with the machine to itself):
 
 Each round runs every candidate once, in random order in the same process; the ratio is taken within
 a round. Given are the median over the rounds and the two between which it lies with 95 %
-confidence. What is in the results already, of the same settings, is not measured again: a run that
-was stopped goes on. Goals: no more than torchvision's time, and at most 1.25 of the plain step for
-AW.
+confidence. What is in the results already, of the same commit, machine, versions and rounds, is
+not measured again: a run that was stopped goes on. Goals: no more than torchvision's time, and at
+most 1.25 of the plain step for AW.
 Cost: 15 minutes on 2 cores.
 Measured: not yet.
 """
 
 import dataclasses
 import importlib.util
-import json
 import time
 
 import keras
 import numpy as np
 
-from keras_fmm import detection, models
+from keras_fmm import detection, models, training
 from recipes.benchmarks import timing
-from recipes.benchmarks.self_attention import interval
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 MODES = ("train", "inference")
@@ -128,11 +126,9 @@ def main(settings):
     size = 64 if settings.smoke else 320
     if settings.smoke:
         settings = dataclasses.replace(settings, rounds=1)
-    found = {}
-    if path.exists() and not settings.smoke:
-        before = json.loads(path.read_text())
-        if before["settings"] == dataclasses.asdict(settings):
-            found = before["detection"]
+    # Before the first write, which git would see as a change.
+    environment = training.environment()
+    found = timing.measured(path, settings, environment).get("detection", {})
     for mode in MODES:
         if mode in found:
             continue
@@ -142,10 +138,10 @@ def main(settings):
             # As the goals say it: AW to plain, plain to torchvision's.
             **_ratio(times, "aw in the pyramid", "plain"),
             **_ratio(times, "plain", "torchvision"),
-            "seconds": {name: interval(values) for name, values in times.items()},
+            "seconds": {name: timing.interval(values) for name, values in times.items()},
         }
         keras.backend.clear_session()
-        timing.write(path, settings, {"detection": found})
+        timing.write(path, settings, {"environment": environment, "detection": found})
     results = timing.read(path.parent, path.stem)
     for mode, of_mode in found.items():
         print(mode)
@@ -158,7 +154,7 @@ def _ratio(times, name, plain):
     if plain not in times:
         return {}
     pairs = zip(times[name], times[plain], strict=True)
-    return {f"{name} to {plain}": interval([one / other for one, other in pairs])}
+    return {f"{name} to {plain}": timing.interval([one / other for one, other in pairs])}
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ import numpy as np
 
 from keras_fmm import layers
 from recipes.benchmarks import timing
-from recipes.benchmarks.self_attention import interval
 from recipes.lab.names import FORMS, FORMS_OF_DEPTH
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
@@ -57,7 +56,9 @@ def main(settings):
         times = timing.seconds(run, settings.rounds, shown(settings), clock=time.process_time)
         title = f"{'x'.join(map(str, shape[1:]))}, batch {shape[0]}"
         found[title] = {
-            form: interval([a / b for a, b in zip(times[form], times["add"], strict=True)], 3)
+            form: timing.interval(
+                [a / b for a, b in zip(times[form], times["add"], strict=True)], 3
+            )
             for form in FORMS
         }
         print(f"{title}: {found[title]}", flush=True)

@@ -24,11 +24,8 @@ Measured: recipes/results/benchmark_self_attention.json and docs/results/self_at
 """
 
 import dataclasses
-import json
-import math
 import multiprocessing
 import pathlib
-import statistics
 import time
 
 import keras
@@ -85,19 +82,11 @@ def ratios(shape, kind, mode, rounds, verbose):
     found = {}
     for name, of_name in times.items():
         pairs = zip(of_name, times["Conv2D"], strict=True)
-        found[f"{name}, {mode}"] = interval([a / b for a, b in pairs])
+        found[f"{name}, {mode}"] = timing.interval([a / b for a, b in pairs])
     if kind == "augmented":
         pairs = zip(times["auto"], times["without positions"], strict=True)
-        found[f"auto to without positions, {mode}"] = interval([a / b for a, b in pairs])
+        found[f"auto to without positions, {mode}"] = timing.interval([a / b for a, b in pairs])
     return found
-
-
-def interval(values, digits=2):
-    """Returns the median and the two values between which it lies with 95 % confidence."""
-    values = sorted(values)
-    skipped = max(0, math.floor(len(values) / 2 - 0.98 * math.sqrt(len(values))))
-    ends = (statistics.median(values), values[skipped], values[-1 - skipped])
-    return [round(value, digits) for value in ends]
 
 
 def memory(shape, kind, name):
@@ -126,7 +115,7 @@ def main(settings):
     path = output_path(settings)
     # Before the first write, which git would see as a change.
     environment = training.environment()
-    found = measured(path, settings, environment)
+    found = timing.measured(path, settings, environment).get("self_attention", {})
     for kind, of_kind in shapes.items():
         for shape in of_kind:
             rows = found.setdefault(f"{kind} {'x'.join(map(str, shape[1:]))}, batch {shape[0]}", {})
@@ -145,23 +134,9 @@ def main(settings):
                 rows.update(measure(*arguments))
                 results = {"environment": environment, "self_attention": found}
                 results = timing.write(path, settings, results)
-    print(table(results := json.loads(path.read_text())))
+    results = timing.read(path.parent, path.stem)
+    print(table(results))
     return results
-
-
-def measured(path, settings, environment):
-    """Returns what a run on the same machine, of the same code and rounds, has measured."""
-    try:
-        results = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-
-    def told(rounds, environment):
-        return rounds, environment["versions"], environment["device"], environment["git"]["commit"]
-
-    before = told(results["settings"]["rounds"], results["environment"])
-    same = before == told(settings.rounds, environment)
-    return results["self_attention"] if same else {}
 
 
 def memory_of_process(shape, kind, name):

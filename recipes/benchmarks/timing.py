@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import shlex
 import statistics
@@ -60,6 +61,14 @@ def lite_step(path, draw, threads=1):
     return interpreter.invoke
 
 
+def interval(values, digits=2):
+    """Returns the median and the two values between which it lies with 95 % confidence."""
+    values = sorted(values)
+    skipped = max(0, math.floor(len(values) / 2 - 0.98 * math.sqrt(len(values))))
+    ends = (statistics.median(values), values[skipped], values[-1 - skipped])
+    return [round(value, digits) for value in ends]
+
+
 def median_ratios(found, plain):
     """Returns the median over the rounds of each step's time to the plain one's, by name.
 
@@ -99,6 +108,27 @@ def write(path, settings, found):
     with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(results, indent=2) + "\n")
     return results
+
+
+def measured(path, settings, environment):
+    """Returns what a run that was stopped has written, as of `read`, or an empty dict.
+
+    That is where it was of the same code, machine, versions and settings, but for `verbose`.
+
+    Args:
+        path, settings: as of `write`.
+        environment: dict, of `training.environment`.
+    """
+    results = read(path.parent, path.stem)
+    if results is None:
+        return {}
+
+    def told(settings, environment):
+        git = environment["git"] and environment["git"]["commit"]
+        return {**settings, "verbose": None}, environment["versions"], environment["device"], git
+
+    before = told(results["settings"], results["environment"])
+    return results if before == told(dataclasses.asdict(settings), environment) else {}
 
 
 def read(folder, name):

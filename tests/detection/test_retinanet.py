@@ -245,7 +245,10 @@ def test_detections_by_loops():
         (lambda: small(ratios=[]), "`ratios` must hold numbers above 0"),
         (lambda: small(levels=["stage2", "stage4"]), "each half as large"),
         (lambda: detection.Detections(iou_threshold=2), "`iou_threshold` must be from 0 to 1"),
-        (lambda: detection.RetinaNetLoss(background=0.6), "`background` must be at most `foreground`"),
+        (
+            lambda: detection.RetinaNetLoss(background=0.6),
+            "`background` must be at most `foreground`",
+        ),
         (lambda: detection.RetinaNetLoss()(np.zeros((1, 2, 4)), np.zeros((1, 3, 9))), "y_true"),
         (lambda: detection.Anchors([8], [[8], [16]]), "as many sizes"),
         (lambda: detection.targets(ANNOTATIONS, classes=2), "must be below `classes`"),

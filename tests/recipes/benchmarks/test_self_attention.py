@@ -3,12 +3,13 @@ import json
 import pytest
 
 from recipes.benchmarks import self_attention as recipe
+from recipes.benchmarks import timing
 
 
 def test_the_interval_is_of_the_order():
     # Of fifteen the fourth and the twelfth: the median lies between them in 96 of 100 cases.
-    assert recipe.interval(range(15, 0, -1)) == [8, 4, 12]
-    assert recipe.interval([2.0]) == [2.0, 2.0, 2.0]
+    assert timing.interval(range(15, 0, -1)) == [8, 4, 12]
+    assert timing.interval([2.0]) == [2.0, 2.0, 2.0]
 
 
 @pytest.mark.slow
