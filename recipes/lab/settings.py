@@ -9,6 +9,7 @@ a flag that may be given several times.
 import argparse
 import dataclasses
 import pathlib
+import shlex
 import sys
 import types
 import typing
@@ -129,19 +130,19 @@ def parse(settings, description, arguments=None):
     for field in dataclasses.fields(settings):
         kind, optional = _kind(settings, field)
         text = field.metadata["text"]
+        if field.metadata["choices"] is not None:
+            text += f": {_listed(field.metadata['choices'])}"
         if kind is tuple and field.default is dataclasses.MISSING:
             parser.add_argument(
                 field.name,
                 nargs="+",
-                type=_reader(str, False, None, None),
+                type=_reader(str, False, field.metadata["choices"], None),
                 metavar=field.name.upper(),
                 help=text,
             )
             continue
         flag = "--" + field.name.replace("_", "-")
         flags.append(flag)
-        if field.metadata["choices"] is not None:
-            text += f": {_listed(field.metadata['choices'])}"
         required = field.default is dataclasses.MISSING
         text += "" if required else f" (default: {_text(field.default)})"
         if kind is tuple:
@@ -186,7 +187,8 @@ def _text(value):
 
 
 def _listed(choices):
-    return ", ".join(map(_text, choices))
+    # As they are typed, should there be a comma in one.
+    return ", ".join(shlex.quote(_text(choice)) for choice in choices)
 
 
 def _reader(kind, optional, choices, minimum):

@@ -43,7 +43,7 @@ RATES = (0.1, 0.05, 0.02, 0.01, 0.003, 0.001)
 class Settings(comparison.Settings):
     """What is trained and how long."""
 
-    networks: tuple = setting(..., f"of {', '.join(NETWORKS)}")
+    networks: tuple = setting(..., "which", choices=NETWORKS)
     seeds: int = setting(5, "how many at the best rate, from 0 on", minimum=1)
     search_seeds: int = setting(1, "how many at every rate", minimum=1)
     epochs: int = setting(20, "passes over train", minimum=1)
@@ -53,11 +53,6 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Trains what is missing, chooses rates, prints; returns the part of the results, a dict."""
-    unknown = [name for name in settings.networks if name not in NETWORKS]
-    if unknown:
-        raise ValueError(
-            f"`networks` must be of {', '.join(NETWORKS)}. Received: {', '.join(unknown)}"
-        )
     rates = RATES[:2] if settings.smoke else RATES
     settings, dataset, schedule = comparison.begun(settings, settings.batch_size)
     fixed = dataclasses.asdict(schedule)

@@ -56,7 +56,7 @@ MEASURES = (
 class Settings(comparison.Settings):
     """What is trained and how long."""
 
-    networks: tuple = setting(..., f"of {'; '.join(NETWORKS)}")
+    networks: tuple = setting(..., "which", choices=NETWORKS)
     seeds: int = setting(5, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(20, "passes over train", minimum=1)
     batch_size: int = setting(trials.Schedule.batch_size, "images a step", minimum=1)
@@ -65,11 +65,6 @@ class Settings(comparison.Settings):
 
 def main(settings):
     """Measures what is missing, tests, prints; returns the part of the results, a dict."""
-    unknown = [name for name in settings.networks if name not in NETWORKS]
-    if unknown:
-        raise ValueError(
-            f"`networks` must be of {'; '.join(NETWORKS)}. Received: {'; '.join(unknown)}"
-        )
     settings, dataset, schedule = comparison.begun(settings, settings.batch_size)
     # The same parts of the way, whatever its length.
     epochs = sorted({max(1, round(e * settings.epochs / EPOCHS[-1])) for e in EPOCHS})
