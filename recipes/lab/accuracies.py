@@ -1,11 +1,6 @@
-"""Accuracies of candidates over several seeds: what follows from them, a table and a picture."""
+"""Accuracies of candidates over several seeds: what follows from them, and tables."""
 
-from recipes.lab import comparison, figures, verdicts
-
-
-def percent(part, candidate):
-    """Returns a candidate's accuracies on test in percent, an array in the order of the seeds."""
-    return 100 * comparison.values(part, candidate, "test_accuracy")
+from recipes.lab import comparison, verdicts
 
 
 def conclusions(part, classes, paper=None):
@@ -17,6 +12,7 @@ def conclusions(part, classes, paper=None):
         paper: dict by candidate of the paper's figure in percent, or None.
     """
     return {
+        "classes": classes,
         "accuracy_percent": {name: summary(part, name) for name in part["trials"]},
         "paper_percent": paper,
         "not_learned": {
@@ -38,9 +34,9 @@ def conclusions(part, classes, paper=None):
     }
 
 
-def summary(part, candidate):
-    """Returns `comparison.summary` of a candidate's accuracies in percent, within 0 to 100."""
-    found = comparison.summary(percent(part, candidate) / 100, "share")
+def summary(part, candidate, metric="test_accuracy"):
+    """Returns `comparison.summary` of a candidate's shares in percent, within 0 to 100."""
+    found = comparison.summary(comparison.values(part, candidate, metric), "share")
     return {
         "mean": 100 * found["mean"],
         "standard_deviation": found["standard_deviation"] and 100 * found["standard_deviation"],
@@ -49,11 +45,15 @@ def summary(part, candidate):
     }
 
 
-def renewed(part, classes=10):
+def classes_of(part):
+    """Returns how many classes the data of a part has: ten in files from before it was kept."""
+    return part.get("classes", 10)
+
+
+def renewed(part):
     """Returns a part with the conclusions on accuracies anew from its trials, by today's rules.
 
-    Its file may have been written under older ones. Every dataset that was measured has ten
-    classes.
+    Its file may have been written under older ones.
     """
     if not part.get("accuracy_percent"):
         return part
@@ -65,7 +65,7 @@ def renewed(part, classes=10):
         ours, _, other = name.partition(" equals ")
         if ours in part["trials"] and other in part["trials"]:
             tests[name] = equivalence(part, ours, other, tests[name]["margin"])
-    return {**part, **conclusions(part, classes, part["paper_percent"]), "tests": tests}
+    return {**part, **conclusions(part, classes_of(part), part["paper_percent"]), "tests": tests}
 
 
 def test(part, candidate, other):
@@ -78,14 +78,6 @@ def equivalence(part, candidate, other, margin):
     """Returns the test that two candidates differ by less than a margin in percentage points."""
     ours, theirs = comparison.paired(part, candidate, other, "test_accuracy")
     return comparison.equivalence_test(100 * ours, 100 * theirs, margin)
-
-
-def draw(part, settings, variant=None):
-    """Writes the differences between candidates, a dot a seed, beside the results."""
-    rows = {name: (x["differences"], x["confidence_95"]) for name, x in part["tests"].items()}
-    name = comparison.part_name(settings, variant)
-    path = comparison.picture(settings, variant=variant)
-    figures.differences(rows, f"{name}: accuracy on test", "percentage points", path)
 
 
 def markdown(part):

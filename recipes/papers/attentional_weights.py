@@ -47,7 +47,7 @@ class Settings(comparison.Settings):
 
 
 def main(settings):
-    """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
+    """Trains what is missing, tests, prints; returns the part of the results, a dict."""
     network = settings.network
     settings, dataset, schedule = comparison.begun(settings, BATCH_SIZES[network])
 
@@ -68,7 +68,6 @@ def main(settings):
         },
     }
     part = comparison.conclude(settings, conclusions, network)
-    accuracies.draw(part, settings, network)
     print(accuracies.markdown(part))
     print(accuracies.costs(part))
     return part

@@ -283,7 +283,7 @@ def conclusions(part, classes):
             "trials": len(runs),
             "finite": sum(trial["finite"] for trial in runs),
             "learned": sum(verdicts.learned(score, classes) for score in scores),
-            "accuracy_percent": comparison.summary([100 * score for score in scores]),
+            "accuracy_percent": accuracies.summary(part, candidate),
             "largest": max(largest, default=None),
         }
         form, blocks, _ = candidate_of(candidate)
@@ -300,7 +300,7 @@ def table(part):
         "| minus the sum, points | 95 % interval | above, with 95 % |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    part = {**part, **conclusions(part, 10)}
+    part = {**part, **conclusions(part, accuracies.classes_of(part))}
     order = sorted(part["by_blocks"].items(), key=lambda item: int(item[0].split()[1]))
     for name, row in order:
         largest = "-" if row["largest"] is None else f"{row['largest']:.3g}"
@@ -355,7 +355,7 @@ def draw(part, settings, variant):
 def judged(name, part):
     """Whether each form stays finite, and is not worse than the sum."""
     # Anew from the trials: the file may have been written under an older rule of what learned.
-    part = {**part, **conclusions(part, 10)}
+    part = {**part, **conclusions(part, accuracies.classes_of(part))}
     for form, row in part["by_blocks"].items():
         if not form.startswith("add "):
             finite = row["finite"] == row["trials"]

@@ -130,8 +130,7 @@ def conclusions(part):
     found = {"summaries": {}, "tests": {}}
     for metric in METRICS:
         found["summaries"][metric] = {
-            name: comparison.summary(100 * comparison.values(part, name, metric))
-            for name in part["trials"]
+            name: accuracies.summary(part, name, metric) for name in part["trials"]
         }
         found["tests"][metric] = {
             name: comparison.paired_test(
@@ -188,6 +187,8 @@ def page(results):
         "",
     ]
     for name, part in content.items():
+        # Anew from the trials: the file may have been written under older rules.
+        part = {**part, **conclusions(part)}
         first = next(iter(part["trials"]["plain"].values()))
         lines += [
             f"## {name}",
@@ -198,6 +199,7 @@ def page(results):
             *([part["remark"]] if "remark" in part else []),
             "",
         ]
+    lines += ["What trains them anew:", ""]
     lines += ["```", "python -m recipes.papers.detection --seeds 5", "```", ""]
     return "\n".join(lines)
 

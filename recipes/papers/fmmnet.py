@@ -87,7 +87,6 @@ def accuracy_study(settings):
         "tests": {"multiply minus add": accuracies.test(part, "multiply", "add")},
     }
     part = comparison.conclude(settings, conclusions, variant)
-    accuracies.draw(part, settings, variant)
     print(accuracies.markdown(part))
     return part
 
@@ -113,8 +112,8 @@ def depth_study(settings):
 
     fixed = dataclasses.asdict(schedule)
     part = comparison.measured(settings, fixed, candidates, measure, "depth")
-    chance = 1 / dataset.classes
-    part = comparison.conclude(settings, {"by_depth": by_depth(part, chance)}, "depth")
+    conclusions = {"classes": dataset.classes, "by_depth": by_depth(part, dataset.classes)}
+    part = comparison.conclude(settings, conclusions, "depth")
     draw_norms(part, settings, max(depths))
     print(depth_table(part))
     return part
@@ -150,7 +149,7 @@ def norms(model, dataset):
     }
 
 
-def by_depth(part, chance):
+def by_depth(part, classes):
     """Returns for each chain how many of its trials stayed finite and learned, a dict."""
     found = {}
     for name, part_trials in part["trials"].items():
@@ -158,8 +157,8 @@ def by_depth(part, chance):
         found[name] = {
             "trials": len(part_trials),
             "finite": sum(trial["finite"] for trial in part_trials.values()),
-            "learned": sum(verdicts.learned(score, round(1 / chance)) for score in scores),
-            "accuracy_percent": comparison.summary([100 * score for score in scores]),
+            "learned": sum(verdicts.learned(score, classes) for score in scores),
+            "accuracy_percent": accuracies.summary(part, name),
         }
     return found
 
@@ -171,7 +170,7 @@ def depth_table(part):
         "|---|---|---|---|---|",
     ]
     # A trial that was not finite is entered as guessing.
-    for name, row in by_depth(part, 0.1).items():
+    for name, row in by_depth(part, accuracies.classes_of(part)).items():
         score = accuracies.mean_and_spread(row["accuracy_percent"])
         lines.append(f"| {name} | {row['trials']} | {row['finite']} | {row['learned']} | {score} |")
     return "\n".join(lines)
@@ -201,7 +200,7 @@ def depth_judged(name, part):
     # Anew from the trials: the file may have been written under an older rule of what learned.
     rows = {
         int(candidate.split()[1]): row
-        for candidate, row in by_depth(part, 0.1).items()
+        for candidate, row in by_depth(part, accuracies.classes_of(part)).items()
         if candidate.startswith("multiply")
     }
     infinite = [str(depth) for depth, row in rows.items() if row["finite"] < row["trials"]]

@@ -37,6 +37,12 @@ from recipes.papers.networks import builder
 ATTENTIONS = ("trained", "random", "untrained")
 GATES = ("stage1_attention", "stage2_attention", "stage3_attention")
 IMPORTANCES = ("with bias", "without bias")
+# By the scale of `verdicts.interval`.
+SCORES = {
+    "kendall_median": "correlation",
+    "cosine_median": "correlation",
+    "cosine_above_0.7": "share",
+}
 BINS = np.linspace(-1, 1, 41)
 
 
@@ -109,8 +115,8 @@ def summaries(part):
     for name in trials_[0]["agreement"]:
         rows = [trial["agreement"][name] for trial in trials_]
         found[name] = {
-            score: comparison.summary([row[score] for row in rows])
-            for score in ("kendall_median", "cosine_median", "cosine_above_0.7")
+            score: comparison.summary([row[score] for row in rows], scale)
+            for score, scale in SCORES.items()
             if all(row[score] is not None for row in rows)
         }
     return found
@@ -140,7 +146,7 @@ def markdown(part):
     for name, scores in part["agreement"].items():
         cells = [
             accuracies.mean_and_spread(scores[score], ".3f") if score in scores else "-"
-            for score in ("kendall_median", "cosine_median", "cosine_above_0.7")
+            for score in SCORES
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)

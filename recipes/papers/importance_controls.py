@@ -53,7 +53,7 @@ IMPORTANCES = ("input", "input with bias", "output", "without attention")
 CRITERIA = ("input with bias", "without attention")
 # How many noisy copies each method averages over, and their noise, as `analysis.smooth_full_grad`.
 METHODS = {"FullGrad": (1, 0.0), "SmoothFullGrad": (25, 0.15)}
-SCORES = ("kendall_median", "cosine_median", "cosine_above_0.7")
+SCORES = ("kendall_median", "cosine_above_0.7")
 IMAGES = 1000
 # Of tau, as in importance_agreement: what is below it is no agreement.
 BOUND = 0.1
@@ -84,9 +84,7 @@ def main(settings):
 
     fixed = {**dataclasses.asdict(schedule), "images": IMAGES, "methods": METHODS}
     part = comparison.measured(settings, fixed, ("AM",), measure)
-    part = comparison.conclude(
-        settings, {**accuracies.conclusions(part, dataset.classes), **summaries(part)}
-    )
+    part = comparison.conclude(settings, accuracies.conclusions(part, dataset.classes))
     print(markdown(part))
     return part
 
@@ -253,13 +251,16 @@ def described(scores, seed, resamples=200):
 
 
 def summaries(part):
-    """Returns over the seeds each score, and the paired differences of own and permuted, a dict."""
+    """Returns over the seeds the means of each score, and the paired tests of own and controls.
+
+    They are many, and follow from the trials: no file has them.
+    """
     runs = [trial["agreement"] for trial in part["trials"]["AM"].values()]
     found = {}
     for name in runs[0]:
         rows = [run[name] for run in runs]
         found[name] = {
-            score: comparison.summary([row[score] for row in rows])
+            score: np.mean([row[score] for row in rows])
             for score in SCORES
             if all(row[score] is not None for row in rows)
         }
@@ -269,12 +270,12 @@ def summaries(part):
             continue
         for control in CONTROLS[1:]:
             other = name.removesuffix("own") + control
-            for score in ("kendall_median", "cosine_above_0.7"):
+            for score in SCORES:
                 if score in found[name] and score in found[other]:
                     ours, theirs = ([run[x][score] for run in runs] for x in (name, other))
                     key = f"{name} minus {control}, {score}"
                     tests[key] = comparison.paired_test(ours, theirs)
-    return {"agreement": found, "tests": tests}
+    return found, tests
 
 
 PLACES = (*CONTROLS, "outside", "untrained, own", "untrained, uniform")
@@ -283,6 +284,7 @@ PLACES = (*CONTROLS, "outside", "untrained, own", "untrained, uniform")
 def markdown(part):
     """Returns the table: a row for each gate, importance and method, a column for each control."""
     seeds = len(part["trials"]["AM"])
+    means, tests = summaries(part)
     lines = [
         f"The median of tau over the images, and the share of images whose cosine is above 0.7; "
         f"both as means over {seeds} seeds.",
@@ -290,16 +292,16 @@ def markdown(part):
         f"| gate, importance, method | {' | '.join(PLACES)} |",
         "|---" * (len(PLACES) + 1) + "|",
     ]
-    rows = dict.fromkeys(", ".join(name.split(", ")[:3]) for name in part["agreement"])
+    rows = dict.fromkeys(", ".join(name.split(", ")[:3]) for name in means)
     for row in rows:
-        cells = [_cell(part["agreement"].get(f"{row}, {place}", {})) for place in PLACES]
+        cells = [_cell(means.get(f"{row}, {place}", {})) for place in PLACES]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     lines += [
         "",
         "| tau of own minus that of | difference | 95 % interval | p |",
         "|---|---|---|---|",
     ]
-    for name, test in part["tests"].items():
+    for name, test in tests.items():
         if name.endswith("kendall_median") and name.split(", ")[1] in CRITERIA:
             cells = [f"{test['difference']:+.2f}", accuracies.interval(test)]
             shown_name = name.removesuffix(", kendall_median").replace("own minus ", "")
@@ -308,8 +310,8 @@ def markdown(part):
 
 
 def _cell(scores):
-    found = [scores.get(score) for score in ("kendall_median", "cosine_above_0.7")]
-    return ", ".join(f"{row['mean']:.2f}" if row else "-" for row in found)
+    found = map(scores.get, SCORES)
+    return ", ".join("-" if mean is None else f"{mean:.2f}" for mean in found)
 
 
 def judged(name, part):

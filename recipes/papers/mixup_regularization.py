@@ -48,7 +48,7 @@ class Settings(comparison.Settings):
 
 
 def main(settings):
-    """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
+    """Trains what is missing, tests, prints; returns the part of the results, a dict."""
     settings, dataset, schedule = comparison.begun(settings)
     margin = MARGINS.get(settings.dataset, OTHER_MARGIN)
 
@@ -68,7 +68,6 @@ def main(settings):
         },
     }
     part = comparison.conclude(settings, conclusions)
-    accuracies.draw(part, settings)
     print(accuracies.markdown(part))
     return part
 

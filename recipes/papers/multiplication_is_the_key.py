@@ -44,7 +44,7 @@ class Settings(comparison.Settings):
 
 
 def main(settings):
-    """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
+    """Trains what is missing, tests, prints; returns the part of the results, a dict."""
     settings, dataset, schedule = comparison.begun(settings)
 
     def measure(candidate, seed):
@@ -59,7 +59,6 @@ def main(settings):
         "tests": {f"AM minus {other}": accuracies.test(part, "AM", other) for other in others},
     }
     part = comparison.conclude(settings, conclusions)
-    accuracies.draw(part, settings)
     print(accuracies.markdown(part))
     return part
 

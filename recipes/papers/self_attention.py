@@ -63,7 +63,7 @@ class Settings(comparison.Settings):
 
 
 def main(settings):
-    """Trains what is missing, tests, draws, prints; returns the part of the results, a dict."""
+    """Trains what is missing, tests, prints; returns the part of the results, a dict."""
     study = settings.study
     settings, dataset, schedule = comparison.begun(settings, batch_size=64)
     found = candidates(study, is_large=dataset.input_shape[0] >= LARGE)
@@ -88,7 +88,6 @@ def main(settings):
         "tests": {f"{a} minus {b}": accuracies.test(part, a, b) for a, b in pairs},
     }
     part = comparison.conclude(settings, conclusions, study)
-    accuracies.draw(part, settings, study)
     print(table(part))
     return part
 
