@@ -1,10 +1,11 @@
-"""Curves along ellipses through images and of random networks, and how smooth they are."""
+"""Curves along ellipses through images, how smooth curves are, and what is said of them."""
 
-import keras
+import dataclasses
+
 import numpy as np
 
-from keras_fmm import analysis, layers
-from recipes.lab import trials
+from keras_fmm import analysis
+from recipes.lab import comparison, trials, verdicts
 
 POINTS = 300
 MEASURES = ("total_variation", "second_difference", "argmax_changes", "monotone_pieces")
@@ -24,25 +25,6 @@ def trajectories(dataset, kind, count):
             classes = rng.choice(dataset.classes, 3, replace=False)
             rows = [rng.choice(np.flatnonzero(labels == c)) for c in classes]
         found.append(analysis.ellipse(*images[rows], points=POINTS))
-    return np.stack(found)
-
-
-def random_networks(candidate, count, seed):
-    """Returns what random networks of one input give along a line, `(count, points, 1)`."""
-    line = np.linspace(-1, 1, POINTS, dtype="float32").reshape(POINTS, 1, 1, 1)
-    inputs = x = keras.Input((1, 1, 1))
-    for _ in range(3):
-        x = keras.layers.Conv2D(64, 1, activation="relu")(x)
-        if candidate == "AM":
-            x = layers.SqueezeExcite(reduction=4)(x)
-    model = keras.Model(inputs, keras.layers.Flatten()(keras.layers.Conv2D(1, 1)(x)))
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(count):
-        for weight in model.weights:
-            deviation = 0.5 if len(weight.shape) == 1 else np.sqrt(2 / weight.shape[-2])
-            weight.assign(rng.normal(0, deviation, weight.shape))
-        found.append(model.predict_on_batch(line))
     return np.stack(found)
 
 
@@ -72,3 +54,20 @@ def measures(drawn):
                     found[name] = float(np.mean(numbers))
                     found[f"{name}, deviation"] = float(np.std(numbers))
     return found
+
+
+def judged(name, part, kind):
+    """Yields the claims on how far and how often a kind of curve turns, with their findings.
+
+    Args:
+        name, part: as of `verdicts.lower`; the candidates are "CNN" and "AM".
+        kind: str.
+    """
+    for measure in (f"{kind}, total_variation, relative", f"{kind}, monotone_pieces"):
+        ours, theirs = comparison.paired(part, "AM", "CNN", measure)
+        test = comparison.paired_test(ours, theirs)
+        found = verdicts.lower(name, part, test, ("CNN", "AM"))
+        yield (
+            f"{kind}: {measure.removeprefix(f'{kind}, ')} is lower with attention (CNN minus AM)",
+            dataclasses.replace(found, ours=f"{ours.mean():.3g} against {theirs.mean():.3g}"),
+        )

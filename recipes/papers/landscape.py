@@ -1,9 +1,9 @@
-"""Does multiplication make a network smoother? Figures 1, 3 and 4 of the FMM paper, counted.
+"""Does multiplication make a network smoother? Figures 3 and 4 of the FMM paper, counted.
 
-Question: "Towards Understanding the Effectiveness of Attention Mechanism" draws what networks give
-along a line (random ones of one input) and along ellipses through three test images (trained ones),
-and sees smoother curves with attention. It shows a few pictures of each; are the curves smoother on
-average?
+Question: "Towards Understanding the Effectiveness of Attention Mechanism" draws what trained
+networks give along ellipses through three test images, and sees smoother curves with attention. It
+shows a few pictures; are the curves smoother on average? Figure 1's random networks:
+random_landscape.
 Data: MNIST and CIFAR-10; images divided by 255. Cross-class ellipses go through images of three
 classes, single-class ones through three of one class; 200 of each, the same for all networks.
 Command:
@@ -11,16 +11,14 @@ Command:
     python -m recipes.papers.landscape --dataset mnist --epochs 10
     python -m recipes.papers.landscape --dataset cifar10 --epochs 20
 
-The trained networks are CNN and AM of multiplication_is_the_key, on the same schedule, and used
-where they are there. The random ones are 200 of each for each seed: one input from -1 to 1, three
-layers of 64 ReLUs, each followed by a gate of reduction 4 (AM) or not (CNN), one output; all
-weights are normal, of variance 2 / inputs in kernels and of standard deviation 0.5 in biases.
+The networks are CNN and AM of multiplication_is_the_key, on the same schedule, and used where they
+are there.
 Fixed before the first run: 300 points an ellipse; the measures of `analysis.smoothness` on logits,
 each neuron's values divided by their range along the ellipse (relative), so that a network with
 larger logits is not called rougher; also absolute, as the figures show them. The criterion is the
 paired t-test over the seeds of the mean over the ellipses; the spread over the ellipses stands
 beside it. This compares at equal epochs, when AM has learned less; smoothness_along_training does
-so at equal loss. The random networks are the same for every dataset: random_landscape has more.
+so at equal loss.
 Cost: the training, and five minutes for each network, on 2 cores.
 Measured: recipes/results/landscape.json and docs/reproduction.md.
 """
@@ -30,20 +28,20 @@ import dataclasses
 import numpy as np
 
 from keras_fmm import analysis, files, plots
-from recipes.lab import accuracies, comparison, curves, trials, verdicts
+from recipes.lab import accuracies, comparison, curves, trials
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
 
 CANDIDATES = ("CNN", "AM")
-KINDS = ("cross-class", "single-class", "random")
+KINDS = ("cross-class", "single-class")
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings(comparison.Settings):
     """What is trained and how long, and how much is measured."""
 
-    ellipses: int = setting(200, "of each kind, and random networks a seed", minimum=1)
+    ellipses: int = setting(200, "of each kind", minimum=1)
     output: str = setting("recipes/results/landscape.json", "where results go")
 
 
@@ -59,9 +57,8 @@ def main(settings):
         )
         drawn = {
             kind: analysis.curve(model, curves.trajectories(dataset, kind, settings.ellipses))
-            for kind in KINDS[:2]
+            for kind in KINDS
         }
-        drawn["random"] = curves.random_networks(candidate, settings.ellipses, seed)
         if seed == 0:
             keep(candidate, settings, {kind: values[0] for kind, values in drawn.items()})
         return {**found, **curves.measures(drawn)}
@@ -99,7 +96,7 @@ def keep(candidate, settings, drawn):
 
 
 def draw(settings):
-    """Writes the first ellipse of each kind, and the first random network, side by side."""
+    """Writes the first ellipse of each kind, side by side."""
     paths = {candidate: kept(candidate, settings) for candidate in CANDIDATES}
     if not all(there.exists() for there in paths.values()):
         print("No picture is drawn: the curves of seed 0 are not in this checkout's runs/trials.")
@@ -116,10 +113,8 @@ def markdown(part):
         "| | CNN, mean (n) | AM, mean (n) | AM - CNN | 95 % interval | p |",
         "|---|---|---|---|---|---|",
     ]
-    for name, test in part["tests"].items():
-        if "random" in name:
-            continue
-        measure = name.removeprefix("AM minus CNN, ")
+    for measure in (name for kind in KINDS for name in curves.names(kind)):
+        test = part["tests"][f"AM minus CNN, {measure}"]
         cells = [
             accuracies.mean_and_spread(part["smoothness"][c][measure], ".3g") for c in CANDIDATES
         ]
@@ -131,27 +126,15 @@ def markdown(part):
 
 
 def judged(name, part):
-    """Figures 1, 3 and 4: the two measures that speak of how often and how far curves turn."""
-    # Random networks are the same ones whatever the dataset: random_landscape judges them, once.
-    for kind in KINDS[:2]:
-        for measure in ("total_variation, relative", "monotone_pieces"):
-            test = comparison.paired_test(
-                *comparison.paired(part, "AM", "CNN", f"{kind}, {measure}")
-            )
-            means = " against ".join(
-                f"{comparison.values(part, c, f'{kind}, {measure}').mean():.3g}"
-                for c in reversed(CANDIDATES)
-            )
-            yield (
-                f"{kind}: {measure} is lower with attention (CNN minus AM)",
-                dataclasses.replace(verdicts.lower(name, part, test, CANDIDATES), ours=means),
-            )
+    """Figures 3 and 4: the two measures that speak of how often and how far curves turn."""
+    for kind in KINDS:
+        yield from curves.judged(name, part, kind)
 
 
 SECTIONS = (
     Section(
         "landscape",
-        "FMM, Figures 1, 3 and 4",
+        "FMM, Figures 3 and 4",
         "the landscape with attention is smoother.",
         markdown,
         judged,
