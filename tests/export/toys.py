@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_fmm.export.tflite import flatbuffers
+
 
 def images(n=5, size=8, seed=0):
     return np.random.default_rng(seed).normal(size=(n, size, size, 3)).astype("float32")
@@ -21,3 +23,15 @@ def cnn(size=8, head=None, **arguments):
         if "moving" in variable.name:
             variable.assign(variable + 0.3)
     return model
+
+
+def assert_nothing_is_unused(path):
+    """Fails where a .tflite file holds a tensor or values that no operator names."""
+    written = flatbuffers.parsed(path.read_bytes())
+    (graph,) = written.subgraphs
+    lists = [graph.inputs, graph.outputs]
+    lists += [indices for op in graph.operators for indices in (op.inputs, op.outputs)]
+    assert set(np.concatenate(lists)) - {-1} == set(range(len(graph.tensors)))
+    holding = {i for i, x in enumerate(written.buffers) if x.data is not None and len(x.data)}
+    named = {tensor.buffer for tensor in graph.tensors}
+    assert holding <= named | {each.buffer for each in written.metadata}

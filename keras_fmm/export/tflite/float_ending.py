@@ -32,7 +32,10 @@ def in_floats(content):
     for ending in endings:
         if ending is not None:
             _put_in_floats(graph, model, *ending)
-    return flatbuffers.packed(model) if any(endings) else content
+    if not any(endings):
+        return content
+    flatbuffers.drop_unused(model)
+    return flatbuffers.packed(model)
 
 
 def _put_in_floats(graph, model, product, *following):

@@ -6,7 +6,6 @@ import pytest
 from keras import layers
 
 from keras_fmm import export
-from keras_fmm.export.tflite import flatbuffers
 from tests.export import toys
 
 # Some hundred times a channel's largest weight is 1, so that a step is 1/127, and the others are
@@ -49,14 +48,7 @@ def test_the_mean_that_rounding_takes_is_in_the_bias(tmp_path, quantization):
     for was, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(was, now)
     # The biases from before are not in the file.
-    written = flatbuffers.parsed(path.read_bytes())
-    (graph,) = written.subgraphs
-    lists = [graph.inputs, graph.outputs]
-    lists += [indices for op in graph.operators for indices in (op.inputs, op.outputs)]
-    assert set(np.concatenate(lists)) - {-1} == set(range(len(graph.tensors)))
-    holding = {i for i, x in enumerate(written.buffers) if x.data is not None and len(x.data)}
-    named = {tensor.buffer for tensor in graph.tensors}
-    assert holding <= named | {each.buffer for each in written.metadata}
+    toys.assert_nothing_is_unused(path)
 
 
 def test_without_images_dynamic_is_what_it_was(tmp_path):

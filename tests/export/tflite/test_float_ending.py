@@ -25,6 +25,7 @@ def test_two_scores_that_are_close_are_told_apart_where_others_are_far(tmp_path,
     expected = np.asarray(model(IMAGES)).argmax(axis=-1)
     assert set(expected) == {0, 1}
     assert np.mean(export.run_tflite(path, IMAGES).argmax(axis=-1) == expected) > 0.9
+    toys.assert_nothing_is_unused(path)
     found = export.inspect(path)
     assert [each.dtype for each in found.operators if each.name == "FULLY_CONNECTED"] == ["float32"]
     assert set(found.weight_bytes) >= {"int8"}
