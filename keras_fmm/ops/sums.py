@@ -65,3 +65,13 @@ def softmax(logits):
     logits = at_least_float32(logits)
     # Of one entry it is 1, of which Keras warns.
     return ops.ones_like(logits) + 0 * logits if logits.shape[-1] == 1 else ops.softmax(logits)
+
+
+def divided(x, divisor):
+    """Returns a tensor divided by one of positive numbers, for files of integers.
+
+    LiteRT's division in int8 is wrong: -1 by more than 64, both as the integers that stand for
+    values, gives the lowest number that there is.
+    """
+    root = ops.rsqrt(divisor)
+    return x * root * root

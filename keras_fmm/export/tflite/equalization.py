@@ -21,14 +21,16 @@ _PASSING = ("MUL", "PAD", "RELU", "RESHAPE")
 
 
 def equalized(content, images, progress):
-    """Returns a file in floats that says the same, with channels before depthwise products equal.
+    """Returns a file in floats that says the same, with channels that reach equally far.
 
     In int8 a tensor has one scale, and the channel that reaches furthest sets it. What one product
     gives and only a depthwise one takes can be stretched channel by channel: the weights of both
     have a scale for each channel, so that this costs nothing. It matters the most where batch norm
-    stands behind a gain, as in an AW-convolution, and is folded into a later product. (Nagel et
-    al., "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, who make
-    weights equal; here it is what images give.)
+    stands behind a gain, as in an AW-convolution, and is folded into a later product; and where it
+    stands behind products side by side, as in an attention-augmented convolution, as a
+    multiplication by a number for each channel: those become more alike too. (Nagel et al.,
+    "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, who make weights
+    equal; here it is what images give.)
 
     Args:
         content: bytes, a float file.
@@ -55,19 +57,21 @@ def equalized(content, images, progress):
             limits[int(op.inputs[0])] = reach.max()
         factor = np.maximum(np.minimum(room * reach / reach.max(), 1), 1 / _MOST)
         factor[reach == 0] = 1
-        for product, where in before:
-            _scale(model, product, where.weights, 1 / factor, where.axis)
+        for product, where, part in before:
+            _scale(model, product, where.weights, 1 / factor[part], where.axis)
             if len(product.inputs) > where.bias and product.inputs[where.bias] >= 0:
-                _scale(model, product, where.bias, 1 / factor, 0)
-        _scale(model, op, 1, factor, 3)
+                _scale(model, product, where.bias, 1 / factor[part], 0)
+        _scale(model, op, 1, factor, -1)
     return flatbuffers.packed(model), limits
 
 
 def _limit(model, op):
-    """Returns how far from zero each channel of a depthwise product's inputs matters, or None.
+    """Returns how far from zero each channel of an operator's inputs matters, or None.
 
-    With one tap and a ReLU6 that is known.
+    Of a depthwise product with one tap and a ReLU6 that is known.
     """
+    if flatbuffers.operator_name(op, model) == "MUL":
+        return None
     tensors = model.subgraphs[0].tensors
     weights = flatbuffers.constant(model, tensors[op.inputs[1]])
     if weights.shape[1:3] != (1, 1) or op.builtinOptions.fusedActivationFunction != _RELU6:
@@ -82,17 +86,20 @@ def _limit(model, op):
 
 
 def _stretchable(model):
-    """Returns pairs: a depthwise product, and the products that alone give what it alone takes."""
+    """Returns pairs: what takes each channel for itself, and what alone gives what it alone takes.
+
+    That is a list of products, the places of their weights, and the slices of channels they give.
+    """
     graph = model.subgraphs[0]
     products = {id(op): where for op, where in flatbuffers.products(model)}
     writes = {int(index): op for op in graph.operators for index in op.outputs}
     reads = [int(index) for op in graph.operators for index in op.inputs]
     reads += map(int, graph.outputs)
 
-    def before(index, channels, allowed=(_NONE, _RELU, _RELU6)):
-        """Returns the products behind a tensor, or None where something else is."""
+    def before(index, part, allowed=(_NONE, _RELU, _RELU6)):
+        """Returns the products behind a tensor of some channels, or None where other things are."""
         tensor, op = graph.tensors[index], writes.get(index)
-        if op is None or reads.count(index) != 1 or _channels(tensor) != channels:
+        if op is None or reads.count(index) != 1 or _channels(tensor) != part.stop - part.start:
             return None
         if getattr(op.builtinOptions, "fusedActivationFunction", _NONE) not in allowed:
             return None
@@ -100,24 +107,38 @@ def _stretchable(model):
             where = products[id(op)]
             bias = op.inputs[where.bias] if len(op.inputs) > where.bias else -1
             known = bias < 0 or flatbuffers.constant(model, graph.tensors[bias]) is not None
-            return [(op, where)] if known else None
+            return [(op, where, part)] if known else None
         name = flatbuffers.operator_name(op, model)
         if name == "CONCATENATION":
-            found = [before(int(each), channels, allowed) for each in op.inputs]
+            parts = [part] * len(op.inputs)
+            if op.builtinOptions.axis in (-1, len(tensor.shape) - 1):
+                sizes = [_channels(graph.tensors[each]) for each in op.inputs]
+                ends = itertools.accumulate(sizes, initial=part.start)
+                parts = [slice(*each) for each in itertools.pairwise(ends)]
+            found = [before(int(n), each, allowed) for n, each in zip(op.inputs, parts, strict=True)]
             return None if None in found else list(itertools.chain(*found))
         if name == "MUL":
             # How far a channel reaches behind a gain says nothing of a limit before it.
             allowed = (_NONE, _RELU)
-        return before(int(op.inputs[0]), channels, allowed) if name in _PASSING else None
+        return before(int(op.inputs[0]), part, allowed) if name in _PASSING else None
 
     found = []
     for op in graph.operators:
-        if id(op) in products and flatbuffers.operator_name(op, model) == "DEPTHWISE_CONV_2D":
-            index, channels = int(op.inputs[0]), int(graph.tensors[op.inputs[1]].shape[3])
-            given = before(index, channels)
+        is_product = id(op) in products or flatbuffers.operator_name(op, model) == "MUL"
+        if is_product and _treats_channels_apart(model, op):
+            channels = _channels(graph.tensors[op.inputs[1]])
+            given = before(int(op.inputs[0]), slice(0, channels))
             if given:
                 found.append((op, given))
     return found
+
+
+def _treats_channels_apart(model, op):
+    """Returns whether an operator is a depthwise product, or one by a constant for each channel."""
+    if flatbuffers.operator_name(op, model) != "MUL":
+        return flatbuffers.operator_name(op, model) == "DEPTHWISE_CONV_2D"
+    values = flatbuffers.constant(model, model.subgraphs[0].tensors[op.inputs[1]])
+    return values is not None and values.ndim > 0 and values.size == values.shape[-1]
 
 
 def _channels(tensor):

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.self_attention.window import OUTSIDE, powers, shifted_attention
-from keras_fmm.ops.sums import at_least_float32, softmax
+from keras_fmm.ops.sums import at_least_float32, divided, softmax
 
 # The sides of blocks that are tried. In a larger one more products fall outside of the windows; of
 # smaller ones there are more.
@@ -55,7 +55,7 @@ def block_attention(
         weights = softmax(_logits(queries, keys, tables, masks, grid))
     found = ops.matmul(ops.cast(weights, values.dtype), values)
     if divide_late:
-        found = found / ops.cast(ops.sum(weights, axis=-1, keepdims=True), found.dtype)
+        found = divided(found, ops.cast(ops.sum(weights, axis=-1, keepdims=True), found.dtype))
     return _as_map(found, size, grid)
 
 
@@ -186,7 +186,7 @@ def _powers(logits, masks):
     blocks = rows.shape[0] * columns.shape[0]
     _, heads, places, seen = logits.shape
     outside = ~both.reshape(blocks, 1, places, seen)
-    # Of what padding added, which sees nothing: LiteRT refuses a division by 0.
+    # Of what padding added, which sees nothing: LiteRT refuses the root of 0.
     outside[outside.all(axis=-1)] = False
     # A number for each pair of a block's and what it sees, the same for all samples and heads.
     logits = ops.reshape(logits, (-1, blocks, heads, places, seen))

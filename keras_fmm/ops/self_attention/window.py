@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, softmax, total
+from keras_fmm.ops.sums import at_least_float32, divided, softmax, total
 
 # What is added to the logits of what lies outside of the map; exp() of it is 0.
 OUTSIDE = -1e9
@@ -61,7 +61,7 @@ def shifted_attention(
         found.append(_by_head(seen, num_heads) * weights[..., n : n + 1])
     found = total(found)
     if divide_late:
-        found = found / ops.sum(weights, axis=-1, keepdims=True)
+        found = divided(found, ops.sum(weights, axis=-1, keepdims=True))
     return ops.reshape(found, (*ops.shape(found)[:3], num_heads * found.shape[4]))
 
 
