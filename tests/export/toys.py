@@ -35,3 +35,9 @@ def assert_nothing_is_unused(path):
     holding = {i for i, x in enumerate(written.buffers) if x.data is not None and len(x.data)}
     named = {tensor.buffer for tensor in graph.tensors}
     assert holding <= named | {each.buffer for each in written.metadata}
+
+
+def decibels(got, expected):
+    """What was expected beside how far off it is: 20 is a tenth, 40 a hundredth."""
+    got, expected = np.float64(got), np.float64(expected)
+    return 10 * np.log10(np.mean(expected**2) / np.mean((got - expected) ** 2))

@@ -115,7 +115,9 @@ def _stretchable(model):
                 sizes = [_channels(graph.tensors[each]) for each in op.inputs]
                 ends = itertools.accumulate(sizes, initial=part.start)
                 parts = [slice(*each) for each in itertools.pairwise(ends)]
-            found = [before(int(n), each, allowed) for n, each in zip(op.inputs, parts, strict=True)]
+            found = [
+                before(int(n), each, allowed) for n, each in zip(op.inputs, parts, strict=True)
+            ]
             return None if None in found else list(itertools.chain(*found))
         if name == "MUL":
             # How far a channel reaches behind a gain says nothing of a limit before it.

@@ -82,3 +82,23 @@ def test_channels_before_a_depthwise_product_share_no_scale(tmp_path):
     error = export.run_tflite(path, others)[..., 1] - expected
     # Were they not stretched, the step would be 3, and the error as large as what there is.
     assert np.sqrt(np.mean(error**2)) < 0.15 * expected.std()
+
+
+def test_products_side_by_side_before_a_batch_norm_share_no_scale(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    near, far = layers.Conv2D(2, 1, use_bias=False), layers.Conv2D(2, 3, padding="same")
+    norm = layers.BatchNormalization()
+    model = keras.Model(inputs, norm(layers.Concatenate()([near(inputs), far(inputs)])))
+    # The first two are within a step of the others, and then as large.
+    near.kernel.assign(np.array([[1, 0], [0, 1], [0, 0]]).reshape((1, 1, 3, 2)) / 100)
+    side_by_side = keras.Model(inputs, norm.input)(toys.images(60))
+    norm.moving_mean.assign(np.mean(side_by_side, (0, 1, 2)))
+    norm.moving_variance.assign(np.var(side_by_side, (0, 1, 2)))
+    norm.epsilon = 1e-9
+    path = export.to_tflite(
+        model, tmp_path / "toy.tflite", quantization="int8", representative_data=toys.images(60)
+    )
+    others = toys.images(20, seed=1)
+    found, expected = export.run_tflite(path, others), np.asarray(model(others))
+    for channel in range(4):
+        assert toys.decibels(found[..., channel], expected[..., channel]) > 25

@@ -12,11 +12,7 @@ if keras.backend.backend() != "tensorflow":
 from keras_fmm import export, layers
 from keras_fmm.layers.multiplicative_residual import FORMS
 from recipes.papers import networks
-
-
-def decibels(got, expected):
-    got, expected = np.float64(got), np.float64(expected)
-    return 10 * np.log10(np.mean(expected**2) / np.mean((got - expected) ** 2))
+from tests.export import toys
 
 
 @pytest.mark.parametrize(
@@ -54,4 +50,4 @@ def test_int8_and_float_files_of_a_chain(tmp_path, forms, depth, least):
             representative_data=images,
             verbose=0,
         )
-        assert decibels(export.run_tflite(path, images, verbose=0), expected) > bound
+        assert toys.decibels(export.run_tflite(path, images, verbose=0), expected) > bound
