@@ -111,5 +111,6 @@ class HasIntegerForm(typing.Protocol):
         """Returns a context manager in which calls compute in that form.
 
         Args:
-            bits: 8 or 16. How many bits the values between layers have.
+            bits: 8 or 16. How many bits the values between layers have; or 32: those are floats,
+                and only weights are integers.
         """

@@ -124,7 +124,7 @@ class AttentionEverywhereMixin(IntegerFormMixin, AttentionWeightsMixin):
         """
         query, key, value = _split(x, depths)
         tables = self._relative_tables(x)
-        if self._integer_bits:
+        if self._integer_bits in (8, 16):
             # A layer of 4 heads on 14x14x32 as int8: 32 dB in the place of 15.
             return late_attention(query, key, value, self.num_heads, *tables)
         return attend_everywhere(

@@ -278,7 +278,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
         name = self.implementation
         bias = self.bias if self.use_bias else None
         # Where `input_reduction` tells channels apart there is no one sum.
-        if self._integer_bits and gain.shape[3] == 1:
+        if self._integer_bits in (8, 16) and gain.shape[3] == 1:
             return factored_conv(inputs, self.kernel, gain, *how, bias, one_sum=True)
         if inputs.shape[0] == 0:
             # There are no samples to go through, and all give the same.

@@ -7,6 +7,7 @@ from keras_fmm import checks
 from keras_fmm.layers.integer_form import IntegerFormMixin
 from keras_fmm.layers.squeeze_excite import SqueezeExcite
 from keras_fmm.ops import spatial_max, spatial_mean, spatial_mean_and_max
+from keras_fmm.ops.sums import summed
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
@@ -52,8 +53,8 @@ class ChannelAttention(IntegerFormMixin, SqueezeExcite):
             # TensorFlow's converter to int16x8 takes the bias of a product that is used twice in
             # the first one's scale.
             both = ops.stack([spatial_mean(inputs), spatial_max(inputs)], axis=1)
-            return ops.sum(self.excite(self.squeeze(both)), axis=1)
-        if self._integer_bits:
+            return summed(self.excite(self.squeeze(both)), axis=1)
+        if self._integer_bits == 8:
             # Side by side they would have one scale, and means are far smaller than maxima.
             of_max = self.excite(self.squeeze(spatial_max(inputs)))
             return super().excitation(inputs) + of_max

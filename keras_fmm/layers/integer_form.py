@@ -18,7 +18,8 @@ class IntegerFormMixin:
         Exports ask every layer that has this method.
 
         Args:
-            bits: int, 8 or 16, of what is between the layers.
+            bits: int, 8 or 16, of what is between the layers. 32: those are floats, and weights
+                are integers, which LiteRT multiplies with what it makes integers there.
         """
         before, self._integer_bits = self._integer_bits, bits
         try:

@@ -130,7 +130,7 @@ class SpatialAttention(IntegerFormMixin, FeatureGate):
     def _convolve(self, inputs, kernel, bias=None):
         if not self.use_max_pool:
             return one_filter_conv(ops.mean(inputs, axis=-1, keepdims=True), kernel, bias)
-        if self._integer_bits:
+        if self._integer_bits in (8, 16):
             of_max, of_mean = channel_max_and_mean(inputs)
             # What is concatenated has one scale in TFLite, and a maximum has that of its inputs.
             # So the whole map would be cut to the range of its maxima, and its mean, far smaller,

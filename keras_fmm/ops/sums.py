@@ -67,6 +67,11 @@ def softmax(logits):
     return ops.ones_like(logits) + 0 * logits if logits.shape[-1] == 1 else ops.softmax(logits)
 
 
+def summed(x, axis, keepdims=False):
+    """Returns the sum over an axis, for files of integers: LiteRT's own is wrong in int16."""
+    return ops.mean(x, axis=axis, keepdims=keepdims) * x.shape[axis]
+
+
 def divided(x, divisor):
     """Returns a tensor divided by one of positive numbers, for files of integers.
 

@@ -6,11 +6,16 @@ import re
 import tempfile
 
 import keras
+import numpy as np
 
 from keras_fmm import graph, protocols
 from keras_fmm.export import arguments
-from keras_fmm.export.tflite import calibration
+from keras_fmm.export.tflite import calibration, flatbuffers
 from keras_fmm.export.tflite.quantizations import CALIBRATED
+
+# What layers with a form for integers are told.
+_BITS = {"int8": 8, "int16x8": 16, "dynamic": 32}
+_INT16 = 7
 
 
 def convert(model, batch_size, quantization, io_dtype, images, progress):
@@ -36,10 +41,10 @@ def convert(model, batch_size, quantization, io_dtype, images, progress):
     if images is not None and quantization != "int8":
         told.append(_told(None, io_dtype, None, batch_size, progress))
     with contextlib.ExitStack() as stack:
-        if quantization in CALIBRATED:
-            stack.enter_context(integer_forms(model, 16 if quantization == "int16x8" else 8))
+        if quantization in _BITS:
+            stack.enter_context(integer_forms(model, _BITS[quantization]))
         try:
-            return _converted(model, batch_size, told)
+            found = _converted(model, batch_size, told)
         except Exception as error:
             # TensorFlow raises RuntimeError, its private ConverterError and others of these.
             if refusal := (
@@ -50,6 +55,36 @@ def convert(model, batch_size, quantization, io_dtype, images, progress):
             ):
                 raise refusal from error
             raise
+    if quantization == "int16x8":
+        _check_int16(model, found[0])
+    return found
+
+
+def _check_int16(model, content):
+    """Raises ValueError where an int16x8 file holds what would be wrong, and names it."""
+    file = flatbuffers.parsed(content)
+    for each in file.subgraphs:
+        for op in each.operators:
+            inputs = [each.tensors[index] for index in op.inputs if index >= 0]
+            wrong = None
+            if flatbuffers.operator_name(op, file) == "SUM" and inputs[0].type == _INT16:
+                wrong = "a sum over axes, which LiteRT 2.3 gets wrong in int16"
+            elif not all(np.isfinite(_scales(tensor)).all() for tensor in inputs):
+                wrong = "a product of what is 0 for all of `representative_data`"
+            if wrong:
+                name = each.tensors[op.outputs[0]].name.decode()
+                raise ValueError(
+                    '`quantization="int16x8"` takes no sums over axes, and no products of what is '
+                    f"0 for all images. Received: model={model!r}, in which {name} is {wrong}. "
+                    "Write a sum as the mean times the number, give other images, or choose "
+                    'another quantization, such as "int8".'
+                )
+
+
+def _scales(tensor):
+    """Returns the scales of a tensor, an array, empty of one that is not quantized."""
+    scales = tensor.quantization and tensor.quantization.scale
+    return np.asarray([] if scales is None else scales)
 
 
 @contextlib.contextmanager
@@ -58,7 +93,7 @@ def integer_forms(model, bits):
 
     Args:
         model: `keras.Model` or layer; layers in it at any depth are asked.
-        bits: 8 or 16.
+        bits: 8, 16 or 32.
     """
     with contextlib.ExitStack() as stack:
         for layer in model._flatten_layers():

@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.self_attention.window import OUTSIDE, powers, shifted_attention
-from keras_fmm.ops.sums import at_least_float32, divided, softmax
+from keras_fmm.ops.sums import at_least_float32, divided, softmax, summed
 
 # The sides of blocks that are tried. In a larger one more products fall outside of the windows; of
 # smaller ones there are more.
@@ -55,7 +55,7 @@ def block_attention(
         weights = softmax(_logits(queries, keys, tables, masks, grid))
     found = ops.matmul(ops.cast(weights, values.dtype), values)
     if divide_late:
-        found = divided(found, ops.cast(ops.sum(weights, axis=-1, keepdims=True), found.dtype))
+        found = divided(found, ops.cast(summed(weights, axis=-1, keepdims=True), found.dtype))
     return _as_map(found, size, grid)
 
 

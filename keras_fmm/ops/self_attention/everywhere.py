@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_fmm.ops.self_attention.positions import by_query
-from keras_fmm.ops.sums import at_least_float32, divided, softmax
+from keras_fmm.ops.sums import at_least_float32, divided, softmax, summed
 
 
 def plain_attention(query, key, value, num_heads, rows=None, columns=None):
@@ -39,7 +39,7 @@ def late_attention(query, key, value, num_heads, rows=None, columns=None):
     logits = attention_logits(query, key, num_heads, rows, columns)
     powers = ops.exp(logits - ops.max(logits, axis=-1, keepdims=True))
     found = ops.matmul(powers, ops.cast(by_head(value, num_heads), powers.dtype))
-    found = divided(found, ops.sum(powers, axis=-1, keepdims=True))
+    found = divided(found, summed(powers, axis=-1, keepdims=True))
     return ops.cast(as_map(found, ops.shape(query)), value.dtype)
 
 

@@ -3,7 +3,7 @@
 from keras import ops
 
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, divided, softmax, total
+from keras_fmm.ops.sums import at_least_float32, divided, softmax, summed, total
 
 # What is added to the logits of what lies outside of the map; exp() of it is 0.
 OUTSIDE = -1e9
@@ -48,7 +48,8 @@ def shifted_attention(
     Returns:
         Tensor `(batch, height, width, channels)`, or of `filters`, of the values' dtype.
     """
-    logits, outside = _logits(query, key, num_heads, kernel_size, rows, columns, mask_padding)
+    arguments = (num_heads, kernel_size, rows, columns, mask_padding)
+    logits, outside = _logits(query, key, *arguments, add=summed if divide_late else ops.sum)
     if divide_late:
         weights = powers(logits, 0 * logits if outside is None else outside)
     else:
@@ -61,7 +62,7 @@ def shifted_attention(
         found.append(_by_head(seen, num_heads) * weights[..., n : n + 1])
     found = total(found)
     if divide_late:
-        found = divided(found, ops.sum(weights, axis=-1, keepdims=True))
+        found = divided(found, summed(weights, axis=-1, keepdims=True))
     return ops.reshape(found, (*ops.shape(found)[:3], num_heads * found.shape[4]))
 
 
@@ -82,15 +83,18 @@ def _softmax(logits, outside):
     return softmax(logits if outside is None else logits + outside * OUTSIDE)
 
 
-def _logits(query, key, num_heads, kernel_size, rows, columns, mask_padding):
-    """Returns logits, in float32 at least, and 1 where they are of what lies outside, or None."""
+def _logits(query, key, num_heads, kernel_size, rows, columns, mask_padding, add=ops.sum):
+    """Returns logits, in float32 at least, and 1 where they are of what lies outside, or None.
+
+    `add` takes the sum over an axis.
+    """
     bias = None if rows is None else _bias(rows, columns)
     logits = []
     for row, column, seen in _entries(key, kernel_size):
         if bias is not None:
             seen = seen + bias[row, column]
         products = _by_head(query * seen, num_heads)
-        logits.append(ops.sum(at_least_float32(products), axis=-1))
+        logits.append(add(at_least_float32(products), axis=-1))
     logits = ops.stack(logits, axis=-1)
     if not mask_padding:
         return logits, None

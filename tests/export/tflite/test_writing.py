@@ -104,6 +104,20 @@ def test_operators_without_int16_are_named(tmp_path, dtype, cure):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_would_be_wrong_in_int16_is_refused_by_name(tmp_path):
+    images = np.random.default_rng(0).random((8, 4, 4, 3))
+    arguments = {"quantization": "int16x8", "representative_data": images, "verbose": 0}
+    inputs = keras.Input((4, 4, 3))
+    total = keras.layers.Lambda(lambda x: ops.sum(x, axis=(1, 2)))(inputs)
+    off = keras.layers.Dense(4, "relu", bias_initializer=keras.initializers.Constant(-9))(inputs)
+    outputs = {"takes.*is a sum over axes": total, "is a product of what is 0": off}
+    for message, output in outputs.items():
+        model = keras.Model(inputs, keras.layers.Dense(2, bias_initializer="ones")(output))
+        with pytest.raises(ValueError, match=message):
+            export.to_tflite(model, tmp_path / "toy.tflite", **arguments)
+        assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_what_keras_has_quantized_is_written_or_refused_by_name(tmp_path, mode):
