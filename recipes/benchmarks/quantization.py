@@ -238,6 +238,12 @@ Found by comparing each operator's output in the int8 file with that of the floa
   each channel, and so the channels are made to reach equally far, up to a ReLU6 where one follows.
 - Images of -1 to 1: zero falls between two steps, and the converter moved all pixels by half a one.
 - The bias of a product that is called twice, in int16x8, also in models of others.
+- Three errors of LiteRT 2.3: in int8 -1 divided by more than 64 gives the lowest number, so that
+  self-attention divides by two roots; in int16 a sum over axes is none, and CBAM and self-attention
+  take the mean times the number; with integer weights and floats between them, masks of -1e9 went
+  into products and left zeros of all else.
+- What an attention-augmented convolution gives: convolution and attention, of which the one may be
+  tenfold the other, had one scale. Before a batch norm they are made to reach equally far.
 - The sums that a gate's sigmoid takes reach far beyond where it changes by half a step of its
   outputs: their ranges end there.
 - MobileNet with CBAM does not reach what is required. Eight bits between its layers cost it, not
