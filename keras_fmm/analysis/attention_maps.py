@@ -15,6 +15,7 @@ def attention_maps(
     batch_size: int = 128,
     verbose: hints.Verbose = "auto",
     queries: Sequence[tuple[int, int]] | None = None,
+    layers: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Returns the map of every gate of a model, for each image.
 
@@ -32,6 +33,9 @@ def attention_maps(
             and column of each position whose looks are asked for, on the map that is attended to.
             None: all positions, which holds a number for each pair of positions. Gates, which have
             one map, do without.
+        layers: list of str or None, default None. The names or paths of the gates whose maps are
+            asked for, as where maps differ in size and `queries` lie on some of them alone. None:
+            all.
 
     Returns:
         Dict of float32 NumPy arrays, by the layers' paths in the order in which they run. One in
@@ -42,10 +46,11 @@ def attention_maps(
         `(n, queries, heads, height, width)`.
 
     Raises:
-        TypeError: the images hold no numbers, or `queries` are no pairs of integers.
+        TypeError: the images hold no numbers, `queries` are no pairs of integers, or `layers` no
+            list of str.
         ValueError: the model has no gate, is subclassed or not built; the images do not fit it, or
-            are not finite; there are `queries`, but no layer takes them, or one lies outside of
-            what it attends to.
+            are not finite; one of `layers` is no gate or none at all; there are `queries`, but no
+            layer takes them, or one lies outside of what it attends to.
 
     Example:
 
@@ -70,6 +75,8 @@ def attention_maps(
             "`attention=...`, or upgrade it with `keras_fmm.models.upgrade`."
             f"{graph.said_of_closed(model)}"
         )
+    if layers is not None:
+        gates = _named(model, gates, checks.listed("layers", layers, str))
     if queries is not None:
         queries = [
             tuple(checks.listed("queries", query)) for query in checks.listed("queries", queries)
@@ -93,6 +100,20 @@ def attention_maps(
 
     maps = over_batches(of_batch, [images], batch_size, verbose)
     return graph.ByPath(zip((gate.path for gate in gates), maps, strict=True))
+
+
+def _named(model, gates, paths):
+    """Returns those of the gates that have one of these paths, in the order in which they run."""
+    found = [graph.find_call(model, "layers", path) for path in paths]
+    wanted = {(id(call.operation), call.number) for call in found}
+    chosen = [gate for gate in gates if (id(gate.operation), gate.number) in wanted]
+    if not chosen or len(chosen) < len(wanted):
+        raise ValueError(
+            "`layers` must name gates, layers with a method `attention_map`, in a model and not in "
+            f"another layer. Received: layers={list(paths)} for the model {model.name!r}, whose "
+            f"gates are {', '.join(gate.path for gate in gates)}."
+        )
+    return chosen
 
 
 def _takes_queries(layer):

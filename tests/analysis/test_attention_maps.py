@@ -154,6 +154,34 @@ def test_queries_say_where_positions_look():
         analysis.attention_maps(model, images, queries=[(5, 0)])
 
 
+def test_layers_of_maps_of_several_sizes_are_asked_one_by_one():
+    inputs = keras.Input((6, 6, 4))
+    large = layers.LocalSelfAttention2D(4, 3, num_heads=2, name="large")
+    small = layers.AttentionAugmentedConv2D(4, 3, strides=2, num_heads=1, value_dim=1, name="small")
+    inner = keras.Model(inputs, layers.SqueezeExcite(name="gate")(small(large(inputs))), name="net")
+    model = keras.Sequential([keras.Input((6, 6, 4)), inner])
+    images = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
+    with pytest.raises(ValueError, match="must lie on the map"):
+        analysis.attention_maps(model, images, queries=[(5, 5)])
+    whole = analysis.attention_maps(model, images)
+    # By a name or a path, in the order in which they run.
+    found = analysis.attention_maps(model, images, layers=["gate", "net/large"])
+    assert list(found) == ["net/large", "net/gate"]
+    for path, maps in found.items():
+        np.testing.assert_allclose(maps, whole[path], atol=1e-6)
+    (found,) = analysis.attention_maps(model, images, queries=[(5, 5)], layers=["large"]).values()
+    np.testing.assert_allclose(found, whole["net/large"][:, [35]], atol=1e-6)
+    for wrong in (["net"], []):
+        with pytest.raises(
+            ValueError, match=r"`layers` must name gates.*gates are net/large, net/"
+        ):
+            analysis.attention_maps(model, images, layers=wrong)
+    with pytest.raises(ValueError, match="`layers`.*Received: layers='nowhere'"):
+        analysis.attention_maps(model, images, layers=["nowhere"])
+    with pytest.raises(TypeError, match="`layers` must be a list or tuple"):
+        analysis.attention_maps(model, images, layers="large")
+
+
 def test_queries_are_for_layers_that_take_them():
     inputs = keras.Input((5, 6, 4))
     model = keras.Model(inputs, layers.SqueezeExcite(name="gate")(inputs))
