@@ -114,11 +114,18 @@ def test_refuses_numbers_of_blocks_that_cannot_be(monkeypatch):
 
 
 @pytest.mark.slow
-def test_one_command_trains_54_blocks_for_any_seeds(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("blocks", "seeds"),
+    # Each seed is a network compiled anew, which takes by far the longest of 54 blocks.
+    [(54, 1), (3, 2)],
+)
+def test_one_command_trains_54_blocks_for_any_seeds(tmp_path, monkeypatch, blocks, seeds):
     monkeypatch.chdir(tmp_path)
-    flags = ["--blocks", "54", "--seeds", "2", "--epochs", "1", "--rate", "0.1", "--output", "a"]
+    flags = ["--blocks", str(blocks), "--seeds", str(seeds), "--epochs", "1"]
+    flags += ["--rate", "0.1", "--output", "a"]
     settings, _ = parse(recipe.Settings, "", ["centered", *flags])
     part = recipe.main(settings)
-    assert part["by_blocks"]["centered 54"]["finite"] == 2
-    assert set(part["trials"]["centered 54 at 0.1"]) == {"0", "1"}
-    assert len(part["trials"]["centered 54 at 0.1"]["0"]["untrained"]["kurtosis"]) == 54
+    assert part["by_blocks"][f"centered {blocks}"]["finite"] == seeds
+    trials = part["trials"][f"centered {blocks} at 0.1"]
+    assert set(trials) == {str(seed) for seed in range(seeds)}
+    assert len(trials["0"]["untrained"]["kurtosis"]) == blocks
