@@ -30,7 +30,7 @@ import keras
 import numpy as np
 
 from keras_fmm import data, detection, export, models, training
-from recipes.lab.settings import setting, shown, start, verbosity
+from recipes.lab.settings import changed, flags, setting, shown, start, verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +85,20 @@ class Settings:
 
 # What of the settings does not make a run another one.
 NOT_IDENTITY = ("workdir", "evaluate", "verbose")
+# What a detector makes no use of.
+UNUSED = {
+    "retinanet": (),
+    "faster_rcnn": ("box_loss", "box_weight"),
+    "ssd300": ("box_loss", "box_weight", "smallest"),
+}
+# What scoring a finished run makes use of, and what else names the run's folder by default.
+OF_EVALUATION = ("workdir", "format", "evaluate", "verbose")
+OF_FOLDER = ("detector", "attention", "convolution", "dataset", "smoke")
 
 
 def main(settings):
     """Trains and scores, or scores a finished run; returns the run's record, or the scores."""
+    refuse_unused(settings)
     workdir = pathlib.Path(settings.workdir or default_workdir(settings))
     if settings.evaluate is not None:
         return evaluate(workdir, settings)
@@ -115,11 +125,10 @@ def main(settings):
         scores[split] = scores_of(annotations, found, dataset.class_names)
     scores = {**scores["test"], "validation": scores["validation"]}
     if keras.backend.backend() == "tensorflow":
-        some, _ = dataset.arrays("train", size, range(min(len(images), 100)))
-        two_stages = settings.detector == "faster_rcnn"
-        scores["exported"] = exported(
-            workdir, detector, two_stages, some, images, annotations, dataset
+        some, _ = dataset.arrays(
+            "train", size, range(min(dataset.sizes["train"], 8 if settings.smoke else 100))
         )
+        scores["exported"] = exported(workdir, detector, some, images, annotations, dataset)
     draw(workdir / "gallery.png", images[:12], found[:12], annotations[:12], dataset.class_names)
     run.finish({"parameters": model.count_params(), "class_names": dataset.class_names, **scores})
     print(f"parameters  {model.count_params():,}")
@@ -130,6 +139,23 @@ def main(settings):
         print(f"{name}: ap50 {of_file['ap50']}")
     print(f"Test images: {len(images)}. All of it is in {workdir}.")
     return run.record
+
+
+def refuse_unused(settings):
+    """Raises ValueError for a setting that was changed and would change nothing."""
+    given = changed(Settings, dataclasses.asdict(settings))
+    if settings.evaluate is None:
+        rule = f"--detector {settings.detector} makes no use of it"
+        unused = UNUSED[settings.detector]
+    else:
+        rule = "--evaluate scores a finished run as it was trained"
+        used = OF_EVALUATION + (OF_FOLDER if settings.workdir is None else ())
+        unused = [name for name in given if name not in used]
+    words = flags({name: given[name] for name in unused if name in given})
+    if words:
+        raise ValueError(
+            f"A flag must be of use: {rule}. Received: {' '.join(words)}. Leave it out."
+        )
 
 
 def default_workdir(settings):
@@ -268,7 +294,7 @@ def without_padding(found):
     ]
 
 
-def exported(workdir, detector, two_stages, some, images, annotations, dataset):
+def exported(workdir, detector, some, images, annotations, dataset):
     """Writes the files of a detector and returns what each scores, by its name.
 
     In the int8 one only the network is int8; boxes are made of what it gives in floats. A detector
@@ -280,7 +306,7 @@ def exported(workdir, detector, two_stages, some, images, annotations, dataset):
         "saved_model": export.run_saved_model(workdir / "saved_model", images, 16),
         "detector.tflite": export.run_tflite(workdir / "detector.tflite", images),
     }
-    if not two_stages:
+    if not any(isinstance(layer, detection.RoIAlign) for layer in detector.layers):
         network, ending = detection.split(detector)
         int8 = export.to_tflite(
             network, workdir / "network_int8.tflite", quantization="int8", representative_data=some

@@ -59,3 +59,21 @@ def test_a_folder_of_images_of_several_sizes_needs_one(tmp_path):
     with pytest.raises(SystemExit, match="Add --image-size 256."):
         run(*words)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "received"),
+    [
+        ("--detector ssd300 --box-loss giou --smallest 8", "--box-loss giou --smallest 8.0"),
+        ("--detector ssd300 --box-weight 2", "--box-weight 2.0"),
+        ("--detector faster_rcnn --box-loss giou", "--box-loss giou"),
+        ("--workdir run --evaluate other --epochs 3 --no-zoom", "--no-zoom --epochs 3"),
+        ("--workdir run --evaluate other --detector ssd300", "--detector ssd300"),
+        ("--evaluate other --detector ssd300 --seed 1", "--seed 1"),
+    ],
+)
+def test_a_flag_of_no_use_is_refused(tmp_path, monkeypatch, words, received):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=f"Received: {received}. Leave it out."):
+        run(*words.split())
+    assert not list(tmp_path.iterdir())
