@@ -8,12 +8,19 @@ from keras_fmm import checks
 from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.per_sample_conv.factored import factored_conv
-from keras_fmm.ops.per_sample_conv.loop import loop_conv
+from keras_fmm.ops.per_sample_conv.loop import loop_conv, takes_several
 from keras_fmm.ops.per_sample_conv.reference import vectorized_map_conv
 
 
 def fastest(
-    inputs_shape, kernel_shape, gain_shape, strides, padding, dilation_rate, accelerator=None
+    inputs_shape,
+    kernel_shape,
+    gain_shape,
+    strides,
+    padding,
+    dilation_rate,
+    accelerator=None,
+    dtype="float32",
 ):
     """Chooses the implementation by what is known when a step is traced.
 
@@ -26,6 +33,12 @@ def fastest(
         56x56x64 1.0 / 2.1    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512 3.5 / 1.0
 
     The bounds lie where the two cross; `--stages` measures other sizes.
+
+    Narrow layers are for the loop earlier, on TensorFlow in float32, where it takes several samples
+    at a time: CPU time with batch 64, without the attention's branch, inference and training step
+    (the same CPU, 2026-11-27)::
+
+        16x16x32 1.7, 1.8 / 2.4, 2.3    14x14x64 1.6, 1.9 / 2.0, 2.0    8x8x64 2.3, 2.9 / 1.8, 1.8
 
     A batch of one known when traced is how TFLite files are made. There the factored form, whose
     kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one
@@ -49,6 +62,7 @@ def fastest(
         padding: str, as for the convolutions.
         dilation_rate: pair of int, as for the convolutions.
         accelerator: bool or None, default None (asks Keras). Whether it runs on a GPU or TPU.
+        dtype: str, default "float32". Of inputs and kernel.
 
     Returns:
         str, a key of `IMPLEMENTATIONS`.
@@ -85,7 +99,10 @@ def fastest(
         met_by_factored /= height.kernel * width.kernel
     if batch == 1 and groups == 1:
         return by_sample if met_by_factored > max(2000, 16 * channels) else "factored"
-    return by_sample if met_by_factored > max(500, channels) else "factored"
+    bound = max(500, channels)
+    if takes_several(inputs_shape, kernel_shape, strides, padding, dilation_rate, dtype):
+        bound = max(120, 3 * channels)
+    return by_sample if met_by_factored > bound else "factored"
 
 
 # For `AWConv2D`, by name.
