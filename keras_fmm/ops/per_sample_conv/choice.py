@@ -40,9 +40,12 @@ def fastest(
 
         16x16x32 1.7, 1.8 / 2.4, 2.3    14x14x64 1.6, 1.9 / 2.0, 2.0    8x8x64 2.3, 2.9 / 1.8, 1.8
 
-    A batch of one known when traced is how TFLite files are made. There the factored form, whose
-    kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one
-    thread, the same four give 1.4 / 1.6, 1.2 / 1.3, 1.4 / 1.1 and 2.5 / 1.0.
+    A batch of one known when traced is how TFLite files are made. The factored form's kernel is a
+    constant there, which can be quantised, the loop's product has fewer numbers to move. Loop /
+    factored in LiteRT, one thread, CPU time (the same CPU, 2026-11-27)::
+
+        32x32x16 2.4 / 2.8    16x16x32 1.8 / 2.2    14x14x64 1.35 / 1.35    8x8x64 2.3 / 1.2
+        56x56x64 1.3 / 1.7    40x40x128 1.2 / 1.6   25x25x64 1.3 / 1.3      22x22x64 1.5 / 1.3
 
     A loop over samples leaves an accelerator idle. In its place goes the convolution of all samples
     at once, "vectorized_map", which holds their kernels, but on TensorFlow, where that is a loop as
@@ -98,7 +101,8 @@ def fastest(
         # Once a group, not once a tap.
         met_by_factored /= height.kernel * width.kernel
     if batch == 1 and groups == 1:
-        return by_sample if met_by_factored > max(2000, 16 * channels) else "factored"
+        bound = max(80, min(channels**2 / 7, 8 * channels))
+        return by_sample if met_by_factored > bound else "factored"
     bound = max(500, channels)
     if takes_several(inputs_shape, kernel_shape, strides, padding, dilation_rate, dtype):
         bound = max(120, 3 * channels)
