@@ -35,14 +35,16 @@ def fastest(
     The bounds lie where the two cross; `--stages` measures other sizes.
 
     Narrow layers are for the loop earlier, on TensorFlow in float32, where it takes several samples
-    at a time: CPU time with batch 64, without the attention's branch, inference and training step
-    (the same CPU, 2026-11-27)::
+    at a time: loop / factored with `--batch-size 128 --clock cpu` (the same, 2026-11-27)::
 
-        16x16x32 1.7, 1.8 / 2.4, 2.3    14x14x64 1.6, 1.9 / 2.0, 2.0    8x8x64 2.3, 2.9 / 1.8, 1.8
+        training step    32x32x16 1.9 / 4.4    16x16x32 1.8 / 2.5    14x14x64 2.0 / 2.3
+                         11x11x32 2.9 / 3.2    8x8x64 3.2 / 2.1
+        inference        32x32x16 2.0 / 4.9    16x16x32 1.8 / 2.7    14x14x64 1.9 / 2.4
+                         11x11x32 2.7 / 2.7    8x8x64 2.5 / 2.1
 
     A batch of one known when traced is how TFLite files are made. The factored form's kernel is a
     constant there, which can be quantised, the loop's product has fewer numbers to move. Loop /
-    factored in LiteRT, one thread, CPU time (the same CPU, 2026-11-27)::
+    factored in LiteRT, one thread, with `--clock cpu` (the same, 2026-11-27)::
 
         32x32x16 2.4 / 2.8    16x16x32 1.8 / 2.2    14x14x64 1.35 / 1.35    8x8x64 2.3 / 1.2
         56x56x64 1.3 / 1.7    40x40x128 1.2 / 1.6   25x25x64 1.3 / 1.3      22x22x64 1.5 / 1.3
