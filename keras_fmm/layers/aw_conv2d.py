@@ -71,7 +71,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
               many multiplications as one plain convolution, and no kernel for each sample. With
               `input_reduction` below C1 the taps of each group of channels by themselves.
               Training holds what each tap sees and gives, twice the kernel's area times a map.
-            - "loop": sample by sample. Holds two samples' kernels, in training too.
+            - "loop": sample by sample, or a few small ones at a time. Holds the kernels of two such
+              steps, in training too.
             - "vectorized_map": the formula said plainly, the reference. Training holds
               `batch * size of kernel`; on TensorFlow it cannot be trained with
               `jit_compile=True`.
@@ -284,7 +285,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             # There are no samples to go through, and all give the same.
             name = "factored"
         if name == "auto":
-            name = fastest(inputs.shape, self.kernel.shape, gain.shape, *how)
+            shapes = inputs.shape, self.kernel.shape, gain.shape
+            name = fastest(*shapes, *how, dtype=self.compute_dtype)
         return IMPLEMENTATIONS[name](inputs, self.kernel, gain, *how, bias)
 
     def start_as_convolution(self, kernel, bias=None):

@@ -6,8 +6,8 @@ import keras
 
 from keras_fmm.ops.sums import at_least_float32
 
-# Up to so many samples, a batch that is known when traced is written out sample by sample, which
-# is a little faster than a loop; a larger one would make the graph too large.
+# Up to so many calls, a batch that is known when traced is written out call by call, which is a
+# little faster than a loop; a larger one would make the graph too large.
 _WITHOUT_LOOP = 32
 
 # Up to so many positions, a sum over them is faster than a matrix product.
@@ -303,22 +303,53 @@ def _as_divisor(count, x):
     return count if isinstance(count, int) else tf.cast(count, x.dtype)
 
 
-def map_samples(function, samples, shared, output_shape, differentiate=None):
-    """Returns `function(*sample, *shared)` for each sample, in one tensor, two at a time.
+@functools.cache
+def differentiates_grouped_convs():
+    """Whether TensorFlow has gradients of a convolution with groups: on a CPU, only with oneDNN."""
+    import tensorflow as tf
+
+    with tf.init_scope(), tf.device("CPU"):
+        ones, how = tf.ones((1, 1, 1, 2)), {"strides": [1] * 4, "padding": "SAME"}
+        try:
+            tf.raw_ops.Conv2DBackpropInput(
+                input_sizes=(1, 1, 1, 2), filter=ones, out_backprop=ones, **how
+            )
+        except tf.errors.InvalidArgumentError:
+            return False
+    return True
+
+
+def grouped_conv(inputs, kernel, strides, padding, dilation_rate):
+    """Returns a convolution whose kernel has fewer channels than the inputs: a part for each group.
+
+    Keras has XLA compile it, which is slower.
+    """
+    import tensorflow as tf
+
+    return tf.nn.convolution(
+        inputs, kernel, strides, padding.upper(), data_format="NHWC", dilations=dilation_rate
+    )
+
+
+def map_samples(function, samples, shared, output_shape, differentiate=None, together=1):
+    """Returns `function(*sample, *shared)` for each sample, in one tensor, two calls at a time.
 
     As `tf.map_fn`, whose gradient would keep every sample's intermediate results; here each is
     computed again for its own gradient, and dropped. A second derivative is taken through the
     loop of the gradient, and keeps them; XLA refuses to compile that.
 
     Args:
-        function: of tensors, each sample a batch of one, to one tensor `(1, *output_shape)`. It
-            holds no tensors, which would live as long as the graph.
+        function: of tensors, each sample a batch of `together` or fewer, to one tensor
+            `(samples, *output_shape)`. It holds no tensors, which would live as long as the graph.
         samples: list of float tensors `(batch, ...)`, equal in batch.
         shared: list of float tensors, the same for all samples.
         output_shape: tuple, of one sample's result; scalar tensors where it is not known.
         differentiate: function or None, default None. Of a sample, what is shared, the sample's
             result and its gradient, to the gradients of the sample and of what is shared; holds no
             tensors. None: TensorFlow differentiates `function`.
+        together: int, default 1. How many samples a call takes; where they do not go into a batch
+            that is not known when traced, the rest goes one by one. More than one need an
+            `output_shape` that is known.
 
     Returns:
         Tensor `(batch, *output_shape)` of the first sample's dtype.
@@ -328,11 +359,12 @@ def map_samples(function, samples, shared, output_shape, differentiate=None):
     count = len(samples)
 
     def forward(*tensors):
-        return (_outputs(function, tensors[:count], tensors[count:], output_shape),)
+        samples, shared = tensors[:count], tensors[count:]
+        return (_outputs(function, samples, shared, output_shape, together),)
 
     def gradient(inputs, outputs, upstream):
         how = differentiate or functools.partial(_differentiate, function)
-        return _gradient(how, inputs[:count], inputs[count:], outputs[0], upstream[0])
+        return _gradient(how, inputs[:count], inputs[count:], outputs[0], upstream[0], together)
 
     tensors = [tf.convert_to_tensor(x) for x in (*samples, *shared)]
     (found,) = _differentiated("keras_fmm_map_samples", forward, gradient, tensors)
@@ -390,32 +422,39 @@ def _differentiated(name, forward, gradient, inputs):
     return outputs
 
 
-def _outputs(function, samples, shared, output_shape):
+def _outputs(function, samples, shared, output_shape, together):
     """Returns what `map_samples` does."""
     import tensorflow as tf
 
-    def of_sample(i):
-        return tf.squeeze(function(*(tf.expand_dims(x[i], 0) for x in samples), *shared), 0)
+    def of_call(begin, count):
+        return function(*_taken(samples, begin, count), *shared)
 
     known = samples[0].shape[0]
-    if known and known <= _WITHOUT_LOOP and not compiled_by_xla():
+    if known and known <= _WITHOUT_LOOP * together and not compiled_by_xla():
         outputs = []
-        for i in range(known):
-            # Two samples at a time here too.
-            with tf.control_dependencies(outputs[i - 2 : i - 1]):
-                outputs.append(of_sample(i))
-        return tf.stack(outputs)
+        for begin in range(0, known, together):
+            # Two at a time here too.
+            with tf.control_dependencies(outputs[-2:-1]):
+                outputs.append(of_call(begin, min(together, known - begin)))
+        return tf.concat(outputs, 0)
 
-    batch = tf.shape(samples[0])[0]
-    if all(isinstance(size, int) for size in output_shape):
-        stack = tf.TensorArray(samples[0].dtype, batch, element_shape=output_shape)
-        put, finish = tf.TensorArray.write, tf.TensorArray.stack
-    else:
-        # TFLite has no array of tensors of unknown size. Slower: it copies the whole each time.
-        stack = tf.zeros((batch, *output_shape), samples[0].dtype)
-        put, finish = _replace, tf.identity
-    _, stack = _loop(batch, lambda i, stack: (i + 1, put(stack, i, of_sample(i))), (0, stack))
-    return finish(stack)
+    has_sizes = all(isinstance(size, int) for size in output_shape)
+    parts = []
+    for begin, calls, count in _loops(samples[0], together):
+        if has_sizes:
+            stack = _array(samples[0].dtype, calls, (count, *output_shape))
+            put = tf.TensorArray.write
+        else:
+            # TFLite has no array of tensors of unknown size. Slower: it copies the whole each time.
+            stack = tf.zeros((calls, *output_shape), samples[0].dtype)
+            put = _replace
+
+        def step(i, stack, begin=begin, count=count, put=put):
+            return i + 1, put(stack, i, of_call(begin + i * count, count))
+
+        _, stack = _loop(calls, step, (0, stack))
+        parts.append(_stacked(stack) if has_sizes else stack)
+    return _joined(parts)
 
 
 def _differentiate(function, *tensors_and_more):
@@ -429,39 +468,91 @@ def _differentiate(function, *tensors_and_more):
     return tape.gradient(outputs, tensors, upstream)
 
 
-def _gradient(differentiate, samples, shared, outputs, upstream):
+def _gradient(differentiate, samples, shared, outputs, upstream, together):
     """Returns the gradients of the samples and of what they share, for `map_samples`."""
     import tensorflow as tf
 
-    batch = tf.shape(upstream)[0]
-
-    def step(i, stacks, sums):
-        sample = [tf.expand_dims(x[i], 0) for x in samples]
-        of_output = (tf.expand_dims(x[i], 0) for x in (outputs, upstream))
-        found = differentiate(*sample, *shared, *of_output)
-        of_sample, of_shared = found[: len(samples)], found[len(samples) :]
-        stacks = [stack.write(i, x[0]) for stack, x in zip(stacks, of_sample, strict=True)]
-        # In float32 at least: a sum over many samples loses digits in half precision.
-        sums = [total + tf.cast(x, total.dtype) for total, x in zip(sums, of_shared, strict=True)]
-        return i + 1, stacks, sums
-
-    stacks = [tf.TensorArray(x.dtype, batch, element_shape=x.shape[1:]) for x in samples]
     sums = [tf.zeros_like(x, tf.float64 if x.dtype == tf.float64 else tf.float32) for x in shared]
-    _, stacks, sums = _loop(batch, step, (0, stacks, sums))
+    parts = []
+    for begin, calls, count in _loops(upstream, together):
+
+        def step(i, stacks, sums, begin=begin, count=count):
+            taken = _taken([*samples, outputs, upstream], begin + i * count, count)
+            found = differentiate(*taken[: len(samples)], *shared, *taken[len(samples) :])
+            of_samples, of_shared = found[: len(samples)], found[len(samples) :]
+            stacks = [stack.write(i, x) for stack, x in zip(stacks, of_samples, strict=True)]
+            # In float32 at least: a sum over many samples loses digits in half precision.
+            sums = [
+                total + tf.cast(x, total.dtype) for total, x in zip(sums, of_shared, strict=True)
+            ]
+            return i + 1, stacks, sums
+
+        stacks = [_array(x.dtype, calls, (count, *x.shape[1:])) for x in samples]
+        _, stacks, sums = _loop(calls, step, (0, stacks, sums))
+        parts.append([_stacked(stack) for stack in stacks])
     sums = [tf.cast(total, x.dtype) for total, x in zip(sums, shared, strict=True)]
-    return [*(stack.stack() for stack in stacks), *sums]
+    return [*map(_joined, zip(*parts, strict=True)), *sums]
 
 
-def _loop(batch, step, state):
+def _loops(x, together):
+    """Returns the loops over a batch: the first sample, how many calls, samples a call."""
     import tensorflow as tf
 
-    # Two samples at once keep two cores busy; more would hold more kernels and gain nothing.
+    batch = tf.shape(x)[0]
+    calls = batch // together
+    loops = [(0, calls, together)]
+    if together > 1:
+        # Calls of one shape, which other runtimes understand that such a graph is converted for.
+        loops.append((calls * together, batch % together, 1))
+    return loops
+
+
+def _taken(tensors, begin, count):
+    import tensorflow as tf
+
+    if count == 1:
+        # XLA takes no slice to an end that it does not know.
+        return [tf.expand_dims(x[begin], 0) for x in tensors]
+    return [tf.reshape(x[begin : begin + count], (count, *x.shape[1:])) for x in tensors]
+
+
+def _array(dtype, calls, shape):
+    import tensorflow as tf
+
+    return tf.TensorArray(dtype, calls, element_shape=shape)
+
+
+def _stacked(array):
+    """Returns the samples of all calls."""
+    import tensorflow as tf
+
+    found = array.stack()
+    if found.shape[1] == 1:
+        # Of sizes that may not be known.
+        return tf.squeeze(found, 1)
+    return tf.reshape(found, (-1, *found.shape[2:]))
+
+
+def _joined(parts):
+    """Returns the samples of both loops; where the second has none, without a copy."""
+    import tensorflow as tf
+
+    if len(parts) == 1:
+        return parts[0]
+    is_all = tf.shape(parts[1])[0] == 0
+    return tf.cond(is_all, lambda: parts[0], lambda: tf.concat(parts, 0))
+
+
+def _loop(calls, step, state):
+    import tensorflow as tf
+
+    # Two calls at once keep two cores busy; more would hold more kernels and gain nothing.
     return tf.while_loop(
-        lambda i, *_: i < batch, step, state, parallel_iterations=2, maximum_iterations=batch
+        lambda i, *_: i < calls, step, state, parallel_iterations=2, maximum_iterations=calls
     )
 
 
 def _replace(stack, i, sample):
     import tensorflow as tf
 
-    return tf.tensor_scatter_nd_update(stack, [[i]], [sample])
+    return tf.tensor_scatter_nd_update(stack, [[i]], sample)

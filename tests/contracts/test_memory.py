@@ -3,6 +3,7 @@
 import gc
 import inspect
 import itertools
+import re
 import warnings
 
 import keras
@@ -27,17 +28,28 @@ QUICK = {
     "TFLite float32",
 }
 
+OF_CONTROL_FLOW = "(while|cond)(_[0-9]+)?_(cond|body|true|false)_[0-9]+$"
+
 
 def alive():
-    """Returns how many models and graphs live, and what TensorFlow has registered."""
+    """Returns how many models and graphs live, and what TensorFlow has registered.
+
+    The bodies of a graph's loops live as long as the graph, and are not counted.
+    """
     gc.collect()
     kinds = {"models": keras.Model, "graphs": func_graph.FuncGraph}
     found = {
-        name: sum(isinstance(x, kind) for x in gc.get_objects()) for name, kind in kinds.items()
+        name: sum(isinstance(x, kind) and not is_body(x) for x in gc.get_objects())
+        for name, kind in kinds.items()
     }
-    found["functions"] = len(context.context().list_function_names())
+    names = context.context().list_function_names()
+    found["functions"] = sum(not re.search(OF_CONTROL_FLOW, name) for name in names)
     found["gradients"] = len(gradient_registry.list())
     return found
+
+
+def is_body(x):
+    return isinstance(getattr(x, "outer_graph", None), func_graph.FuncGraph)
 
 
 def names():

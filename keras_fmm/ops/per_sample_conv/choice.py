@@ -8,12 +8,19 @@ from keras_fmm import checks
 from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.per_sample_conv.factored import factored_conv
-from keras_fmm.ops.per_sample_conv.loop import loop_conv
+from keras_fmm.ops.per_sample_conv.loop import loop_conv, takes_several
 from keras_fmm.ops.per_sample_conv.reference import vectorized_map_conv
 
 
 def fastest(
-    inputs_shape, kernel_shape, gain_shape, strides, padding, dilation_rate, accelerator=None
+    inputs_shape,
+    kernel_shape,
+    gain_shape,
+    strides,
+    padding,
+    dilation_rate,
+    accelerator=None,
+    dtype="float32",
 ):
     """Chooses the implementation by what is known when a step is traced.
 
@@ -27,9 +34,20 @@ def fastest(
 
     The bounds lie where the two cross; `--stages` measures other sizes.
 
-    A batch of one known when traced is how TFLite files are made. There the factored form, whose
-    kernel is a constant that can be quantised, is taken unless it is much slower: in LiteRT, one
-    thread, the same four give 1.4 / 1.6, 1.2 / 1.3, 1.4 / 1.1 and 2.5 / 1.0.
+    Narrow layers are for the loop earlier, on TensorFlow in float32, where it takes several samples
+    at a time: loop / factored with `--batch-size 128 --clock cpu` (the same, 2026-11-27)::
+
+        training step    32x32x16 1.9 / 4.4    16x16x32 1.8 / 2.5    14x14x64 2.0 / 2.3
+                         11x11x32 2.9 / 3.2    8x8x64 3.2 / 2.1
+        inference        32x32x16 2.0 / 4.9    16x16x32 1.8 / 2.7    14x14x64 1.9 / 2.4
+                         11x11x32 2.7 / 2.7    8x8x64 2.5 / 2.1
+
+    A batch of one known when traced is how TFLite files are made. The factored form's kernel is a
+    constant there, which can be quantised, the loop's product has fewer numbers to move. Loop /
+    factored in LiteRT, one thread, with `--clock cpu` (the same, 2026-11-27)::
+
+        32x32x16 2.4 / 2.8    16x16x32 1.8 / 2.2    14x14x64 1.35 / 1.35    8x8x64 2.3 / 1.2
+        56x56x64 1.3 / 1.7    40x40x128 1.2 / 1.6   25x25x64 1.3 / 1.3      22x22x64 1.5 / 1.3
 
     A loop over samples leaves an accelerator idle. In its place goes the convolution of all samples
     at once, "vectorized_map", which holds their kernels, but on TensorFlow, where that is a loop as
@@ -49,6 +67,7 @@ def fastest(
         padding: str, as for the convolutions.
         dilation_rate: pair of int, as for the convolutions.
         accelerator: bool or None, default None (asks Keras). Whether it runs on a GPU or TPU.
+        dtype: str, default "float32". Of inputs and kernel.
 
     Returns:
         str, a key of `IMPLEMENTATIONS`.
@@ -84,8 +103,12 @@ def fastest(
         # Once a group, not once a tap.
         met_by_factored /= height.kernel * width.kernel
     if batch == 1 and groups == 1:
-        return by_sample if met_by_factored > max(2000, 16 * channels) else "factored"
-    return by_sample if met_by_factored > max(500, channels) else "factored"
+        bound = max(80, min(channels**2 / 7, 8 * channels))
+        return by_sample if met_by_factored > bound else "factored"
+    bound = max(500, channels)
+    if takes_several(inputs_shape, kernel_shape, strides, padding, dilation_rate, dtype):
+        bound = max(120, 3 * channels)
+    return by_sample if met_by_factored > bound else "factored"
 
 
 # For `AWConv2D`, by name.

@@ -1,15 +1,42 @@
 """The per-sample convolution as a loop over the samples."""
 
 import functools
+import math
 
 import keras
 from keras import ops
 
 from keras_fmm import checks
 from keras_fmm.ops import tensorflow_gradients
-from keras_fmm.ops.layout import conv
+from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, float_tensor, total
+
+# Up to so many numbers in a sample's outputs, and in its kernel, so many samples go side by side.
+_SMALL = 40_000
+_TOGETHER = 16
+
+
+def takes_several(inputs_shape, kernel_shape, strides, padding, dilation_rate, dtype):
+    """Whether `loop_conv` convolves several small samples in one call, side by side in channels.
+
+    A call takes time of its own, and a small sample does not keep two cores busy. On TensorFlow on
+    a CPU alone, in float32: other floats are not with oneDNN, or not on every CPU.
+
+    Args:
+        inputs_shape: tuple `(batch, height, width, channels)`, None where unknown.
+        kernel_shape: tuple `(kernel_height, kernel_width, in_channels, filters)`.
+        strides, padding, dilation_rate: as for the convolutions.
+        dtype: str. Of the inputs.
+    """
+    if dtype != "float32" or not tensorflow_gradients.is_native_tensorflow() or on_accelerator():
+        return False
+    if inputs_shape[0] == 1 or not all(isinstance(size, int) for size in inputs_shape[1:3]):
+        return False
+    axes = windows.axes(inputs_shape, kernel_shape[:2], strides, padding, dilation_rate)
+    outputs = math.prod(axis.outputs for axis in axes) * kernel_shape[3]
+    is_small = max(outputs, math.prod(kernel_shape)) <= _SMALL
+    return is_small and tensorflow_gradients.differentiates_grouped_convs()
 
 
 def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
@@ -18,10 +45,11 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     Holds two samples' kernels at a time, for the gradient too, which makes them again. The gain
     meets the kernel, so that its cost grows with the kernel's size and not with the inputs'.
 
-    Each sample is a plain convolution on TensorFlow. Under XLA, in whose loops a convolution's
-    gradient is very slow on a CPU, on JAX, and with a batch of one known when traced, which
-    is how TFLite files are made (a filter that is not constant is slow there), it is a matrix
-    product over the columns of the kernel.
+    Each sample is a plain convolution on TensorFlow; of small ones, see `takes_several`, sixteen
+    are one convolution of as many groups, and 32 kernels of at most 160 kB are held. Under XLA, in
+    whose loops a convolution's gradient is very slow on a CPU, on JAX, and with a batch of one
+    known when traced, which is how TFLite files are made (a filter that is not constant is slow
+    there), it is a matrix product over the columns of the kernel.
 
     Its gradient is written by hand on TensorFlow. Therefore forward-mode differentiation
     (`tf.autodiff.ForwardAccumulator`) fails there; second derivatives are right but under XLA,
@@ -65,42 +93,55 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
             return keras.remat(by_columns)(*alone, *shared)[0]
 
         return ops.map(convolve, (inputs, gain))
-    function = _convolve_by_columns if tensorflow_gradients.compiled_by_xla() else _convolve
     output_shape = (height.outputs, width.outputs, kernel.shape[3])
+    dtype = keras.backend.standardize_dtype(inputs.dtype)
+    function, together = _convolve, 1
+    if tensorflow_gradients.compiled_by_xla():
+        function = _convolve_by_columns
+    elif takes_several(inputs.shape, kernel.shape, strides, padding, dilation_rate, dtype):
+        together = _TOGETHER
     return tensorflow_gradients.map_samples(
-        functools.partial(function, **how), [inputs, gain], shared, output_shape
+        functools.partial(function, **how),
+        [inputs, gain],
+        shared,
+        output_shape,
+        together=together,
     )
 
 
-def _convolve(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):
-    """Convolves one image with its kernel.
+def _convolve(images, gain, kernel, bias=None, *, strides, padding, dilation_rate):
+    """Convolves images with their kernels, each a group of the channels of one convolution.
 
     Args:
-        image: tensor `(1, height, width, in_channels)`.
-        gain: tensor `(1, kernel_height, kernel_width, groups, filters)`, or with 1 in the place
-            of the kernel's sides.
+        images: tensor `(images, height, width, in_channels)`.
+        gain: tensor `(images, kernel_height, kernel_width, groups, filters)`, or with 1 in the
+            place of the kernel's sides.
         kernel: tensor `(kernel_height, kernel_width, in_channels, filters)`.
         bias: tensor `(filters,)` or None.
 
     Returns:
-        Tensor `(1, out_height, out_width, filters)`.
+        Tensor `(images, out_height, out_width, filters)`.
     """
-    *kernel_size, channels, filters = kernel.shape
-    groups = gain.shape[3]
-    grouped = ops.reshape(kernel, (*kernel_size, groups, channels // groups, filters))
-    gain = ops.reshape(gain, (*gain.shape[1:4], 1, filters))
-    outputs = conv(
-        image,
-        ops.reshape(grouped * gain, kernel.shape),
-        strides=strides,
-        padding=padding,
-        dilation_rate=dilation_rate,
+    count, height, width, channels = ops.shape(images)
+    *kernel_size, _, filters = kernel.shape
+    _, *sides, groups, _ = gain.shape
+    kernels = ops.reshape(kernel, (*kernel_size, groups, channels // groups, filters))
+    gain = ops.reshape(ops.transpose(gain, (1, 2, 3, 0, 4)), (*sides, groups, 1, count * filters))
+    kernels = ops.tile(kernels, (1, 1, 1, 1, count)) * gain
+    outputs = tensorflow_gradients.grouped_conv(
+        ops.reshape(ops.transpose(images, (1, 2, 0, 3)), (1, height, width, count * channels)),
+        ops.reshape(kernels, (*kernel_size, channels, count * filters)),
+        strides,
+        padding,
+        dilation_rate,
     )
+    _, height, width, _ = ops.shape(outputs)
+    outputs = ops.transpose(ops.reshape(outputs, (height, width, count, filters)), (2, 0, 1, 3))
     return outputs if bias is None else ops.add(outputs, bias)
 
 
 def _convolve_by_columns(image, gain, kernel, bias=None, *, strides, padding, dilation_rate):
-    """Does what `_convolve` does, with matrix products.
+    """Does what `_convolve` does for one image, with matrix products.
 
     What the kernel's columns see goes side by side into the channels; a product with all rows of
     the kernel gives, at each row of the image, what it adds to several rows of the outputs. With

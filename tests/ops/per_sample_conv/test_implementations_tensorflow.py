@@ -141,7 +141,8 @@ def all_at_once(x, kernel, gain, strides, padding, dilation_rate, bias):
 
 @pytest.mark.parametrize(("conv", "holds_all"), [*((c, False) for c in OURS), (all_at_once, True)])
 def test_holds_no_kernel_for_each_sample_at_once(conv, holds_all):
-    batch, kernel = 4, (3, 3, 32, 32)
+    # More than go side by side.
+    batch, kernel = 40, (3, 3, 32, 32)
     shapes = (batch, 3, 3, 32), kernel, (batch, 3, 3, 1, 32), (32,)
 
     @tf.function(autograph=False)
@@ -156,7 +157,7 @@ def test_holds_no_kernel_for_each_sample_at_once(conv, holds_all):
     assert (max(sizes) >= batch * np.prod(kernel)) == holds_all
 
 
-def operations(conv, batch, **arguments):
+def operations(conv, batch, dtype="float32", **arguments):
     """Returns the operations of a training step by type, of all its loops too."""
     shapes = (batch, 3, 3, 4), (3, 3, 4, 2), (batch, 3, 3, 1, 2)
 
@@ -167,7 +168,8 @@ def operations(conv, batch, **arguments):
             outputs = conv(*arrays, (1, 1), "same", (1, 1))
         return outputs, tape.gradient(outputs, arrays)
 
-    graph = run.get_concrete_function(*map(tf.TensorSpec, shapes)).graph.as_graph_def()
+    specs = [tf.TensorSpec(shape, dtype) for shape in shapes]
+    graph = run.get_concrete_function(*specs).graph.as_graph_def()
     nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
     found = {}
     for node in nodes:
@@ -176,7 +178,7 @@ def operations(conv, batch, **arguments):
 
 
 def test_the_loop_convolves_natively_and_keeps_nothing_for_its_gradient():
-    found = operations(ops.loop_conv, None)
+    found = operations(ops.loop_conv, None, dtype="float64")
     assert {"Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter"} <= set(found)
     assert "TensorListPushBack" not in found
     loops = found.get("While", []) + found.get("StatelessWhile", [])
@@ -184,10 +186,56 @@ def test_the_loop_convolves_natively_and_keeps_nothing_for_its_gradient():
 
 
 def test_a_known_batch_is_written_out_and_its_gradient_is_a_loop():
-    found = operations(ops.loop_conv, 4)
+    found = operations(ops.loop_conv, 4, dtype="float64")
     assert len(found["Conv2DBackpropFilter"]) == 1
     assert len(found["Conv2D"]) >= 4
     assert "TensorListPushBack" not in found
+
+
+IN_GROUPS = tensorflow_gradients.differentiates_grouped_convs()
+
+
+@pytest.mark.skipif(not IN_GROUPS, reason="TensorFlow has no gradient of groups on this CPU")
+def test_small_samples_go_sixteen_to_a_convolution_and_the_rest_alone():
+    found = operations(ops.loop_conv, 40)
+    # Three written out, and those of the gradient's loops, which are not run.
+    assert len(found["Conv2D"]) == 3 + 2
+    loops = operations(ops.loop_conv, None)
+    for name in ("Conv2DBackpropInput", "Conv2DBackpropFilter"):
+        assert len(loops[name]) == 2
+
+
+@pytest.mark.parametrize("known", [None, 35])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_samples_side_by_side_are_as_alone(dtype, groups, known):
+    """Two calls of sixteen and a rest of three, against the formula; strides and zeros too."""
+    batch, tolerance = 35, 1e-4 if dtype == "float32" else 0.1
+    rng = np.random.default_rng(0)
+    shapes = (batch, 6, 5, 4), (3, 2, 4, 6), (batch, 3, 2, groups, 6), (6,)
+    arrays = [tf.constant(rng.normal(size=shape), dtype) for shape in shapes]
+    how = ((2, 1), "same", (1, 1))
+
+    def outputs_and_gradients(conv, *arrays):
+        with tf.GradientTape() as tape:
+            tape.watch(arrays)
+            outputs = conv(*arrays[:3], *how, arrays[3])
+            loss = tf.reduce_sum(tf.cast(outputs, "float32") ** 2)
+        return outputs, *tape.gradient(loss, arrays)
+
+    specs = [tf.TensorSpec(shape, dtype) for shape in shapes]
+    for place in (0, 2):
+        specs[place] = tf.TensorSpec((known, *shapes[place][1:]), dtype)
+    run = tf.function(
+        functools.partial(outputs_and_gradients, ops.loop_conv), input_signature=specs
+    )
+    for size in [batch] if known else [batch, 16, 2]:
+        taken = [x[:size] if i in (0, 2) else x for i, x in enumerate(arrays)]
+        exact = [tf.cast(x, "float64") for x in taken]
+        expected = outputs_and_gradients(plain, *exact)
+        for one, other in zip(run(*taken), expected, strict=True):
+            atol = tolerance * np.abs(other).max()
+            np.testing.assert_allclose(tf.cast(one, "float64"), other, atol=atol)
 
 
 @pytest.mark.parametrize(("batch", "arguments"), [(None, {"jit_compile": True}), (1, {})])
