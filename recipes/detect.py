@@ -91,17 +91,14 @@ UNUSED = {
     "faster_rcnn": ("box_loss", "box_weight"),
     "ssd300": ("box_loss", "box_weight", "smallest"),
 }
-# What scoring a finished run makes use of, and what else names the run's folder by default.
-OF_EVALUATION = ("workdir", "format", "evaluate", "verbose")
-OF_FOLDER = ("detector", "attention", "convolution", "dataset", "smoke")
 
 
 def main(settings):
     """Trains and scores, or scores a finished run; returns the run's record, or the scores."""
-    refuse_unused(settings)
     workdir = pathlib.Path(settings.workdir or default_workdir(settings))
     if settings.evaluate is not None:
         return evaluate(workdir, settings)
+    refuse_unused(settings)
     keras.utils.set_random_seed(settings.seed)
     dataset = data.load_boxes(settings.dataset, settings.format, seed=settings.seed)
     size = size_of(settings, dataset)
@@ -144,17 +141,11 @@ def main(settings):
 def refuse_unused(settings):
     """Raises ValueError for a setting that was changed and would change nothing."""
     given = changed(Settings, dataclasses.asdict(settings))
-    if settings.evaluate is None:
-        rule = f"--detector {settings.detector} makes no use of it"
-        unused = UNUSED[settings.detector]
-    else:
-        rule = "--evaluate scores a finished run as it was trained"
-        used = OF_EVALUATION + (OF_FOLDER if settings.workdir is None else ())
-        unused = [name for name in given if name not in used]
-    words = flags({name: given[name] for name in unused if name in given})
+    words = flags({name: given[name] for name in UNUSED[settings.detector] if name in given})
     if words:
         raise ValueError(
-            f"A flag must be of use: {rule}. Received: {' '.join(words)}. Leave it out."
+            f"A flag must be of use, and --detector {settings.detector} makes none of some. "
+            f"Received: {' '.join(words)}. Leave it out."
         )
 
 
@@ -329,21 +320,44 @@ def scores_of(annotations, found, class_names):
     return {**scores, "by_class": by_class, "images": len(annotations)}
 
 
+def finished(workdir):
+    """Returns the settings and class names of a finished run, a dict and a list."""
+    path = workdir / "run.json"
+    status = "none"
+    try:
+        if path.exists():
+            record = json.loads(path.read_text(encoding="utf-8"))
+            status, config = record["status"], dict(record["config"])
+        if status == "finished":
+            return config, list(record["metrics"]["class_names"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} must be the record of a run. Received: a file that cannot be read as one "
+            f"({type(error).__name__}). Name another `workdir`, or train again."
+        ) from error
+    raise ValueError(
+        f"`workdir` must be of a finished run. Received: {str(workdir)!r}, whose run is "
+        f"{status}. Train it first, by the same command without --evaluate."
+    )
+
+
 def evaluate(workdir, settings):
     """Prints what a finished run's detector scores on all images of a folder, as JSON."""
-    file = workdir / "run.json"
-    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"status": "none"}
-    if record["status"] != "finished":
+    config, names = finished(workdir)
+    given = changed(Settings, dataclasses.asdict(settings))
+    for name in (*NOT_IDENTITY, "format"):
+        given.pop(name, None)
+    words = flags({name: given[name] for name in given if given[name] != config.get(name)})
+    if words:
         raise ValueError(
-            f"`workdir` must be of a finished run. Received: {str(workdir)!r}, whose run is "
-            f"{record['status']}. Train it first, by the same command without --evaluate."
+            "--evaluate scores a finished run as it was trained. Received: "
+            f"{' '.join(words)}, and {str(workdir)!r}, trained otherwise. Leave it out."
         )
-    names = record["metrics"]["class_names"]
     detector = keras.models.load_model(workdir / "detector.keras")
     height, width, channels = detector.input_shape[1:]
     dataset = data.load_boxes(
         settings.evaluate,
-        settings.format or record["config"]["format"],
+        settings.format or config["format"],
         class_names=names,
         color_mode="grayscale" if channels == 1 else "rgb",
     )

@@ -117,6 +117,8 @@ def candidates(mode, size, smoke):
     }
     if importlib.util.find_spec("torchvision") is not None:
         found["torchvision"] = torchvision_s(mode, size)
+    else:
+        print("torchvision is not installed, and left out.")
     return found
 
 

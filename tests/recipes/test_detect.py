@@ -39,8 +39,12 @@ def test_runs_end_to_end(tmp_path, capsys):
         noise = np.random.default_rng(0).integers(0, 255, (96, 96, 1)).astype("uint8")
         keras.utils.save_img(folder / "JPEGImages" / f"{name}.png", noise, scale=False)
         (folder / "Annotations" / f"{name}.xml").write_text(XML.format(name), encoding="utf-8")
+    of_others = ("--workdir", str(workdir), "--evaluate", str(folder), "--format", "voc")
+    with pytest.raises(SystemExit, match="Received: --no-zoom --epochs 3, and .* otherwise"):
+        run(*words, *of_others, "--epochs", "3", "--no-zoom")
+    run(*words, *of_others)
     capsys.readouterr()
-    scores = run("--workdir", str(workdir), "--evaluate", str(folder), "--format", "voc")
+    scores = run(*of_others)
     assert json.loads(capsys.readouterr().out) == scores
     assert scores["images"] == 3
     assert list(scores["by_class"]) == ["7"]
@@ -67,9 +71,6 @@ def test_a_folder_of_images_of_several_sizes_needs_one(tmp_path):
         ("--detector ssd300 --box-loss giou --smallest 8", "--box-loss giou --smallest 8.0"),
         ("--detector ssd300 --box-weight 2", "--box-weight 2.0"),
         ("--detector faster_rcnn --box-loss giou", "--box-loss giou"),
-        ("--workdir run --evaluate other --epochs 3 --no-zoom", "--no-zoom --epochs 3"),
-        ("--workdir run --evaluate other --detector ssd300", "--detector ssd300"),
-        ("--evaluate other --detector ssd300 --seed 1", "--seed 1"),
     ],
 )
 def test_a_flag_of_no_use_is_refused(tmp_path, monkeypatch, words, received):
@@ -77,3 +78,15 @@ def test_a_flag_of_no_use_is_refused(tmp_path, monkeypatch, words, received):
     with pytest.raises(SystemExit, match=f"Received: {received}. Leave it out."):
         run(*words.split())
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("record", ["", "[]", "{}", '{"status": "finished", "config": {}}'])
+def test_a_damaged_record_is_one_clear_line(tmp_path, record):
+    (tmp_path / "run.json").write_text(record, encoding="utf-8")
+    with pytest.raises(SystemExit, match="run.json must be the record of a run. Received: a file"):
+        run("--workdir", str(tmp_path), "--evaluate", "images")
+
+
+def test_a_run_that_has_not_finished_is_not_scored(tmp_path):
+    with pytest.raises(SystemExit, match="whose run is none. Train it first"):
+        run("--workdir", str(tmp_path), "--evaluate", "images")
