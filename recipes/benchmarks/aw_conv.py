@@ -398,7 +398,7 @@ NARROW = """
 ## Narrow layers on large maps pay more
 
 A plain convolution of few channels has little to do for each number, and the attention meets every
-one. This is "auto" at the stages of a ResNet for 32x32 images, on a CPU without AVX-512:
+one. This is "auto" at the stages of a ResNet for 32x32 images, in CPU time, with AVX-512:
 """
 
 
