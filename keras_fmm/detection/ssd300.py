@@ -231,11 +231,12 @@ class L2Normalization(keras.layers.Layer):
         axis = -1 if self.data_format == "channels_last" else 1
         x = ops.cast(inputs, "float32")
         # As torchvision: a position of zeros stays.
-        length = ops.sqrt(ops.maximum(ops.sum(x * x, axis=axis, keepdims=True), 1e-24))
+        squares = ops.maximum(ops.sum(x * x, axis=axis, keepdims=True), 1e-24)
         shape = [1, 1, 1, 1]
         shape[axis] = -1
         weight = ops.cast(ops.reshape(self.weight, shape), "float32")
-        return ops.cast(x / length * weight, self.compute_dtype)
+        # No division: LiteRT's is wrong in int8.
+        return ops.cast(x * ops.rsqrt(squares) * weight, self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -12,7 +12,6 @@ MOST_IMAGES = 100
 # A rounded weight is at most half a step off, which of the largest of a row is 1/254; a product of
 # whole files that is further off is another one.
 _SAME = 1 / 64
-_FLOAT32, _INT8, _INT16, _INT32, _INT64 = 0, 9, 7, 2, 4
 
 
 def shifts(quantized, reference, images, progress):
@@ -77,7 +76,7 @@ def corrected(quantized, moves):
     tensors = model.subgraphs[0].tensors
     for (op, where), move in zip(flatbuffers.products(model), moves, strict=True):
         has_bias = len(op.inputs) > where.bias and op.inputs[where.bias] >= 0
-        if move is None and has_bias and tensors[op.inputs[where.inputs]].type == _INT16:
+        if move is None and has_bias and tensors[op.inputs[where.inputs]].type == flatbuffers.INT16:
             # One that stays where it is may have the scale of another call.
             move = 0
         scale = tensors[op.outputs[0]].quantization and tensors[op.outputs[0]].quantization.scale
@@ -96,7 +95,7 @@ def _rounded(model):
     for op, where in flatbuffers.products(model):
         tensor = model.subgraphs[0].tensors[op.inputs[where.weights]]
         values = None
-        if tensor.type == _INT8:
+        if tensor.type == flatbuffers.INT8:
             steps = np.asarray(tensor.quantization.scale, "float32")
             axis = where.axis if len(steps) > 1 else 0
             integers = flatbuffers.constant(model, tensor).astype("float32")
@@ -156,7 +155,7 @@ def _add_twin(model, op, where, error):
     twin.outputs = [flatbuffers.add_tensor(model, output)]
 
     axes = copy.copy(bias)
-    axes.type = _INT32
+    axes.type = flatbuffers.INT32
     every = np.arange(len(output.shape) - 1)
     mean = schema.OperatorT()
     mean.opcodeIndex = flatbuffers.opcode(model, "MEAN")
@@ -185,18 +184,22 @@ def _move_bias(model, op, where, move):
         values = flatbuffers.constant(model, given)
         if values is None:
             return
-        if given.type != _FLOAT32:
+        if given.type != flatbuffers.FLOAT32:
             # What they stand for: in int16x8 the converter gives a product that is called twice the
             # first call's scale in both.
             values = values * np.asarray(given.quantization.scale, "float64")
         moved = moved + values
-    bias.type = {_FLOAT32: _FLOAT32, _INT8: _INT32, _INT16: _INT64}[inputs.type]
-    if bias.type != _FLOAT32:
+    bias.type = {
+        flatbuffers.FLOAT32: flatbuffers.FLOAT32,
+        flatbuffers.INT8: flatbuffers.INT32,
+        flatbuffers.INT16: flatbuffers.INT64,
+    }[inputs.type]
+    if bias.type != flatbuffers.FLOAT32:
         steps = inputs.quantization.scale[0] * np.asarray(weights.quantization.scale, "float64")
         bias.quantization = schema.QuantizationParametersT()
         bias.quantization.scale = steps.astype("float32")
         bias.quantization.zeroPoint = np.zeros(len(steps), "int64")
-        limits = np.iinfo("int32" if bias.type == _INT32 else "int64")
+        limits = np.iinfo("int32" if bias.type == flatbuffers.INT32 else "int64")
         moved = np.clip(np.round(moved / steps), limits.min, limits.max)
     name = weights.name + b"/moved_bias/" + str(len(graph.tensors)).encode()
     flatbuffers.put(op, where.bias, flatbuffers.add_constant(model, bias, moved, name))

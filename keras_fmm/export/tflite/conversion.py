@@ -4,6 +4,7 @@ import contextlib
 import functools
 import re
 import tempfile
+import warnings
 
 import keras
 import numpy as np
@@ -15,7 +16,6 @@ from keras_fmm.export.tflite.quantizations import CALIBRATED
 
 # What layers with a form for integers are told.
 _BITS = {"int8": 8, "int16x8": 16, "dynamic": 32}
-_INT16 = 7
 
 
 def convert(model, batch_size, quantization, io_dtype, images, progress):
@@ -67,7 +67,7 @@ def _check_int16(model, content):
         for op in each.operators:
             inputs = [each.tensors[index] for index in op.inputs if index >= 0]
             wrong = None
-            if flatbuffers.operator_name(op, file) == "SUM" and inputs[0].type == _INT16:
+            if flatbuffers.operator_name(op, file) == "SUM" and inputs[0].type == flatbuffers.INT16:
                 wrong = "a sum over axes, which LiteRT 2.3 gets wrong in int16"
             elif not all(np.isfinite(_scales(tensor)).all() for tensor in inputs):
                 wrong = "a product of what is 0 for all of `representative_data`"
@@ -79,6 +79,21 @@ def _check_int16(model, content):
                     "Write a sum as the mean times the number, give other images, or choose "
                     'another quantization, such as "int8".'
                 )
+
+
+def warn_of_division(model, content):
+    """Warns of what LiteRT 2.3 gets wrong in an int8 file: -1 by more than 64, as integers."""
+    file = flatbuffers.parsed(content)
+    graph = file.subgraphs[0]
+    for op in graph.operators:
+        output = graph.tensors[op.outputs[0]]
+        if flatbuffers.operator_name(op, file) == "DIV" and output.type == flatbuffers.INT8:
+            warnings.warn(
+                "LiteRT divides int8 wrongly where a small negative number meets a large one. "
+                f"Received: model={model!r}, in which {output.name.decode()} is a division. "
+                "Multiply by a reciprocal in its place, such as two of keras.ops.rsqrt.",
+                stacklevel=3,
+            )
 
 
 def _scales(tensor):

@@ -126,8 +126,7 @@ def _stretchable(model):
 
     found = []
     for op in graph.operators:
-        is_product = id(op) in products or flatbuffers.operator_name(op, model) == "MUL"
-        if is_product and _treats_channels_apart(model, op):
+        if _treats_channels_apart(model, op):
             channels = _channels(graph.tensors[op.inputs[1]])
             given = before(int(op.inputs[0]), slice(0, channels))
             if given:
@@ -137,10 +136,13 @@ def _stretchable(model):
 
 def _treats_channels_apart(model, op):
     """Returns whether an operator is a depthwise product, or one by a constant for each channel."""
-    if flatbuffers.operator_name(op, model) != "MUL":
-        return flatbuffers.operator_name(op, model) == "DEPTHWISE_CONV_2D"
+    name = flatbuffers.operator_name(op, model)
+    if name not in ("DEPTHWISE_CONV_2D", "MUL"):
+        return False
     values = flatbuffers.constant(model, model.subgraphs[0].tensors[op.inputs[1]])
-    return values is not None and values.ndim > 0 and values.size == values.shape[-1]
+    if values is None or not values.ndim:
+        return False
+    return name == "DEPTHWISE_CONV_2D" or values.size == values.shape[-1]
 
 
 def _channels(tensor):

@@ -109,7 +109,9 @@ PRODUCTS = {
     "FULLY_CONNECTED": Product(1, 0, 2, 0),
     "TRANSPOSE_CONV": Product(1, 2, 3, 0),
 }
-_DTYPES = {0: "<f4", 2: "<i4", 4: "<i8", 9: "i1"}
+# What the file format calls dtypes.
+FLOAT32, INT32, INT64, INT16, INT8 = 0, 2, 4, 7, 9
+_DTYPES = {FLOAT32: "<f4", INT32: "<i4", INT64: "<i8", INT8: "i1"}
 
 
 def products(model):

@@ -6,7 +6,6 @@ from keras_fmm.export.tflite import flatbuffers
 
 # What stands between a classifier's product and its scores; of one input and one output each.
 _BETWEEN = ("LOGISTIC", "RESHAPE", "SOFTMAX")
-_FLOAT32 = 0
 
 
 def in_floats(content):
@@ -60,7 +59,7 @@ def _put_in_floats(graph, model, product, *following):
         product.inputs[2] = _float_bias(model, graph, product.inputs[2], step, outputs)
     for op in (product, *between):
         tensor = graph.tensors[op.outputs[0]]
-        tensor.type, tensor.quantization = _FLOAT32, None
+        tensor.type, tensor.quantization = flatbuffers.FLOAT32, None
     (between or [product])[-1].outputs = [output]
 
 
@@ -92,7 +91,7 @@ def _is_classifier(op, name, graph):
 def _append(graph, like, name, shape, buffer=0):
     """Adds a float tensor to a graph and returns its index."""
     tensor = type(like)()
-    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, _FLOAT32, buffer
+    tensor.name, tensor.shape, tensor.type, tensor.buffer = name, shape, flatbuffers.FLOAT32, buffer
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1
 

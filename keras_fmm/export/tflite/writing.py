@@ -158,6 +158,7 @@ def to_tflite(
         )
         if quantization == "int8":
             content = ranges.quantized(content, images, io_dtype, progress)
+            conversion.warn_of_division(model, content)
         elif reference:
             moves = bias_correction.shifts(content, *reference, images, progress)
             content = bias_correction.corrected(content, moves)

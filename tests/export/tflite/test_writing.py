@@ -104,6 +104,19 @@ def test_operators_without_int16_are_named(tmp_path, dtype, cure):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_division_in_int8_is_warned_of(tmp_path):
+    inputs = keras.Input((4, 4, 3))
+    ratio = keras.layers.Lambda(lambda x: (x - 0.5) / (1 + 20 * ops.mean(x, axis=3, keepdims=True)))
+    images = np.random.default_rng(0).random((8, 4, 4, 3))
+    with pytest.warns(UserWarning, match="divides int8 wrongly.*Received: .*is a division"):
+        export.to_tflite(
+            keras.Model(inputs, ratio(inputs)),
+            tmp_path / "toy.tflite",
+            quantization="int8",
+            representative_data=images,
+        )
+
+
 def test_what_would_be_wrong_in_int16_is_refused_by_name(tmp_path):
     images = np.random.default_rng(0).random((8, 4, 4, 3))
     arguments = {"quantization": "int16x8", "representative_data": images, "verbose": 0}
