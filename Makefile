@@ -6,6 +6,10 @@ INSTALLED := .venv/.installed
 # What pip may install; with CONSTRAINTS=/dev/null it takes the newest of everything.
 CONSTRAINTS = constraints.txt
 
+# Where Python may not keep what it compiles, each start compiles all of TensorFlow and Keras anew:
+# ten seconds of each test that starts a program.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Quiet TensorFlow's start; a user who wants its log says TF_CPP_MIN_LOG_LEVEL=0 make ...
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # Two test processes: TensorFlow's import is slow and most of a test is one thread of Python.

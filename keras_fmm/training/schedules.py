@@ -81,62 +81,77 @@ def schedule(
 
 
 def slow_down(
-    optimizer: keras.optimizers.SGD,
-    variables: Sequence[keras.Variable],
-    slow: Sequence[keras.Variable],
-    factor: float,
+    optimizer: keras.optimizers.Optimizer, slow: Sequence[keras.Variable], factor: float
 ) -> None:
     """Lets an optimizer move some of a model's variables at a part of its learning rate.
 
-    Their gradients are multiplied, which for SGD, with momentum or without, is the same. Call it
-    before `compile`. What is saved is Keras' optimizer, as it was: after loading, do it again.
+    As PyTorch's groups of parameters do: weight decay is a part of the rate too; what clips
+    gradients sees them all as they are. Call it before `compile`. What is saved is Keras'
+    optimizer, as it was: after loading, do it again.
 
     Args:
-        optimizer: `keras.optimizers.SGD` without weight decay, not yet of a model. It may clip by
-            `global_clipnorm` alone, which shortens the multiplied gradients all by one factor.
-        variables: list of `keras.Variable`. The model's `trainable_variables`.
-        slow: list of `keras.Variable`. Those of them that are to be slower.
+        optimizer: `keras.optimizers.Optimizer`, not yet of a model. Any but `Nadam`.
+        slow: list of `keras.Variable`. Those that are to be slower.
         factor: float, at least 0. What their rate is multiplied with.
 
     Raises:
-        TypeError: `optimizer` is no SGD: others divide by the gradients' size.
-        ValueError: it has weight decay, clips gradients one by one or accumulates them; `factor`
-            is below 0.
+        TypeError: `optimizer` is none of Keras' own, or one that wraps another.
+        ValueError: it is `Nadam`, whose schedule of momentum goes on with each group of variables;
+            `factor` is below 0.
 
     Example:
 
     >>> import numpy as np
     >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1), keras.layers.Dense(1)])
     >>> model.set_weights([np.ones(w.shape) for w in model.weights])
-    >>> optimizer = keras.optimizers.SGD(0.01)
-    >>> first = model.layers[0].trainable_variables
-    >>> slow_down(optimizer, model.trainable_variables, first, 0.0)
+    >>> optimizer = keras.optimizers.Adam(0.01)
+    >>> slow_down(optimizer, model.layers[0].trainable_variables, 0.0)
     >>> model.compile(optimizer, "mse")
     >>> history = model.fit(np.ones((4, 1)), np.zeros((4, 1)), verbose=0)
     >>> [bool((np.asarray(w) == 1).all()) for w in model.get_weights()]
     [True, True, False, False]
     """
-    checks.instance("optimizer", optimizer, keras.optimizers.SGD)
-    config = optimizer.get_config()
-    others = ("weight_decay", "clipnorm", "clipvalue")
-    set_ = [name for name in (*others, "gradient_accumulation_steps") if config.get(name)]
-    if set_:
+    checks.instance("optimizer", optimizer, keras.optimizers.Optimizer)
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise TypeError(
+            "`optimizer` must not wrap another. Received: a LossScaleOptimizer. Slow down its "
+            "`inner_optimizer`, or give that to `compile`, which wraps it for mixed_float16."
+        )
+    if isinstance(optimizer, keras.optimizers.Nadam):
         raise ValueError(
-            "`optimizer` must be SGD without weight decay, clipping of single gradients and "
-            "accumulation, which look at gradients themselves. "
-            f"Received: an optimizer with {', '.join(set_)}"
+            "`optimizer` must not be Nadam, whose schedule of momentum would go on with each "
+            f"group of variables. Received: {optimizer!r}. Take Adam."
         )
     factor = checks.number("factor", factor)
     if factor < 0:
         raise ValueError(f"`factor` must be at least 0. Received: factor={factor}")
-    slow = {id(variable) for variable in slow}
-    factors = [factor if id(variable) in slow else None for variable in variables]
-    apply = optimizer.apply
+    # Kept, so that no other variable gets one's id.
+    slow = {id(variable): variable for variable in slow}
+    # What Keras' optimizers call once a step, on every backend.
+    update, apply_decay, decay = (
+        optimizer._backend_update_step,
+        optimizer._apply_weight_decay,
+        optimizer.weight_decay,
+    )
 
-    def scaled(grads, trainable_variables=None):
-        # All of Keras' trainers give them in the order of the model's trainable variables.
-        pairs = zip(grads, factors, strict=True)
-        grads = [g if f is None or g is None else keras.ops.multiply(g, f) for g, f in pairs]
-        return apply(grads, trainable_variables)
+    def groups(items, variable):
+        found = {1.0: [], factor: []}
+        for item in items:
+            found[factor if id(variable(item)) in slow else 1.0].append(item)
+        return [(times, group) for times, group in found.items() if group]
 
-    optimizer.apply = scaled
+    def updated(grads, variables, learning_rate):
+        pairs = zip(grads, variables, strict=True)
+        for times, group in groups(pairs, lambda pair: pair[1]):
+            update(*zip(*group, strict=True), keras.ops.multiply(learning_rate, times))
+
+    def decayed(variables):
+        if decay is None:
+            return
+        kept = filter(optimizer._use_weight_decay, variables)
+        for times, group in groups(kept, lambda variable: variable):
+            optimizer.weight_decay = decay * times
+            apply_decay(group)
+        optimizer.weight_decay = decay
+
+    optimizer._backend_update_step, optimizer._apply_weight_decay = updated, decayed

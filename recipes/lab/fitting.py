@@ -58,7 +58,7 @@ def compiled(
         learning_rate, momentum, weight_decay=weight_decay, global_clipnorm=clip
     )
     if slow:
-        training.slow_down(optimizer, model.trainable_variables, slow, factor)
+        training.slow_down(optimizer, slow, factor)
     model.compile(
         optimizer,
         data.loss,

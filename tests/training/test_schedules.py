@@ -63,7 +63,7 @@ def test_slow_variables_move_at_their_rate():
     )
     slow = model.layers[0].trainable_variables
     optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
-    training.slow_down(optimizer, model.trainable_variables, slow, 0.25)
+    training.slow_down(optimizer, slow, 0.25)
     model.compile(optimizer, "mse")
     model.fit(np.ones((4, 1)), np.full((4, 1), 2.0), batch_size=1, shuffle=False, verbose=0)
     weights, moves = np.ones(2), np.zeros(2)
@@ -74,27 +74,106 @@ def test_slow_variables_move_at_their_rate():
     np.testing.assert_allclose(np.ravel(model.get_weights()), weights, rtol=1e-5)
 
 
-def test_a_clipped_norm_keeps_the_ratio_of_the_rates():
+OPTIMIZERS = {
+    "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+    "sgd with decay": (keras.optimizers.SGD, {"weight_decay": 0.1}),
+    "clipped": (keras.optimizers.SGD, {"clipvalue": 0.3, "momentum": 0.9}),
+    "adam": (keras.optimizers.Adam, {"amsgrad": True}),
+    "adamw": (keras.optimizers.AdamW, {"weight_decay": 0.1}),
+    "accumulated": (keras.optimizers.Adam, {"gradient_accumulation_steps": 2}),
+    "rmsprop": (keras.optimizers.RMSprop, {"momentum": 0.5}),
+    "lion": (keras.optimizers.Lion, {}),
+    # Without code of its own on PyTorch.
+    "adafactor": (keras.optimizers.Adafactor, {"relative_step": False}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_slow_variables_move_as_by_an_optimizer_of_their_own(name):
+    make, arguments = OPTIMIZERS[name]
+    random = np.random.default_rng(0)
+    begin = random.normal(size=(3, 2, 2)).astype("float32")
+
+    def begun(learning_rate, values):
+        variables = [keras.Variable(value) for value in values]
+        optimizer = make(learning_rate, **arguments)
+        if optimizer.weight_decay is not None:
+            optimizer.exclude_from_weight_decay(var_list=variables[:1])
+        return optimizer, variables
+
+    # The first of three is fast, and its weights do not decay.
+    both, together = begun(0.1, begin)
+    fast, all_fast = begun(0.1, begin)
+    slow, all_slow = begun(0.025, begin)
+    training.slow_down(both, together[1:], 0.25)
+    gradients = random.normal(size=(4, 3, 2, 2)).astype("float32")
+    for step in gradients:
+        step = [keras.ops.convert_to_tensor(g) for g in step]
+        both.apply(step, together)
+        fast.apply(step, all_fast)
+        slow.apply(step, all_slow)
+    for found, expected in zip(together, [all_fast[0], *all_slow[1:]], strict=True):
+        found, expected = (keras.ops.convert_to_numpy(v.value) for v in (found, expected))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert int(both.iterations) == len(gradients) // arguments.get("gradient_accumulation_steps", 1)
+
+
+def test_gradients_are_clipped_as_they_are():
     layers = [keras.layers.Dense(1, use_bias=False) for _ in range(2)]
     model = keras.Sequential([keras.Input((1,)), *layers])
     model.set_weights([np.array([[2.0]]), np.array([[3.0]])])
     optimizer = keras.optimizers.SGD(0.1, global_clipnorm=1.0)
-    training.slow_down(optimizer, model.trainable_variables, layers[0].trainable_variables, 0.5)
+    training.slow_down(optimizer, layers[0].trainable_variables, 0.5)
     model.compile(optimizer, "mse")
     model.fit(np.ones((1, 1)), np.zeros((1, 1)), verbose=0)
-    # Of 36 and 24, multiplied 18 and 24, of norm 30.
-    np.testing.assert_allclose(np.ravel(model.get_weights()), [2 - 0.06, 3 - 0.08], rtol=1e-5)
+    # Of 36 and 24, whose norm is 12 times the root of 13.
+    moves = 0.1 * np.array([0.5 * 36, 24]) / (12 * np.sqrt(13))
+    np.testing.assert_allclose(np.ravel(model.get_weights()), [2, 3] - moves, rtol=1e-5)
 
 
-def test_only_what_is_the_same_as_a_rate_is_slowed_down():
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_slow_variables_in_half_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    layers = [keras.layers.Dense(1, use_bias=False) for _ in range(2)]
+    model = keras.Sequential([keras.Input((1,)), *layers])
+    model.set_weights([np.ones((1, 1)), np.ones((1, 1))])
+    optimizer = keras.optimizers.Adam(0.01)
+    training.slow_down(optimizer, layers[0].trainable_variables, 0.0)
+    model.compile(optimizer, "mse")
+    # The error is half a unit: its gradient times the first loss scale is within float16.
+    model.fit(np.ones((4, 1)), np.full((4, 1), 0.5), verbose=0)
+    still, moved = np.ravel(model.get_weights())
+    assert still == 1
+    assert moved == pytest.approx(0.99, abs=1e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's strategies")
+def test_slow_variables_of_a_mirrored_model():
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        layers = [keras.layers.Dense(1, use_bias=False, kernel_initializer="ones") for _ in "ab"]
+        model = keras.Sequential([keras.Input((1,)), *layers])
+        optimizer = keras.optimizers.AdamW(0.01, weight_decay=1.0)
+        training.slow_down(optimizer, layers[0].trainable_variables, 0.5)
+        model.compile(optimizer, "mse")
+    model.fit(np.ones((4, 1)), np.zeros((4, 1)), batch_size=4, verbose=0)
+    # Decay of a hundredth and a step of a hundredth, and half of both.
+    np.testing.assert_allclose(np.ravel(model.get_weights()), [0.99, 0.98], atol=1e-6)
+
+
+def test_what_cannot_be_slowed_down_is_refused():
     variables = [keras.Variable(1.0)]
-    with pytest.raises(TypeError, match="`optimizer` must be a keras.SGD"):
-        training.slow_down(keras.optimizers.Adam(), variables, variables, 0.1)
-    for refused in ({"weight_decay": 0.1}, {"clipnorm": 1.0}):
-        with pytest.raises(ValueError, match=f"Received: an optimizer with {next(iter(refused))}"):
-            training.slow_down(keras.optimizers.SGD(**refused), variables, variables, 0.1)
+    with pytest.raises(TypeError, match="`optimizer` must be a keras.Optimizer"):
+        training.slow_down("adam", variables, 0.1)
+    with pytest.raises(ValueError, match="must not be Nadam"):
+        training.slow_down(keras.optimizers.Nadam(), variables, 0.1)
+    wrapped = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD())
+    with pytest.raises(TypeError, match="Slow down its `inner_optimizer`"):
+        training.slow_down(wrapped, variables, 0.1)
     with pytest.raises(ValueError, match="`factor` must be at least 0"):
-        training.slow_down(keras.optimizers.SGD(), variables, variables, -1.0)
+        training.slow_down(keras.optimizers.SGD(), variables, -1.0)
 
 
 NAMES = ["cat", "dog", "a=b"]
