@@ -44,11 +44,12 @@ class RelativeSelfAttention2D(AttentionEverywhereMixin, FeatureMapLayer):
         implementation: str, default "auto". How it is computed; all give the same numbers up to
             rounding.
 
-            - "auto": by backend and size one of the next two.
+            - "auto": by backend and size one of the next two; "plain" where a size is not known
+              when traced.
             - "plain": the formula said plainly. Training holds a few numbers for each head and pair
               of positions.
-            - "parts": some heads of one sample after the others, computed again for the gradient.
-              Maps of sizes unknown when traced, and single samples, are computed as "plain".
+            - "parts": some heads of one sample after the others, computed again for the gradient;
+              one head where a size is not known. Single samples are computed as "plain".
 
         use_bias: bool, default True. Whether `qkv` and `projection` have biases.
         kernel_initializer: str or initializer, default "glorot_uniform". Of both kernels.

@@ -178,18 +178,44 @@ def test_other_sizes_have_the_centre_or_all_of_the_tables(size):
     assert_near(layer(x), expected, 1e-4)
 
 
-@pytest.mark.parametrize("positions", ["relative", "absolute"])
-@pytest.mark.parametrize("size", SIZES)
-def test_sizes_unknown_when_traced_are_as_known_ones(size, positions):
-    layer = layers.RelativeSelfAttention2D(2, 3, positions=positions, position_size=(4, 5))
+def of_unknown_sizes(positions, implementation):
+    layer = layers.RelativeSelfAttention2D(
+        2, 3, positions=positions, position_size=(4, 5), implementation=implementation
+    )
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, layer(inputs))
     weights.randomise(model)
-    x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
-    expected = np.asarray(layer(x))
-    for jit_compile in (False, True):
-        model.compile(jit_compile=jit_compile)
-        np.testing.assert_allclose(model.predict(x, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    return model
+
+
+UNKNOWN = [("relative", "plain"), ("absolute", "plain"), ("relative", "parts"), (None, "parts")]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(("positions", "implementation"), UNKNOWN)
+def test_sizes_unknown_when_traced_are_as_known_ones(positions, implementation, jit_compile):
+    model = of_unknown_sizes(positions, implementation)
+    model.compile(jit_compile=jit_compile)
+    for size in SIZES:
+        x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
+        expected = np.asarray(model.layers[-1](x))
+        found = model.predict_on_batch(x)
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=str(size))
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize("positions", ["relative", None])
+def test_parts_of_unknown_sizes_learn_as_the_plain_formula(positions, jit_compile):
+    parts, plain = (of_unknown_sizes(positions, form) for form in ("parts", "plain"))
+    plain.set_weights(parts.get_weights())
+    parts.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=jit_compile)
+    plain.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True, jit_compile=False)
+    for size in ((3, 4), (5, 6)):
+        x = np.random.default_rng(0).normal(size=(2, *size, 3)).astype("float32")
+        for model in (parts, plain):
+            model.train_on_batch(x, np.ones_like(x))
+        for found, expected in zip(parts.get_weights(), plain.get_weights(), strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", ["relative", "absolute"])

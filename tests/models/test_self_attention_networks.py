@@ -83,6 +83,16 @@ SIZES = {
         resnet((3, 4, 6, 3), RULE),
         25_781_872,
     ),
+    "AA-ResNet-101": (
+        lambda: models.ResNet101(convolution=AA),
+        resnet((3, 4, 23, 3), RULE),
+        45_359_208,
+    ),
+    "AA-ResNet-152": (
+        lambda: models.ResNet152(convolution=AA),
+        resnet((3, 8, 36, 3), RULE),
+        61_558_496,
+    ),
     "AA-ResNet-18 at 160x96": (
         lambda: models.ResNet18(convolution=AA, input_shape=(160, 96, 3)),
         resnet((2, 2, 2, 2), BOTH, False, (40, 24)),
@@ -381,6 +391,19 @@ def test_converts_for_phones(tmp_path, build, quantization, bound):
     expected = model.predict(images, verbose=0)
     error = np.abs(export.run_tflite(path, images) - expected).max() / np.ptp(expected)
     assert error < bound
+
+
+@pytest.mark.slow
+@ON_TENSORFLOW
+@pytest.mark.parametrize("build", [AUGMENTED, STAND_ALONE])
+def test_a_saved_model_says_the_same_of_any_batch(tmp_path, build):
+    model = weights.enliven(build(input_shape=(8, 8, 3), classes=3))
+    path = export.to_saved_model(model, tmp_path / "saved")
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    for count in (1, 3):
+        expected = model.predict(images[:count], verbose=0)
+        found = export.run_saved_model(path, images[:count])
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Attention of every position to every position, some heads of a sample at a time."""
 
-import functools
-
 import keras
 from keras import ops
 
@@ -26,12 +24,12 @@ def attention_in_parts(query, key, value, num_heads, rows=None, columns=None):
     Returns:
         Tensor of the values' shape and dtype.
     """
-    _, height, width, _ = shape = ops.shape(query)
-    known = isinstance(height, int) and isinstance(width, int)
-    if not known or query.shape[0] == 1:
+    if query.shape[0] == 1:
         # TFLite files are made of one sample, and have no loop.
         return plain_attention(query, key, value, num_heads, rows, columns)
-    together = _heads_together(num_heads, height * width)
+    _, height, width, _ = shape = ops.shape(query)
+    known = isinstance(height, int) and isinstance(width, int)
+    together = _heads_together(num_heads, height * width) if known else 1
     parts = [_parts(x, num_heads, together) for x in (query, key, value)]
     parts[0] = scaled(parts[0])
     shared = []
@@ -40,20 +38,14 @@ def attention_in_parts(query, key, value, num_heads, rows=None, columns=None):
             ops.transpose(by_query(table, size), (0, 2, 1))
             for table, size in ((rows, height), (columns, width))
         ]
-    size = (height, width)
-    attend = functools.partial(_attend, size=size)
     if keras.backend.backend() == "tensorflow":
         found = tensorflow_gradients.map_samples(
-            attend,
-            parts,
-            shared,
-            tuple(parts[2].shape[1:]),
-            functools.partial(_gradients, size=size),
+            _attend, parts, shared, ops.shape(parts[2])[1:], _gradients
         )
     else:
         # Written by hand it is a third faster on JAX.
         by_hand = keras.backend.backend() == "jax"
-        attend = _with_gradients(size) if by_hand else keras.remat(attend)
+        attend = ops.custom_gradient(_with_gradients) if by_hand else keras.remat(_attend)
 
         def of_part(part):
             return attend(*(ops.expand_dims(x, 0) for x in part), *shared)[0]
@@ -72,29 +64,25 @@ def _heads_together(num_heads, places):
 def _parts(x, num_heads, together):
     """Returns a map as `(parts, heads together, positions, channels of a head)`."""
     x = by_head(x, num_heads)
-    return ops.reshape(x, (-1, together, *x.shape[2:]))
+    return ops.reshape(x, (-1, together, *ops.shape(x)[2:]))
 
 
-def _with_gradients(size):
-    """Returns `_attend` with the gradients written by hand, for Keras' way of saying so."""
-
-    def attend(*tensors):
-        outputs = _attend(*tensors, size=size)
-        return outputs, lambda upstream: tuple(_gradients(*tensors, outputs, upstream, size=size))
-
-    return ops.custom_gradient(attend)
+def _with_gradients(*tensors):
+    """Returns `_attend` and its gradient written by hand, as Keras has it."""
+    outputs = _attend(*tensors)
+    return outputs, lambda upstream: tuple(_gradients(*tensors, outputs, upstream))
 
 
-def _weights(query, key, tables, size):
+def _weights(query, key, tables):
     """Returns the weights of one part, `(1, heads, positions, positions)`, in float32 at least.
 
     On JAX they are in proportion to them, and what to divide by comes second; else None does.
     """
-    height, width = size
-    _, heads, places, depth = query.shape
+    _, heads, places, depth = ops.shape(query)
     logits = at_least_float32(ops.matmul(query, _turned(key)))
     if tables:
         rows, columns = tables
+        height, width = _size(tables)
         query = ops.reshape(query, (heads, height, width, depth))
         of_rows = ops.matmul(query, rows)
         of_columns = ops.matmul(ops.transpose(query, (0, 2, 1, 3)), columns)
@@ -110,23 +98,30 @@ def _weights(query, key, tables, size):
     return powers, ops.sum(powers, axis=-1, keepdims=True)
 
 
-def _attend(query, key, value, *tables, size):
+def _size(tables):
+    """Returns height and width of the map that two tables are for.
+
+    Of a size that is not known when traced, a loop's step has nothing else.
+    """
+    rows, columns = tables
+    return ops.shape(rows)[0], ops.shape(columns)[0]
+
+
+def _attend(query, key, value, *tables):
     """Returns the outputs of one part, `(1, heads, positions, channels of a head)`."""
-    weights, total = _weights(query, key, tables, size)
+    weights, total = _weights(query, key, tables)
     # The long side of the weights last: few channels as rows are faster than as columns.
     found = _turned(ops.matmul(_turned(value), _turned(ops.cast(weights, value.dtype))))
     return found if total is None else found / ops.cast(total, found.dtype)
 
 
-def _gradients(query, key, value, *tables_and_more, size):
+def _gradients(query, key, value, *tables_and_more):
     """Returns the gradients of `_attend`, one for each of its tensors.
 
     Last come the outputs and their gradient. What is as large as the weights is not transposed.
     """
     *tables, outputs, upstream = tables_and_more
-    height, width = size
-    _, heads, _, depth = query.shape
-    weights, total = _weights(query, key, tables, size)
+    weights, total = _weights(query, key, tables)
     if total is not None:
         upstream = upstream / ops.cast(total, upstream.dtype)
     of_value = _turned(ops.matmul(_turned(upstream), ops.cast(weights, value.dtype)))
@@ -141,6 +136,8 @@ def _gradients(query, key, value, *tables_and_more, size):
     if not tables:
         return [of_query, of_key, of_value]
     rows, columns = tables
+    height, width = _size(tables)
+    _, heads, _, depth = shape = ops.shape(query)
     in_map = (heads, height, width, depth)
     by_row = ops.reshape(query, in_map)
     by_column = ops.transpose(by_row, (0, 2, 1, 3))
@@ -151,7 +148,7 @@ def _gradients(query, key, value, *tables_and_more, size):
     more = ops.matmul(of_rows, ops.transpose(rows, (0, 2, 1)))
     more_by_column = ops.matmul(of_columns, ops.transpose(columns, (0, 2, 1)))
     more = more + ops.transpose(more_by_column, (0, 2, 1, 3))
-    of_query = of_query + ops.reshape(more, query.shape)
+    of_query = of_query + ops.reshape(more, shape)
     of_rows = ops.sum(ops.matmul(_turned(by_row), of_rows), axis=0)
     of_columns = ops.matmul(_turned(by_column), of_columns)
     return [of_query, of_key, of_value, of_rows, ops.sum(of_columns, axis=0)]
