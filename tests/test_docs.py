@@ -27,6 +27,7 @@ SLOW_PAGES = (
     "detectors",
     "explain",
     "export",
+    "own_images",
     "self_attention",
     "start",
     "train",

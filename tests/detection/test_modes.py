@@ -17,8 +17,11 @@ TARGETS = detection.targets(
     ],
     classes=3,
 )
+ON_TENSORFLOW = keras.backend.backend() == "tensorflow"
+# On JAX CI runs no slow tests, and has no other ones of these.
+SLOW = pytest.mark.slow if ON_TENSORFLOW else ()
 needs_tensorflow = pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="files and strategies are TensorFlow's"
+    not ON_TENSORFLOW, reason="files and strategies are TensorFlow's"
 )
 
 
@@ -56,18 +59,23 @@ def same(found, expected, atol=1e-3):
         np.testing.assert_allclose(found[key], expected[key], atol=atol)
 
 
-def test_xla_trains_as_without():
+@pytest.mark.parametrize("attention", [pytest.param("squeeze_excite", marks=SLOW)])
+def test_xla_trains_as_without(attention):
     if keras.backend.backend() == "torch":
         pytest.skip("Keras' own is torch.compile")
-    compiled, plain = (
-        losses(small(attention="squeeze_excite"), jit_compile=jit) for jit in (True, False)
-    )
+    compiled, plain = (losses(small(attention=attention), jit_compile=jit) for jit in (True, False))
     np.testing.assert_allclose(compiled, plain, rtol=1e-3)
     assert plain[-1] < plain[0]
 
 
 # bfloat16 rounds eight times as coarsely, and three steps add up.
-@pytest.mark.parametrize(("policy", "rtol"), [("mixed_float16", 0.02), ("mixed_bfloat16", 0.05)])
+@pytest.mark.parametrize(
+    ("policy", "rtol"),
+    [
+        ("mixed_float16", 0.02),
+        pytest.param("mixed_bfloat16", 0.05, marks=SLOW),
+    ],
+)
 def test_mixed_precision_trains_as_float32(policy, rtol):
     expected = losses(small())
     keras.config.set_dtype_policy(policy)
@@ -82,6 +90,7 @@ def test_mixed_precision_trains_as_float32(policy, rtol):
     assert found != expected
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_mirrored_strategy_trains_as_one_device():
     import tensorflow as tf
@@ -102,6 +111,7 @@ def test_a_foreign_backbone_is_saved_and_loaded(tmp_path):
     same(loaded.predict(IMAGES, verbose=0), expected, atol=0)
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_a_saved_model_takes_images_of_any_size(tmp_path):
     detector = detector_of(small((None, None, 3)))
@@ -112,6 +122,7 @@ def test_a_saved_model_takes_images_of_any_size(tmp_path):
         same(export.run_saved_model(path, images), expected)
 
 
+@pytest.mark.slow
 @needs_tensorflow
 def test_tflite_has_the_suppression_and_int8_the_network(tmp_path):
     pytest.importorskip("ai_edge_litert")

@@ -2,10 +2,11 @@
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from tests.models.families import small
 from tests.support import weights
-from tests.support.layer_table import ROWS, over
+from tests.support.layer_table import FIRST_ROWS, ROWS, over
 
 
 def assert_same(model, inputs, path):
@@ -18,8 +19,18 @@ def assert_same(model, inputs, path):
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
-@over([row for row in ROWS if "onnx" in row.exports])
+@over([row for row in ROWS if "onnx" in row.exports and row in FIRST_ROWS])
 def test_every_layer(row, tmp_path):
+    assert_layer(row, tmp_path)
+
+
+@pytest.mark.slow
+@over([row for row in ROWS if "onnx" in row.exports and row not in FIRST_ROWS])
+def test_other_arguments(row, tmp_path):
+    assert_layer(row, tmp_path)
+
+
+def assert_layer(row, tmp_path):
     layer = row.make()
     model = row.model(layer, unknown_sizes=False)
     weights.randomise(layer)

@@ -333,8 +333,7 @@ def test_maxima_stand_behind_the_batch_norm_of_an_attention_stem():
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-# JAX compiles each of the three models anew.
-TRAINED = [AUGMENTED, STAND_ALONE] if keras.backend.backend() == "tensorflow" else [AUGMENTED]
+TRAINED = [AUGMENTED, pytest.param(STAND_ALONE, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("build", TRAINED)

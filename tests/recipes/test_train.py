@@ -347,7 +347,16 @@ def test_the_demo_takes_the_better_one_and_sees_a_disagreement():
             demo.check_agreement([types.SimpleNamespace(**{**vars(row), **wrong})])
 
 
-@pytest.mark.parametrize("name", train.MODELS)
+LARGE = ("resnet34", "resnet50", "resnet101", "resnet152")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in train.MODELS
+    ],
+)
 def test_every_backbone_can_be_named(name):
     settings = dataclasses.replace(SMOKE, model=name, attention="eca")
     digits = data.load("digits")

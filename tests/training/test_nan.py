@@ -23,7 +23,10 @@ def compiled(**kwargs):
 WAYS = [{}]
 # Keras takes but one step at a time on PyTorch, where `torch.compile` takes half a minute a model.
 if keras.backend.backend() != "torch":
-    WAYS += [{"jit_compile": True}, {"steps_per_execution": 2}]
+    WAYS += [
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
+        {"steps_per_execution": 2},
+    ]
 
 
 @pytest.mark.parametrize("kwargs", WAYS)

@@ -19,7 +19,7 @@ from tests.export import toys
     ("forms", "depth", "least"),
     [
         # One block of each form, the paper's product last, whose values spread most.
-        ((*FORMS[1:], FORMS[0]), 6, 15),
+        pytest.param((*FORMS[1:], FORMS[0]), 6, 15, marks=pytest.mark.slow),
         pytest.param(("centered",), 54, 10, marks=pytest.mark.slow),
     ],
 )

@@ -76,9 +76,9 @@ SLOW_CASES = [
     (MANY_OPERATORS, "int8", True),
     ("both", "float16", False),
     ("both", "int16x8", False),
+    ("gates", "int8", False),
 ]
 CASES = [
-    ("gates", "int8", False),
     ("convolutions", "int8", True),
     ("both", "dynamic", False),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW_CASES),
@@ -103,8 +103,8 @@ def test_says_what_keras_says(tmp_path, name, quantization, dead):
         assert {output.dtype for output in found.outputs} == {"float32"}
 
 
-@pytest.mark.parametrize("batch_size", [3, None])
-@pytest.mark.parametrize("quantization", ["int8", "int16x8"])
+@pytest.mark.parametrize("batch_size", [3, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("quantization", ["int8", pytest.param("int16x8", marks=pytest.mark.slow)])
 def test_any_batch(tmp_path, batch_size, quantization):
     model = convolved(AWConv2D(8, 3, padding="same"))
     path = export.to_tflite(
@@ -157,7 +157,7 @@ def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path, ker
     assert layer._integer_bits is None
 
 
-@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_taps_that_meet_only_zeros_are_left_out(tmp_path, size):
     inputs = keras.Input((8, 8, 3))
     x = layers.MaxPooling2D(8 // size)(layers.Conv2D(16, 3, padding="same")(inputs))

@@ -258,7 +258,11 @@ def test_without_sizes_factored_pads_once():
     assert names.count("Pad") == 1
 
 
-@pytest.mark.parametrize(("batch", "jit_compile"), [(None, False), (3, False), (3, True)], ids=str)
+@pytest.mark.parametrize(
+    ("batch", "jit_compile"),
+    [(None, False), pytest.param(3, False, marks=pytest.mark.slow), (3, True)],
+    ids=str,
+)
 @pytest.mark.parametrize("conv", OURS)
 def test_second_derivatives_in_a_graph(conv, jit_compile, batch):
     rng = np.random.default_rng(0)
