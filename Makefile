@@ -47,7 +47,7 @@ test-jax: .venv-jax/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 
 test-torch: export KERAS_BACKEND := torch
-test-torch: BACKEND_TESTS += tests/detection
+test-torch: BACKEND_TESTS += tests/detection tests/recipes/benchmarks/test_self_attention.py
 test-torch: .venv-torch/.installed
 	$(TEST) $(BACKEND_TESTS) $(PYTEST_FLAGS)
 

@@ -13,10 +13,13 @@ a round. Given are the median over the rounds and the two between which it lies 
 confidence, by the order of the ratios. A training step gives the gradients to the inputs and every
 weight, as within a network. The memory is the most that a fresh process held in two calls of
 `train_on_batch` with SGD and a squared error, above what it held before the first.
-`KERAS_BACKEND=jax` measures what XLA compiles there.
+`KERAS_BACKEND=jax` measures what XLA compiles there, and `torch` what PyTorch does, beside its own
+fused attention, which takes the positions as channels of queries and keys; give each an `--output`
+of its own, such as `recipes/results/benchmark_self_attention_jax.json`.
 Goals, of the ratio at training: augmented 5.6, 1.5 and 0.75 on the three maps (JAX: 5.5 on the
-first), local 9, 4 and 2; of the memory 200 MiB (JAX: 100) and 80 MiB on maps of 28x28; positions
-at most 1.2 of attention without them. They come from prototypes that ran on one thread.
+first), local 9, 4 and 2; at inference 5.0 (JAX: 6) of the first; of the memory 200 MiB (JAX: 100)
+and 80 MiB on maps of 28x28; positions at most 1.2 of attention without them. They come from
+prototypes that ran on one thread.
 What is in the results already, of the same commit, machine, versions and rounds, is not measured
 again: a run that was stopped goes on.
 Cost: half an hour on 2 cores.
@@ -24,14 +27,17 @@ Measured: recipes/results/benchmark_self_attention.json and docs/results/self_at
 """
 
 import dataclasses
+import functools
 import multiprocessing
 import pathlib
 import time
 
 import keras
 import numpy as np
+from keras import ops
 
 from keras_fmm import layers, training
+from keras_fmm.ops.self_attention.positions import by_query
 from recipes.benchmarks import aw_conv, timing
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
@@ -41,7 +47,8 @@ LOCAL = ((2, 56, 56, 64), (4, 28, 28, 128), (8, 14, 14, 256))
 # Those of AWConv2D's benchmark, but of a batch that is unknown.
 MODES = tuple(mode for mode in aw_conv.MODES or () if "unknown" not in mode)
 # What another backend measured stands on the page too.
-MODES_OF_PAGE = ("train", "train, XLA", "inference", "LiteRT, batch 1")
+MODES_OF_PAGE = ("train", "train, XLA", "inference", "inference, XLA", "LiteRT, batch 1")
+TITLES = {"": "", "_jax": "## On JAX\n", "_torch": "## On PyTorch\n"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +68,54 @@ def candidates(shape, kind):
     if kind == "augmented":
         ways = {name: {"implementation": name} for name in ("auto", "plain", "parts")}
         ways["without positions"] = {"positions": None}
-        make, size = layers.AttentionAugmentedConv2D, 3
+        make, size = augmented, 3
+        if keras.backend.backend() == "torch":
+            ways["PyTorch's own"] = {"fused": True}
     else:
         ways = {name: {"implementation": name} for name in ("auto", "shifts", "blocks")}
         make, size = layers.LocalSelfAttention2D, 7
     for name, arguments in ways.items():
         found[name] = lambda way=arguments: make(filters, size, use_bias=False, **way)
     return found
+
+
+def augmented(*arguments, fused=False, **more):
+    """Returns an augmented convolution, whose attention is PyTorch's own where it is `fused`."""
+    layer = layers.AttentionAugmentedConv2D(*arguments, **more)
+    if fused:
+        layer.attend = functools.partial(attend_fused, layer)
+    return layer
+
+
+def attend_fused(layer, x, depths):
+    """Returns what `attend` does, by `scaled_dot_product_attention` of queries with positions."""
+    import torch
+
+    _, height, width, _ = x.shape
+    heads, places = layer.num_heads, height * width
+    query, key, value = (
+        ops.transpose(ops.reshape(part, (-1, places, heads, part.shape[3] // heads)), (0, 2, 1, 3))
+        for part in ops.split(x, [depths[0], depths[0] + depths[1]], axis=3)
+    )
+    rows, columns = by_query(layer.row_embeddings, height), by_query(layer.column_embeddings, width)
+    in_map = ops.reshape(query, (-1, heads, height, width, query.shape[3]))
+    of_places = [
+        ops.reshape(part, (-1, heads, places, part.shape[4]))
+        for part in (
+            ops.einsum("bnijd,iad->bnija", in_map, rows),
+            ops.einsum("bnijd,jad->bnija", in_map, columns),
+        )
+    ]
+    place = ops.arange(places)
+    where = [ops.one_hot(place // width, height), ops.one_hot(place % width, width)]
+    where = ops.broadcast_to(ops.concatenate(where, 1), (*key.shape[:3], height + width))
+    found = torch.nn.functional.scaled_dot_product_attention(
+        ops.concatenate([query, *of_places], axis=3),
+        ops.concatenate([key, where], axis=3),
+        value,
+        scale=query.shape[3] ** -0.5,
+    )
+    return ops.reshape(ops.transpose(found, (0, 2, 1, 3)), (-1, height, width, depths[2]))
 
 
 def ratios(shape, kind, mode, rounds, verbose):
@@ -168,21 +216,32 @@ def _cell(value):
 
 def page(results):
     """Returns the page of a folder of results, a str, or None where nothing was measured."""
-    return timing.page(
-        results / "benchmark_self_attention.json",
-        "self_attention",
-        Settings,
-        None,
-        "# What self-attention costs beside a convolution\n\n"
-        "CPU time as a ratio to a plain 3x3 convolution of as many filters: the median, and the "
-        "interval that\nhas it with 95 % confidence; and the MiB that two training steps hold "
-        "above the start of a process.\n",
-        table,
-        "The goals were, in training, 5.6, 1.5 and 0.75 of the convolution for the augmented one, "
-        "9, 4 and 2 for\nthe local one, 5.0 in inference on 28x28, 1.2 of attention without "
-        "positions, and 200 and 80 MiB on 28x28.\nThey come from prototypes on one thread; here "
-        "every core works.\n",
-    )
+    parts = [
+        timing.page(
+            results / f"benchmark_self_attention{ending}.json",
+            "self_attention",
+            Settings,
+            None,
+            title,
+            table,
+        )
+        for ending, title in TITLES.items()
+    ]
+    parts = [part for part in parts if part]
+    return "\n".join([INTRODUCTION, *parts]) if parts else None
+
+
+INTRODUCTION = """# What self-attention costs beside a convolution
+
+CPU time as a ratio to a plain 3x3 convolution of as many filters on the same backend: the median,
+and the interval that has it with 95 % confidence; and the MiB that two training steps hold above
+the start of a process. Before the commands of other backends stands `KERAS_BACKEND=jax` or `torch`.
+
+The goals were, in training, 5.6, 1.5 and 0.75 of the convolution for the augmented one (on JAX 5.5
+on 28x28), 9, 4 and 2 for the local one; in inference on 28x28 5.0 (JAX: 6); 1.2 of attention
+without positions; and 200 (JAX: 100) and 80 MiB on 28x28. They come from prototypes on one thread
+of an AMD EPYC; here every core works.
+"""
 
 
 if __name__ == "__main__":
