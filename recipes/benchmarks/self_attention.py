@@ -37,7 +37,6 @@ import numpy as np
 from keras import ops
 
 from keras_fmm import layers, training
-from keras_fmm.ops.self_attention.positions import by_query
 from recipes.benchmarks import aw_conv, timing
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
@@ -97,7 +96,10 @@ def attend_fused(layer, x, depths):
         ops.transpose(ops.reshape(part, (-1, places, heads, part.shape[3] // heads)), (0, 2, 1, 3))
         for part in ops.split(x, [depths[0], depths[0] + depths[1]], axis=3)
     )
-    rows, columns = by_query(layer.row_embeddings, height), by_query(layer.column_embeddings, width)
+    rows, columns = (
+        ops.take(table, np.arange(side) - np.arange(side)[:, None] + side - 1, axis=0)
+        for table, side in ((layer.row_embeddings, height), (layer.column_embeddings, width))
+    )
     in_map = ops.reshape(query, (-1, heads, height, width, query.shape[3]))
     of_places = [
         ops.reshape(part, (-1, heads, places, part.shape[4]))
@@ -240,7 +242,7 @@ the start of a process. Before the commands of other backends stands `KERAS_BACK
 The goals were, in training, 5.6, 1.5 and 0.75 of the convolution for the augmented one (on JAX 5.5
 on 28x28), 9, 4 and 2 for the local one; in inference on 28x28 5.0 (JAX: 6); 1.2 of attention
 without positions; and 200 (JAX: 100) and 80 MiB on 28x28. They come from prototypes on one thread
-of an AMD EPYC; here every core works.
+of an AMD EPYC; here every core works. "auto" is one of the forms below it: what differs is noise.
 """
 
 

@@ -44,6 +44,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
         "models",
         "quantization",
         "residuals",
+        "self_attention",
     ]
     for page in pages:
         committed = (ROOT / "docs" / page).read_text(encoding="utf-8")
