@@ -77,7 +77,7 @@ def average_precision(
     Raises:
         TypeError: a list or a dict is none, or labels are no integers.
         ValueError: the lists are of other lengths or empty, a key is not known or missing, shapes
-            do not fit, a number is not finite, or a box ends before it begins.
+            do not fit, a number is not finite, an area is below 0, or a box ends before it begins.
 
     Example:
 
@@ -143,6 +143,11 @@ def _checked(annotations, detections):
         found = checked(f"detections[{index}]", found, ("boxes", "labels", "scores"))
         sides = truth["boxes"][:, 2:] - truth["boxes"][:, :2]
         truth.setdefault("area", sides[:, 0] * sides[:, 1])
+        if (truth["area"] < 0).any():
+            raise ValueError(
+                f"`annotations[{index}]['area']` must be at least 0. "
+                f"Received: {truth['area'].tolist()}"
+            )
         truth.setdefault("crowd", np.zeros(len(sides), bool))
         images.append((truth, found))
     return images

@@ -154,6 +154,7 @@ GOOD = {"boxes": [[0, 0, 4, 4]], "labels": [0]}
         ([{**GOOD, "labels": [0.0]}], [{**GOOD, "scores": [1]}], TypeError, "integers"),
         ([{**GOOD, "labels": [-2]}], [{**GOOD, "scores": [1]}], ValueError, "-1 for padding"),
         ([GOOD], [{**GOOD, "scores": [math.nan]}], ValueError, "must be finite"),
+        ([{**GOOD, "area": [-3]}], [{**GOOD, "scores": [1]}], ValueError, "'area'].*at least 0"),
         ([GOOD], [{**GOOD, "scores": [1, 1]}], ValueError, "one number for each of 1 boxes"),
     ],
 )
