@@ -6,8 +6,9 @@ import re
 from tests.test_declared import SETUP
 
 ROOT = pathlib.Path(__file__).parents[1]
-# Tools of those who work on the package; PyTorch and timm, whose bound is the version that was run.
-NOT_INSTALLED = {"all", "browser", "dev", "docs", "timm", "torch"}
+# Tools of those who work on the package; PyTorch, timm and keras-hub, whose bounds are the versions
+# that were run.
+NOT_INSTALLED = {"all", "browser", "dev", "docs", "hub", "timm", "torch"}
 
 
 def named(text):
