@@ -151,7 +151,7 @@ def test_slow_variables_in_half_precision(policy):
 def test_slow_variables_of_a_mirrored_model():
     import tensorflow as tf
 
-    # Of one device: two reduce their gradients by TensorFlow's collectives, which on CPUs refuse the
+    # Of one device: two reduce gradients by TensorFlow's collectives, which on CPUs refuse the
     # second model of a process.
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
