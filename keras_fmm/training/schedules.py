@@ -1,5 +1,6 @@
 """How fast weights learn: over the steps of a run, and some of them slower than others."""
 
+import functools
 from collections.abc import Sequence
 
 import keras
@@ -87,7 +88,7 @@ def slow_down(
 
     As PyTorch's groups of parameters do: weight decay is a part of the rate too; what clips
     gradients sees them all as they are. Call it before `compile`. What is saved is Keras'
-    optimizer, as it was: after loading, do it again.
+    optimizer, as it was: after loading, do it again. Of two calls both factors count.
 
     Args:
         optimizer: `keras.optimizers.Optimizer`, not yet of a model. Any but `Nadam`.
@@ -125,33 +126,45 @@ def slow_down(
     factor = checks.number("factor", factor)
     if factor < 0:
         raise ValueError(f"`factor` must be at least 0. Received: factor={factor}")
-    # Kept, so that no other variable gets one's id.
-    slow = {id(variable): variable for variable in slow}
     # What Keras' optimizers call once a step, on every backend.
-    update, apply_decay, decay = (
-        optimizer._backend_update_step,
-        optimizer._apply_weight_decay,
-        optimizer.weight_decay,
-    )
+    update, apply_decay = optimizer._backend_update_step, optimizer._apply_weight_decay
+    rates = getattr(update, "rates", None)
+    if rates is None:
+        rates = {}
+        optimizer._backend_update_step = functools.partial(_updated, update, rates)
+        optimizer._backend_update_step.rates = rates
+        optimizer._apply_weight_decay = functools.partial(
+            _decayed, optimizer, apply_decay, optimizer.weight_decay, rates
+        )
+    for variable in {id(variable): variable for variable in slow}.values():
+        _, rate = rates.get(id(variable), (None, 1.0))
+        # The variable is kept, so that no other gets its id.
+        rates[id(variable)] = variable, rate * factor
 
-    def groups(items, variable):
-        found = {1.0: [], factor: []}
-        for item in items:
-            found[factor if id(variable(item)) in slow else 1.0].append(item)
-        return [(times, group) for times, group in found.items() if group]
 
-    def updated(grads, variables, learning_rate):
-        pairs = zip(grads, variables, strict=True)
-        for times, group in groups(pairs, lambda pair: pair[1]):
-            update(*zip(*group, strict=True), keras.ops.multiply(learning_rate, times))
+def _updated(update, rates, grads, variables, learning_rate):
+    """Makes an optimizer's step for the variables of each rate."""
+    pairs = zip(grads, variables, strict=True)
+    for rate, group in _groups(rates, pairs, lambda pair: pair[1]):
+        update(*zip(*group, strict=True), keras.ops.multiply(learning_rate, rate))
 
-    def decayed(variables):
-        if decay is None:
-            return
-        kept = filter(optimizer._use_weight_decay, variables)
-        for times, group in groups(kept, lambda variable: variable):
-            optimizer.weight_decay = decay * times
-            apply_decay(group)
-        optimizer.weight_decay = decay
 
-    optimizer._backend_update_step, optimizer._apply_weight_decay = updated, decayed
+def _decayed(optimizer, apply_decay, decay, rates, variables):
+    """Lets the variables of each rate decay."""
+    if decay is None:
+        return
+    kept = filter(optimizer._use_weight_decay, variables)
+    for rate, group in _groups(rates, kept, lambda variable: variable):
+        # Not what the attribute is: on two devices the other's turn comes before it is put back.
+        optimizer.weight_decay = decay * rate
+        apply_decay(group)
+    optimizer.weight_decay = decay
+
+
+def _groups(rates, items, variable):
+    """Returns pairs of a rate and the items whose variable has it."""
+    found = {}
+    for item in items:
+        _, rate = rates.get(id(variable(item)), (None, 1.0))
+        found.setdefault(rate, []).append(item)
+    return found.items()

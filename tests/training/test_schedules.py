@@ -118,6 +118,21 @@ def test_slow_variables_move_as_by_an_optimizer_of_their_own(name):
     assert int(both.iterations) == len(gradients) // arguments.get("gradient_accumulation_steps", 1)
 
 
+def test_two_calls_make_three_rates():
+    begin, gradient = np.ones((2, 3)).astype("float32")
+    variables = [keras.Variable(value) for value in begin]
+    optimizer = keras.optimizers.SGD(0.1, weight_decay=0.5)
+    # A variable that is named twice is no slower for that.
+    training.slow_down(optimizer, [variables[1], variables[2], variables[1]], 0.5)
+    training.slow_down(optimizer, variables[2:], 0.5)
+    optimizer.apply([keras.ops.convert_to_tensor(x) for x in gradient], variables)
+    found = [float(keras.ops.convert_to_numpy(v.value)) for v in variables]
+    # Decay comes first, by half of the rate, and then a step.
+    expected = [1 - 0.5 * rate - rate for rate in (0.1, 0.05, 0.025)]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert optimizer.weight_decay == 0.5
+
+
 def test_gradients_are_clipped_as_they_are():
     layers = [keras.layers.Dense(1, use_bias=False) for _ in range(2)]
     model = keras.Sequential([keras.Input((1,)), *layers])
