@@ -24,7 +24,7 @@ def checked(name, given, needed=("boxes", "labels"), optional=()):
     Raises:
         TypeError: it is no dict, or a column is of another kind of number.
         ValueError: a key is missing or not known, shapes do not fit, a number is not finite, a box
-            ends before it begins, or a label is below -1.
+            ends before it begins, an area is below 0, or a label is below -1.
     """
     checks.mapping(name, given)
     keys = set(map(str, given))
@@ -43,6 +43,10 @@ def checked(name, given, needed=("boxes", "labels"), optional=()):
         raise ValueError(
             f"`{name}['labels']` must be at least 0, or -1 for padding. "
             f"Received: {arrays['labels'].min()}"
+        )
+    if "area" in arrays and (arrays["area"] < 0).any():
+        raise ValueError(
+            f"`{name}['area']` must be at least 0. Received: {arrays['area'].tolist()}"
         )
     there = arrays["labels"] != -1
     return {key: array[there] for key, array in arrays.items()}

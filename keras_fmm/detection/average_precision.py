@@ -143,11 +143,6 @@ def _checked(annotations, detections):
         found = checked(f"detections[{index}]", found, ("boxes", "labels", "scores"))
         sides = truth["boxes"][:, 2:] - truth["boxes"][:, :2]
         truth.setdefault("area", sides[:, 0] * sides[:, 1])
-        if (truth["area"] < 0).any():
-            raise ValueError(
-                f"`annotations[{index}]['area']` must be at least 0. "
-                f"Received: {truth['area'].tolist()}"
-            )
         truth.setdefault("crowd", np.zeros(len(sides), bool))
         images.append((truth, found))
     return images

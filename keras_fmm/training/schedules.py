@@ -96,7 +96,7 @@ def slow_down(
         factor: float, at least 0. What their rate is multiplied with.
 
     Raises:
-        TypeError: `optimizer` is none of Keras' own, or one that wraps another.
+        TypeError: `optimizer` is no optimizer of Keras, or one that wraps another.
         ValueError: it is `Nadam`, whose schedule of momentum goes on with each group of variables;
             `factor` is below 0.
 

@@ -324,9 +324,8 @@ def cell(rows, name, key):
 INTRODUCTION = """# What attention costs on a GPU
 
 Training steps and inference on an accelerator, written by `make report` from
-`recipes/results/`; before the commands stands `KERAS_BACKEND=jax` or `torch`. The first row of a
-table is as measured, the others are ratios to it. Times are medians over rounds that run every row
-once, in random order.
+`recipes/results/`. The first row of a table is as measured, the others are ratios to it. Times are
+medians over rounds that run every row once, in random order.
 
 - Layers: `keras.layers.Conv2D` of 3x3 at the stages of ResNet-50; AWConv2D, its attention included,
   in each implementation, where "auto" is what you get; a convolution with a gate behind it.

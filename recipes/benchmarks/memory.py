@@ -398,7 +398,7 @@ COLUMNS = """
 
 JAX = """## On JAX
 
-Exports and what else needs TensorFlow are left out. `KERAS_BACKEND=jax` stands before the command.
+Exports and what else needs TensorFlow are left out.
 """
 
 

@@ -237,7 +237,7 @@ INTRODUCTION = """# What self-attention costs beside a convolution
 
 CPU time as a ratio to a plain 3x3 convolution of as many filters on the same backend: the median,
 and the interval that has it with 95 % confidence; and the MiB that two training steps hold above
-the start of a process. Before the commands of other backends stands `KERAS_BACKEND=jax` or `torch`.
+the start of a process.
 
 The goals were, in training, 5.6, 1.5 and 0.75 of the convolution for the augmented one (on JAX 5.5
 on 28x28), 9, 4 and 2 for the local one; in inference on 28x28 5.0 (JAX: 6); 1.2 of attention

@@ -163,9 +163,11 @@ def source(module, settings, results, date):
         results: dict, of `read`.
         date: str, for results from before dates were written into them.
     """
-    words = ["python", "-m", f"recipes.benchmarks.{module}"]
-    words += flags(changed(settings, results["settings"]))
     environment = results["environment"]
+    backend = environment["versions"]["backend"]
+    words = [] if backend == "tensorflow" else [f"KERAS_BACKEND={backend}"]
+    words += ["python", "-m", f"recipes.benchmarks.{module}"]
+    words += flags(changed(settings, results["settings"]))
     return (
         f"```\n{shlex.join(words)}\n```\n\n"
         f"{sections.machine(environment)}, {environment['device']['cores']} cores, "

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import detection, export
+from keras_fmm import detection, export, training
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(4, 32, 48, 3)).astype("float32")
@@ -93,10 +93,7 @@ def test_mixed_precision_trains_as_float32(policy, rtol):
 @pytest.mark.slow
 @needs_tensorflow
 def test_mirrored_strategy_trains_as_one_device():
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+    with training.strategy("mirrored").scope():
         model = small(convolution="aw")
         model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"))
     found = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)

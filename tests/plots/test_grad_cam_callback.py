@@ -5,7 +5,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_fmm import layers, plots
+from keras_fmm import layers, plots, training
 
 event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
@@ -65,10 +65,7 @@ def test_writes_a_picture_an_epoch_beside_what_keras_writes(tmp_path):
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a strategy of TensorFlow")
 @pytest.mark.slow
 def test_two_replicas(tmp_path):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
+    with training.strategy("mirrored").scope():
         model = compiled()
         fit(model, tmp_path, layer="gate")
     assert list(written(tmp_path)) == [0]

@@ -164,12 +164,7 @@ def test_slow_variables_in_half_precision(policy):
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's strategies")
 def test_slow_variables_of_a_mirrored_model():
-    import tensorflow as tf
-
-    # Of one device: two reduce gradients by TensorFlow's collectives, which on CPUs refuse the
-    # second model of a process.
-    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
-    with strategy.scope():
+    with training.strategy("mirrored").scope():
         layers = [keras.layers.Dense(1, use_bias=False, kernel_initializer="ones") for _ in "ab"]
         model = keras.Sequential([keras.Input((1,)), *layers])
         optimizer = keras.optimizers.AdamW(0.01, weight_decay=1.0)
