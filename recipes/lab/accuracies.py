@@ -26,11 +26,6 @@ def conclusions(part, classes, paper=None):
             name: sum(not trial.get("finite", True) for trial in trials.values())
             for name, trials in part["trials"].items()
         },
-        # Whether the curves on validation of all of a candidate's trials have stopped rising.
-        "flat": {
-            name: all(comparison.is_flat(trial["val_accuracy"]) for trial in trials.values())
-            for name, trials in part["trials"].items()
-        },
     }
 
 

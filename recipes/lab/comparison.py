@@ -309,18 +309,6 @@ def not_worse_test(ours, theirs, margin):
     return found
 
 
-def is_flat(curve):
-    """Whether a curve of accuracies (0 to 1) has stopped rising.
-
-    It has if the mean of its last fifth is less than 0.002 above that of the fifth before; fewer
-    than ten epochs are never flat.
-    """
-    fifth = len(curve) // 5
-    if len(curve) < 10:
-        return False
-    return bool(np.mean(curve[-fifth:]) - np.mean(curve[-2 * fifth : -fifth]) < 0.002)
-
-
 def _differ(numbers):
     """Whether there are several numbers that differ by more than float64 rounds."""
     return len(numbers) > 1 and np.ptp(numbers) > 1e-9 * np.abs(numbers).max()

@@ -65,7 +65,6 @@ def main(settings):
         # Nothing is trained: no accuracy, and none that did not learn.
         "accuracy_percent": {},
         "not_learned": dict.fromkeys(CANDIDATES, 0),
-        "flat": dict.fromkeys(CANDIDATES, True),
         "smoothness": {
             name: {m: comparison.summary(comparison.values(part, name, m)) for m in measures}
             for name in CANDIDATES

@@ -102,12 +102,6 @@ def test_not_worse_test_by_hand():
     assert comparison.not_worse_test([2, 2], [2, 2], margin=5)["p_value"] is None
 
 
-def test_flat():
-    assert comparison.is_flat([0.5] * 6 + [0.9] * 4)
-    assert not comparison.is_flat(np.linspace(0.5, 0.9, 20))
-    assert not comparison.is_flat([0.9] * 9), "nine epochs are too few to tell"
-
-
 @pytest.mark.parametrize("text", ["", "{", "3", "[1]", "[" * 100_000])
 def test_damaged_results_are_named_and_kept(tmp_path, text):
     (tmp_path / "results.json").write_text(text)

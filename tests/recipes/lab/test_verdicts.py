@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from recipes.lab import verdicts
@@ -18,10 +19,15 @@ def row(low, high, p_value=0.5):
 SAME = {"difference": 0.1, "confidence_95": None, "p_value": None, "margin": 0.4, "n": 3}
 
 
+FLAT, RISING = [0.9] * 10, np.linspace(0.5, 0.9, 10)
+
+
 def part_of(flat=True, seeds=5, not_learned=0):
     return {
-        "trials": {"A": dict.fromkeys(range(seeds)), "B": dict.fromkeys(range(5))},
-        "flat": {"A": flat, "B": True},
+        "trials": {
+            "A": {seed: {"val_accuracy": FLAT if flat else RISING} for seed in range(seeds)},
+            "B": {seed: {"val_accuracy": FLAT} for seed in range(5)},
+        },
         "not_learned": {"A": not_learned, "B": 0},
         "accuracy_percent": {"A": {"mean": 98.7}, "B": {"mean": 98.2}},
         "paper_percent": None,
@@ -49,6 +55,20 @@ def test_verdicts_on_what_is_claimed_to_be_higher(epochs, test, part, paper, ver
     found = verdicts.higher(name, part, test, ("A", "B"), paper)
     assert verdict in str(found)
     assert found.ours == "98.70 against 98.20"
+
+
+def test_curves_are_flat_in_the_mean_over_the_seeds():
+    def flat(*curves):
+        runs = {seed: {"val_accuracy": curve} for seed, curve in enumerate(curves)}
+        return verdicts.is_flat(runs)
+
+    still, rising = [0.5] * 6 + [0.9] * 4, [0.9] * 8 + [0.9035] * 2
+    assert flat(still)
+    assert not flat(rising)
+    assert flat(rising, still), "by 0.00175 in the mean"
+    assert not flat(rising, rising, still), "by 0.0023 in the mean"
+    assert not flat(np.linspace(0.5, 0.9, 20))
+    assert not flat([0.9] * 9), "nine epochs are too few to tell"
 
 
 def test_verdicts_on_what_is_claimed_to_be_lower():

@@ -125,7 +125,7 @@ def test_the_figure_as_a_whole(ours, expected):
                 for control in importance_controls.CONTROLS
             }
         }
-    part = {"trials": {"AM": runs}, "not_learned": {"AM": 0}, "flat": {"AM": True}}
+    part = {"trials": {"AM": runs}, "not_learned": {"AM": 0}}
     found = dict(importance_controls.judged("digits, 60 epochs", part))
     whole = [str(x) for words, x in found.items() if words.startswith("the figure as a whole")]
     assert len(whole) == 8
