@@ -219,7 +219,7 @@ python -m recipes.benchmarks.pretrained --photographs FOLDER --weights FILE
 ```
 
 Required, before the first run: at most 1 point fewer right than Keras, and the same class for 88 %
-in int8 and 93 % in dynamic. On 2 cores of an AMD EPYC that other work shared, so that the seconds
+in int8 and 93 % in dynamic. On 2 cores of an Intel Xeon that other work shared, so that the seconds
 are an upper bound; of those, TensorFlow's own conversion takes the most.
 """
 
