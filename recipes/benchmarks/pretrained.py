@@ -32,6 +32,7 @@ from scipy import stats
 
 from keras_fmm import export, models, training
 from recipes.lab import comparison
+from recipes.lab.sections import machine
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 SYNSETS = {
@@ -219,8 +220,8 @@ python -m recipes.benchmarks.pretrained --photographs FOLDER --weights FILE
 ```
 
 Required, before the first run: at most 1 point fewer right than Keras, and the same class for 88 %
-in int8 and 93 % in dynamic. On 2 cores of an Intel Xeon that other work shared, so that the seconds
-are an upper bound; of those, TensorFlow's own conversion takes the most.
+in int8 and 93 % in dynamic. Other work shared the machine, so that the seconds are an upper bound;
+of those, TensorFlow's own conversion takes the most.
 """
 
 
@@ -229,10 +230,10 @@ def section(folder):
     content = comparison.read(folder / "pretrained.json")
     if PART not in content:
         return None
-    dates = sorted(
-        {x["date"] for files in content[PART]["trials"].values() for x in files.values()}
-    )
-    measured_on = f"Measured on {' and '.join(dates)}."
+    found = [x for files in content[PART]["trials"].values() for x in files.values()]
+    dates = sorted({x["date"] for x in found})
+    machines = dict.fromkeys(machine(x["environment"]) for x in found)
+    measured_on = f"Measured on {' and '.join(dates)}: {'; '.join(machines)}."
     return "\n".join([INTRODUCTION, measured_on, "", markdown(content[PART]), ""])
 
 

@@ -28,6 +28,7 @@ from keras_fmm import export, models
 from recipes import export_model
 from recipes.benchmarks import pretrained
 from recipes.lab import comparison, datasets, trials
+from recipes.lab.sections import machine
 from recipes.lab.settings import output_path, setting, shown, start
 
 # How often a file must name the class that Keras names, and by how much accuracy may fall.
@@ -202,9 +203,6 @@ best accuracy. ToyCNN takes 28x28 images; MobileNet (alpha 0.25) and ResNet-18 t
 32x32. MobileNet with CBAM is trained for six epochs, and still knows the least.
 """
 
-# ResNet-18 with AW-convolutions was measured on the second.
-MACHINE = "on 2 cores of an AMD EPYC or Intel Xeon that other work shared"
-
 LOST = """## What was lost, and where
 
 Found by comparing each operator's output in the int8 file with that of the float file.
@@ -270,7 +268,9 @@ def page(folder):
         found = [trial for seeds in part["trials"].values() for trial in seeds.values()]
         dates = sorted({trial["date"] for trial in found})
         measured_on = " to ".join(dict.fromkeys((dates[0], dates[-1])))
-        texts += [f"## {name}\n", f"Measured on {measured_on}, {MACHINE}.\n", markdown(part), ""]
+        machines = dict.fromkeys(machine(part["environments"][t["environment"]]) for t in found)
+        texts += [f"## {name}\n", f"Measured on {measured_on}: {'; '.join(machines)}.\n"]
+        texts += [markdown(part), ""]
         if absent := [each for each in networks(BACKBONES) if each not in part["trials"]]:
             texts += [f"Not measured yet: {', '.join(absent)}.", ""]
         if missed := misses(part):
