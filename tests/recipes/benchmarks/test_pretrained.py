@@ -21,6 +21,10 @@ def trial(right, same, total=150):
         "seconds": [3.0, 1.0, 2.0],
         "bytes": 600000,
         "date": "2026-01-02",
+        "environment": {
+            "device": {"kind": "cpu", "names": ["A CPU"]},
+            "versions": {"keras": "3.1", "backend": "tensorflow"},
+        },
     }
 
 
@@ -30,6 +34,7 @@ def test_the_section_says_what_is_as_required(tmp_path):
     content = {recipe.PART: {"fixed": {}, "trials": trials}}
     (tmp_path / "pretrained.json").write_text(json.dumps(content))
     text = recipe.section(tmp_path)
+    assert "Measured on 2026-01-02: Keras 3.1 on tensorflow, A CPU.\n" in text
     # The interval is Wilson's.
     assert "| plain | int8 | 150 | 77 | 76 | 138 (92.0%) | 86.5 to 95.4 | yes | 600 | 2 |" in text
     assert "| plain | dynamic | 150 | 77 | 75 | 149 (99.3%)" in text
