@@ -236,6 +236,8 @@ def sizes(model, images, labels, training=False):
         # Batch norm's moving statistics stay as they are.
         with keras.StatelessScope():
             *features, predicted = inside(images, training=training)
+        # As in a training: the loss of a network in half precision is not of half precision.
+        predicted = keras.ops.cast(predicted, "float32")
         loss = keras.ops.mean(keras.losses.categorical_crossentropy(labels, predicted))
         return loss, features, ()
 

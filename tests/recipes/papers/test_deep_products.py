@@ -91,6 +91,19 @@ def test_gradients_by_block_are_differences():
     assert found["gradient"][0] == pytest.approx(np.sqrt(np.mean(np.square(slopes))), rel=0.2)
 
 
+def test_gradients_by_block_in_half_precision_are_those_of_float32():
+    images = np.random.default_rng(0).uniform(size=(6, 4, 4, 1)).astype("float32")
+    labels = np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2]]
+    found = {}
+    for policy in ("float32", "mixed_float16"):
+        keras.utils.set_random_seed(0)
+        with recipe.policy(policy):
+            model = recipe.built("chain", "centered", 2, (4, 4, 1), 3)
+            found[policy] = recipe.sizes(model, images, labels, training=True)["gradient"]
+    assert found["mixed_float16"] == pytest.approx(found["float32"], rel=0.05)
+    assert found["mixed_float16"] != found["float32"]
+
+
 def test_refuses_unknown_forms(capsys):
     settings, _ = parse(recipe.Settings, "", ["add", "centered", "--blocks", "4"])
     assert settings.forms == ("add", "centered")
