@@ -371,6 +371,39 @@ def map_samples(function, samples, shared, output_shape, differentiate=None, tog
     return found
 
 
+def sum_of_parts(function, gradients, places, tensors):
+    """Returns `function(*tensors)`, a sum whose parts each have a gradient written by hand.
+
+    The gradients are taken one after another, and none before it is asked for, so that nothing of
+    what they compute is held. A second derivative holds it.
+
+    Args:
+        function: of the tensors, to the sum.
+        gradients: list of functions, one for each part: of the tensors that the part takes and of
+            the gradient of the sum, to the gradients of those tensors.
+        places: list of tuples of int, which of the tensors each part takes.
+        tensors: list of float tensors.
+    """
+    import tensorflow as tf
+
+    def of_sum(inputs, outputs, upstream):
+        found, last = [None] * len(inputs), upstream
+        for gradient, taken in zip(gradients, places, strict=True):
+            # Without waiting, Grappler takes what it can from the forward pass, and holds that.
+            with tf.control_dependencies(last):
+                waiting = [tf.identity(inputs[place]) for place in taken]
+            last = gradient(*waiting, upstream[0])
+            for place, x in zip(taken, last, strict=True):
+                found[place] = x if found[place] is None else found[place] + x
+        return found
+
+    def forward(*tensors):
+        return (function(*tensors),)
+
+    (found,) = _differentiated("keras_fmm_sum_of_parts", forward, of_sum, tensors)
+    return found
+
+
 def _differentiated(name, forward, gradient, inputs):
     """Returns the tensors `forward(*inputs)`, with a gradient written by hand.
 

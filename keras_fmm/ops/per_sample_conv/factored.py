@@ -1,11 +1,17 @@
 """The per-sample convolution with the gain taken out of the sum over input channels."""
 
+import functools
+
 from keras import ops
 
 from keras_fmm import checks
+from keras_fmm.ops import tensorflow_gradients
 from keras_fmm.ops.layout import conv
 from keras_fmm.ops.per_sample_conv import windows
 from keras_fmm.ops.sums import at_least_float32, float_tensor, total
+
+# A sample's outputs of more numbers than this are worth some time not to be held once a tap.
+_LARGE = 40_000
 
 
 def factored_conv(
@@ -22,7 +28,10 @@ def factored_conv(
     is the same for all taps meets the outputs of a plain convolution.
 
     Holds, beside inputs and outputs, a row of taps' windows of the inputs and their products at a
-    time; for the gradient, those of all taps and groups.
+    time; for the gradient, those of all taps and groups. Of large maps TensorFlow holds neither:
+    of twice as many positions as a group has channels, or of half as many where a sample has more
+    than 40,000 outputs. There the gradient is written by hand, so that forward-mode differentiation
+    (`tf.autodiff.ForwardAccumulator`) fails; second derivatives are right.
 
     Args:
         inputs: tensor `(batch, height, width, in_channels)`. All but the channels may be unknown
@@ -109,20 +118,81 @@ def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
     height, width = windows.axes(
         ops.shape(inputs), (rows, columns), strides, padding, dilation_rate
     )
+    phases, taps = windows.taps(inputs, height, width)
     # One tensor a tap, without a copy on TensorFlow.
     kernels = ops.unstack(ops.reshape(kernel, (rows * columns, channels, filters)), rows * columns)
     gains = ops.unstack(ops.reshape(gain, (-1, rows * columns, 1, filters)), axis=1)
-    found = []
-    for rows_beside, entries in windows.taps(inputs, height, width):
-        products = []
-        for tap, window, columns_beside in entries:
-            batch, *sizes, _ = ops.shape(window)
-            product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
-            product = ops.reshape(product, (batch, sizes[0] * sizes[1], filters)) * gains[tap]
-            product = at_least_float32(ops.reshape(product, (batch, *sizes, filters)))
-            products.append(_padded(product, (0, 0), columns_beside))
-        found.append(_padded(total(products), rows_beside, (0, 0)))
-    return total(found)
+    # What of these a tap takes.
+    count = len(phases)
+    places = [(tap.phase, count + tap.index, count + len(kernels) + tap.index) for tap in taps]
+
+    def summed(*tensors):
+        products = {}
+        for tap, taken in zip(taps, places, strict=True):
+            product = _product(tap, *(tensors[place] for place in taken))
+            product = _padded(product, (0, 0), tap.columns)
+            products.setdefault((tap.index // columns, tap.rows), []).append(product)
+        return total([_padded(total(row), beside, (0, 0)) for (_, beside), row in products.items()])
+
+    tensors = [*phases, *kernels, *gains]
+    if not _gradient_by_samples(height.outputs, width.outputs, channels, filters):
+        return summed(*tensors)
+    gradients = [functools.partial(_of_product, tap) for tap in taps]
+    return tensorflow_gradients.sum_of_parts(summed, gradients, places, tensors)
+
+
+def _gradient_by_samples(rows, columns, channels, filters):
+    """Whether the gradient is taken by those of the samples' kernels, see `_of_product`.
+
+    It is faster where a map is at least twice as large as a tap of the kernel. Down to half as
+    large it is up to a tenth slower, and worth that where the maps that it does not hold take much
+    memory. On TensorFlow alone, where nothing else says what is held.
+    """
+    if not tensorflow_gradients.is_native_tensorflow():
+        return False
+    if not isinstance(rows, int) or not isinstance(columns, int):
+        return False
+    positions = rows * columns
+    if positions >= 2 * channels:
+        return True
+    return 2 * positions >= channels and positions * filters > _LARGE
+
+
+def _product(tap, phase, kernel, gain):
+    """Returns what a tap adds to those outputs that it is for."""
+    channels, filters = kernel.shape
+    window = windows.part(phase, tap.start, tap.size)
+    batch, *sizes, _ = ops.shape(window)
+    product = ops.matmul(ops.reshape(window, (-1, channels)), kernel)
+    product = ops.reshape(product, (batch, sizes[0] * sizes[1], filters)) * gain
+    return at_least_float32(ops.reshape(product, (batch, *sizes, filters)))
+
+
+def _of_product(tap, phase, kernel, gain, upstream):
+    """Returns the gradients of what `_product` takes, by those of the kernels `gain * kernel`.
+
+    A product of a window and the outputs' gradient for each sample gives both kernel's and gain's,
+    without the tap's product.
+    """
+    channels, filters = kernel.shape
+    batch, rows, columns, _ = tap.size
+    positions = rows * columns
+    upstream = windows.part(
+        upstream, (0, tap.rows[0], tap.columns[0], 0), (batch, rows, columns, filters)
+    )
+    upstream = ops.cast(ops.reshape(upstream, (-1, positions, filters)), kernel.dtype)
+    window = windows.part(phase, tap.start, tap.size)
+    window = ops.reshape(window, (-1, positions, channels))
+    of_kernels = at_least_float32(ops.matmul(ops.transpose(window, (0, 2, 1)), upstream))
+    of_gain = ops.sum(of_kernels * ops.cast(kernel, of_kernels.dtype), axis=1, keepdims=True)
+    of_kernel = ops.sum(of_kernels * ops.cast(gain, of_kernels.dtype), axis=0)
+    upstream = ops.reshape(upstream * gain, (-1, filters))
+    of_window = ops.matmul(upstream, ops.transpose(kernel))
+    of_window = ops.reshape(of_window, (-1, rows, columns, channels))
+    _, top, left, _ = tap.start
+    below, right = phase.shape[1] - top - rows, phase.shape[2] - left - columns
+    of_phase = _padded(of_window, (top, below), (left, right))
+    return of_phase, ops.cast(of_kernel, kernel.dtype), ops.cast(of_gain, gain.dtype)
 
 
 def _by_taps_summed_once(inputs, kernel, gain, strides, padding, dilation_rate):
@@ -138,12 +208,13 @@ def _by_taps_summed_once(inputs, kernel, gain, strides, padding, dilation_rate):
     kernels = ops.unstack(ops.reshape(kernel, (rows * columns, channels, filters)), rows * columns)
     gain = ops.reshape(gain, (-1, rows * columns, 1, filters))
     products = []
-    for _, entries in windows.taps(inputs, *axes):
-        for tap, window, _ in entries:
-            if tap in met:
-                product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap])
-                product = ops.reshape(product, (-1, 1, sizes[0] * sizes[1], filters))
-                products.append(product * gain[:, tap : tap + 1])
+    phases, taps = windows.taps(inputs, *axes)
+    for tap in taps:
+        if tap.index in met:
+            window = windows.part(phases[tap.phase], tap.start, tap.size)
+            product = ops.matmul(ops.reshape(window, (-1, channels)), kernels[tap.index])
+            product = ops.reshape(product, (-1, 1, sizes[0] * sizes[1], filters))
+            products.append(product * gain[:, tap.index : tap.index + 1])
     products = at_least_float32(ops.concatenate(products, axis=1))
     ones = ops.ones((products.shape[1], 1, filters, 1), products.dtype)
     summed = ops.depthwise_conv(products, ones, padding="valid", data_format="channels_last")

@@ -94,8 +94,24 @@ def met(height, width):
     return {row * width.kernel + column for row in rows for column in columns}
 
 
+@dataclasses.dataclass(frozen=True)
+class Tap:
+    """What an entry of a kernel, the `index`-th row by row, meets, and which outputs that is for.
+
+    It meets the part of a phase from `start` on, of `size`; `rows` and `columns` are pairs: how
+    many outputs see only zeros before and after those that it is for.
+    """
+
+    index: int
+    phase: int
+    start: tuple
+    size: tuple
+    rows: tuple
+    columns: tuple
+
+
 def taps(inputs, height, width):
-    """Returns, for each row of the kernel, what of the inputs its entries meet, and where it goes.
+    """Returns what of the inputs the entries of a kernel meet.
 
     Args:
         inputs: tensor `(batch, height, width, channels)`.
@@ -103,11 +119,8 @@ def taps(inputs, height, width):
         width: its `Axis`.
 
     Returns:
-        A list of `rows, entries`, without the rows of the kernel that meet nothing; entries is a
-        list of `tap, window, columns`, without the entries that meet nothing. The tap counts the
-        entries of the kernel row by row; the window, `(batch, rows met, columns met, channels)`,
-        is what the entry meets. Rows and columns are pairs: how many outputs see only zeros before
-        and after those that meet the window.
+        `phases, taps`: a list of tensors, the inputs or, with strides, those rows and columns of
+        them that are a stride apart; and a list of `Tap`, without the entries that meet nothing.
     """
     if _padding_first(height, width):
         inputs, height, width = pad(inputs, height, width)
@@ -117,25 +130,24 @@ def taps(inputs, height, width):
     found = []
     for row in range(height.kernel):
         row_phase, top, first_row, last_row = height.window(row)
-        if _is_empty(first_row, last_row):
-            continue
-        entries = []
         for column in range(width.kernel):
             column_phase, left, first_column, last_column = width.window(column)
-            if _is_empty(first_column, last_column):
+            if _is_empty(first_row, last_row) or _is_empty(first_column, last_column):
                 continue
             phase = (row_phase, column_phase)
             if phase not in phases:
                 phases[phase] = inputs[:, row_phase :: height.stride, column_phase :: width.stride]
-            window = part(
-                phases[phase],
-                (0, top + first_row, left + first_column, 0),
-                (batch, last_row - first_row, last_column - first_column, inputs.shape[3]),
+            found.append(
+                Tap(
+                    row * width.kernel + column,
+                    list(phases).index(phase),
+                    (0, top + first_row, left + first_column, 0),
+                    (batch, last_row - first_row, last_column - first_column, inputs.shape[3]),
+                    _beside(first_row, last_row, height),
+                    _beside(first_column, last_column, width),
+                )
             )
-            columns = _beside(first_column, last_column, width)
-            entries.append((row * width.kernel + column, window, columns))
-        found.append((_beside(first_row, last_row, height), entries))
-    return found
+    return list(phases.values()), found
 
 
 def part(tensor, start, size):

@@ -1,6 +1,7 @@
 """The per-sample convolutions as TensorFlow traces them: unknown sizes, XLA, what they hold."""
 
 import functools
+from unittest import mock
 
 import hypothesis
 import keras
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 from keras_fmm import ops
 from keras_fmm.ops import tensorflow_gradients
+from keras_fmm.ops.per_sample_conv import factored
 from tests.ops.per_sample_conv.test_implementations import plain
 from tests.support import aw_cases
 
@@ -155,6 +157,45 @@ def test_holds_no_kernel_for_each_sample_at_once(conv, holds_all):
     graph = run.get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes)).graph
     sizes = [out.shape.num_elements() or 0 for op in graph.get_operations() for out in op.outputs]
     assert (max(sizes) >= batch * np.prod(kernel)) == holds_all
+
+
+@pytest.mark.parametrize("by_samples", [False, True])
+@hypothesis.given(case=FEW_TAPS)
+@hypothesis.settings(max_examples=10)
+def test_the_factored_form_has_the_same_gradient_either_way(by_samples, case):
+    with mock.patch.object(factored, "_gradient_by_samples", return_value=by_samples):
+        same_as_eager(ops.factored_conv, case, batch_unknown)
+
+
+def maps_held(size, channels, padding):
+    """Returns how many tensors of a map's size the gradient takes from the forward pass."""
+    found = []
+
+    @tf.function(autograph=False)
+    def run(x, *arrays):
+        with tf.GradientTape() as tape:
+            x = tf.identity(x)
+            tape.watch((x, *arrays))
+            outputs = ops.factored_conv(x, *arrays, (1, 1), padding, (1, 1))
+        forward = x.graph.get_operations()
+        gradient = tape.gradient(outputs, (x, *arrays))
+        taken = {t.ref() for op in x.graph.get_operations()[len(forward) :] for t in op.inputs}
+        found.extend(out for op in forward for out in op.outputs if out.ref() in taken)
+        return gradient
+
+    shapes = (4, size, size, channels), (3, 3, channels, channels), (4, 3, 3, 1, channels)
+    run.get_concrete_function(*map(tf.TensorSpec, shapes))
+    smallest = 4 * (size - 2) ** 2 * channels
+    return sum((out.shape.num_elements() or 0) >= smallest for out in found)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_of_large_maps_the_factored_form_holds_its_inputs_alone(padding):
+    # Many positions of few channels; of both many; and small maps, whose windows and products are
+    # held, two for each of nine taps.
+    assert maps_held(40, 8, padding) == 1
+    assert maps_held(16, 256, padding) == 1
+    assert maps_held(7, 64, padding) >= 17
 
 
 def operations(conv, batch, dtype="float32", **arguments):
