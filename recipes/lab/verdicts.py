@@ -108,7 +108,8 @@ class Finding:
         """Effect, interval and p, a str; "" without."""
         if self.effect is None:
             return ""
-        found = f"{self.effect:+.3g}"
+        # What equal means leave when they are subtracted is rounding.
+        found = f"{self.effect if abs(self.effect) > 1e-12 else 0:+.3g}"
         if self.confidence_95:
             found += " ({:+.3g} to {:+.3g})".format(*self.confidence_95)
         if self.p_value is not None:

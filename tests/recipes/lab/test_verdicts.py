@@ -171,3 +171,10 @@ def test_an_interval_of_shares_by_hand():
 def test_what_learned_has_twice_guessing():
     assert verdicts.learned(0.2, 10)
     assert not verdicts.learned(0.199, 10)
+
+
+@pytest.mark.parametrize(
+    ("effect", "shown"), [(2.84e-15, "+0"), (-2.84e-10, "-2.84e-10"), (0.5, "+0.5")]
+)
+def test_the_difference_of_equal_means_is_nought(effect, shown):
+    assert verdicts.Finding("cannot tell", effect=effect).numbers == shown
