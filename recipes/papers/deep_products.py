@@ -275,7 +275,8 @@ def conclusions(part, classes):
     for name in part["trials"]:
         form, blocks, rate = candidate_of(name)
         groups.setdefault((form, blocks), []).append(rate)
-    chosen = {f"{form} {n}": best(part, form, n, rates) for (form, n), rates in groups.items()}
+    by_blocks = sorted(groups.items(), key=lambda item: item[0][1])
+    chosen = {f"{form} {n}": best(part, form, n, rates) for (form, n), rates in by_blocks}
     found = {"chosen": chosen, **accuracies.conclusions(part, classes)}
     found["by_blocks"], found["tests"] = {}, {}
     for name, candidate in chosen.items():
@@ -305,8 +306,7 @@ def table(part):
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     part = {**part, **conclusions(part, accuracies.classes_of(part))}
-    order = sorted(part["by_blocks"].items(), key=lambda item: int(item[0].split()[1]))
-    for name, row in order:
+    for name, row in part["by_blocks"].items():
         largest = "-" if row["largest"] is None else f"{row['largest']:.3g}"
         test = part["tests"].get(name)
         compared = ["-", "-", "-"]
@@ -380,14 +380,17 @@ def not_worse(name, part, form):
 
 
 def flags_of(name, part):
-    """Yields the settings of each command that measured a part: one for each number of blocks."""
+    """Yields the settings of each command that measured a part: one for each number of blocks.
+
+    Those of a policy of dtypes were given a rate, and are one for each rate.
+    """
     network, _, policy = name.split(", ")[1].partition(" ")
-    by_blocks = {}
-    for form, blocks, _ in map(candidate_of, part["trials"]):
-        by_blocks.setdefault(blocks, {})[form] = None
-    for blocks, forms in by_blocks.items():
-        chosen = {"forms": tuple(forms), "network": network, "blocks": int(blocks)}
-        yield {**chosen, **({"policy": policy, "rate": 0.3} if policy else {})}
+    commands = {}
+    for form, blocks, rate in map(candidate_of, part["trials"]):
+        given = {"policy": policy, "rate": rate} if policy else {}
+        commands.setdefault((blocks, *given.values()), (given, {}))[1][form] = None
+    for (blocks, *_), (given, forms) in sorted(commands.items(), key=lambda item: item[0]):
+        yield {"forms": tuple(forms), "network": network, "blocks": blocks, **given}
 
 
 SECTIONS = (

@@ -104,6 +104,21 @@ def test_gradients_by_block_in_half_precision_are_those_of_float32():
     assert found["mixed_float16"] == pytest.approx(found["float32"], rel=0.05)
 
 
+def test_a_page_has_the_commands_that_measured_it():
+    names = ["centered 102 at 0.1", "linear 54 at 0.1", "centered 54 at 0.1", "centered 54 at 0.3"]
+    part = {"trials": dict.fromkeys(names, {})}
+    found = list(recipe.flags_of("digits, wide_resnet, 20 epochs", part))
+    shared = {"network": "wide_resnet", "blocks": 54}
+    assert found[0] == {"forms": ("linear", "centered"), **shared}
+    assert [flags["blocks"] for flags in found] == [54, 102]
+    # Half precision was measured at the rates given, one command each.
+    found = list(recipe.flags_of("digits, wide_resnet mixed_float16, 20 epochs", part))
+    half = {"policy": "mixed_float16"}
+    assert found[0] == {"forms": ("linear", "centered"), **shared, **half, "rate": 0.1}
+    assert found[1] == {"forms": ("centered",), **shared, **half, "rate": 0.3}
+    assert [flags["blocks"] for flags in found] == [54, 54, 102]
+
+
 def test_refuses_unknown_forms(capsys):
     settings, _ = parse(recipe.Settings, "", ["add", "centered", "--blocks", "4"])
     assert settings.forms == ("add", "centered")
