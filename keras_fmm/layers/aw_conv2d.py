@@ -70,8 +70,8 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
             - "factored": a matrix product for each tap of the kernel, its output multiplied: as
               many multiplications as one plain convolution, and no kernel for each sample. With
               `input_reduction` below C1 the taps of each group of channels by themselves.
-              Training holds what each tap sees and gives, twice the kernel's area times a map; on
-              TensorFlow nothing of that for large maps, see `ops.factored_conv`.
+              Training holds what each tap sees and gives, twice the kernel's area times a map, but
+              for large maps on TensorFlow, see `ops.factored_conv`.
             - "loop": sample by sample, or a few small ones at a time. Holds the kernels of two such
               steps, in training too.
             - "vectorized_map": the formula said plainly, the reference. Training holds

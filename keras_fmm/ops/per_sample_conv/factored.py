@@ -1,6 +1,7 @@
 """The per-sample convolution with the gain taken out of the sum over input channels."""
 
 import functools
+import itertools
 
 from keras import ops
 
@@ -8,7 +9,7 @@ from keras_fmm import checks
 from keras_fmm.ops import tensorflow_gradients
 from keras_fmm.ops.layout import conv
 from keras_fmm.ops.per_sample_conv import windows
-from keras_fmm.ops.sums import at_least_float32, float_tensor, total
+from keras_fmm.ops.sums import at_least_float32, float_tensor, is_half, total
 
 # A sample's outputs of more numbers than this are worth some time not to be held once a tap.
 _LARGE = 40_000
@@ -28,10 +29,9 @@ def factored_conv(
     is the same for all taps meets the outputs of a plain convolution.
 
     Holds, beside inputs and outputs, a row of taps' windows of the inputs and their products at a
-    time; for the gradient, those of all taps and groups. Of large maps TensorFlow holds neither:
-    of twice as many positions as a group has channels, or of half as many where a sample has more
-    than 40,000 outputs. There the gradient is written by hand, so that forward-mode differentiation
-    (`tf.autodiff.ForwardAccumulator`) fails; second derivatives are right.
+    time; for the gradient, those of all taps and groups. Of large maps of known size, in float32 or
+    float64, TensorFlow holds neither where XLA does not compile it: of twice as many positions as a
+    group has channels, or of half as many where a sample has more than 40,000 outputs.
 
     Args:
         inputs: tensor `(batch, height, width, in_channels)`. All but the channels may be unknown
@@ -127,31 +127,39 @@ def _by_taps(inputs, kernel, gain, strides, padding, dilation_rate):
     places = [(tap.phase, count + tap.index, count + len(kernels) + tap.index) for tap in taps]
 
     def summed(*tensors):
-        products = {}
-        for tap, taken in zip(taps, places, strict=True):
-            product = _product(tap, *(tensors[place] for place in taken))
-            product = _padded(product, (0, 0), tap.columns)
-            products.setdefault((tap.index // columns, tap.rows), []).append(product)
-        return total([_padded(total(row), beside, (0, 0)) for (_, beside), row in products.items()])
+        found = []
+        pairs = zip(taps, places, strict=True)
+        for _, of_row in itertools.groupby(pairs, lambda pair: pair[0].index // columns):
+            products = []
+            for tap, taken in of_row:
+                product = _product(tap, *(tensors[place] for place in taken))
+                products.append(_padded(product, (0, 0), tap.columns))
+            # The taps of a row of the kernel are for the same rows of the outputs.
+            found.append(_padded(total(products), tap.rows, (0, 0)))
+        return total(found)
 
     tensors = [*phases, *kernels, *gains]
-    if not _gradient_by_samples(height.outputs, width.outputs, channels, filters):
+    if not _gradient_by_samples(inputs, kernel, gain, height.outputs, width.outputs):
         return summed(*tensors)
     gradients = [functools.partial(_of_product, tap) for tap in taps]
     return tensorflow_gradients.sum_of_parts(summed, gradients, places, tensors)
 
 
-def _gradient_by_samples(rows, columns, channels, filters):
+def _gradient_by_samples(inputs, kernel, gain, rows, columns):
     """Whether the gradient is taken by those of the samples' kernels, see `_of_product`.
 
     It is faster where a map is at least twice as large as a tap of the kernel. Down to half as
     large it is up to a tenth slower, and worth that where the maps that it does not hold take much
-    memory. On TensorFlow alone, where nothing else says what is held.
+    memory. On TensorFlow alone, where nothing else says what is held. Not in half precision: in
+    float16 the kernels' gradients may overflow before they meet gain and kernel.
     """
     if not tensorflow_gradients.is_native_tensorflow():
         return False
+    if is_half(kernel) or not inputs.dtype == kernel.dtype == gain.dtype:
+        return False
     if not isinstance(rows, int) or not isinstance(columns, int):
         return False
+    *_, channels, filters = kernel.shape
     positions = rows * columns
     if positions >= 2 * channels:
         return True
@@ -180,19 +188,19 @@ def _of_product(tap, phase, kernel, gain, upstream):
     upstream = windows.part(
         upstream, (0, tap.rows[0], tap.columns[0], 0), (batch, rows, columns, filters)
     )
-    upstream = ops.cast(ops.reshape(upstream, (-1, positions, filters)), kernel.dtype)
+    upstream = ops.reshape(upstream, (-1, positions, filters))
     window = windows.part(phase, tap.start, tap.size)
     window = ops.reshape(window, (-1, positions, channels))
-    of_kernels = at_least_float32(ops.matmul(ops.transpose(window, (0, 2, 1)), upstream))
-    of_gain = ops.sum(of_kernels * ops.cast(kernel, of_kernels.dtype), axis=1, keepdims=True)
-    of_kernel = ops.sum(of_kernels * ops.cast(gain, of_kernels.dtype), axis=0)
+    of_kernels = ops.matmul(ops.transpose(window, (0, 2, 1)), upstream)
+    of_gain = ops.sum(of_kernels * kernel, axis=1, keepdims=True)
+    of_kernel = ops.sum(of_kernels * gain, axis=0)
     upstream = ops.reshape(upstream * gain, (-1, filters))
     of_window = ops.matmul(upstream, ops.transpose(kernel))
     of_window = ops.reshape(of_window, (-1, rows, columns, channels))
     _, top, left, _ = tap.start
     below, right = phase.shape[1] - top - rows, phase.shape[2] - left - columns
     of_phase = _padded(of_window, (top, below), (left, right))
-    return of_phase, ops.cast(of_kernel, kernel.dtype), ops.cast(of_gain, gain.dtype)
+    return of_phase, of_kernel, of_gain
 
 
 def _by_taps_summed_once(inputs, kernel, gain, strides, padding, dilation_rate):

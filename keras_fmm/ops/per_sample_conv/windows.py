@@ -98,8 +98,8 @@ def met(height, width):
 class Tap:
     """What an entry of a kernel, the `index`-th row by row, meets, and which outputs that is for.
 
-    It meets the part of a phase from `start` on, of `size`; `rows` and `columns` are pairs: how
-    many outputs see only zeros before and after those that it is for.
+    It meets the part of the `phase`-th phase from `start` on, of `size`; `rows` and `columns` are
+    pairs: how many outputs see only zeros before and after those that it is for.
     """
 
     index: int
@@ -134,13 +134,13 @@ def taps(inputs, height, width):
             column_phase, left, first_column, last_column = width.window(column)
             if _is_empty(first_row, last_row) or _is_empty(first_column, last_column):
                 continue
-            phase = (row_phase, column_phase)
-            if phase not in phases:
-                phases[phase] = inputs[:, row_phase :: height.stride, column_phase :: width.stride]
+            first = (row_phase, column_phase)
+            if first not in phases:
+                phases[first] = inputs[:, row_phase :: height.stride, column_phase :: width.stride]
             found.append(
                 Tap(
                     row * width.kernel + column,
-                    list(phases).index(phase),
+                    list(phases).index(first),
                     (0, top + first_row, left + first_column, 0),
                     (batch, last_row - first_row, last_column - first_column, inputs.shape[3]),
                     _beside(first_row, last_row, height),

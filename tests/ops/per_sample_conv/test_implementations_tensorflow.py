@@ -167,9 +167,12 @@ def test_the_factored_form_has_the_same_gradient_either_way(by_samples, case):
         same_as_eager(ops.factored_conv, case, batch_unknown)
 
 
-def maps_held(size, channels, padding):
-    """Returns how many tensors of a map's size the gradient takes from the forward pass."""
-    found = []
+def maps_held(size, channels, padding, dtype="float32"):
+    """Returns how many tensors of a map's size the gradient takes from the forward pass.
+
+    And how many of what it takes wait for it, without which Grappler merges what is computed again.
+    """
+    found, waiting = [], []
 
     @tf.function(autograph=False)
     def run(x, *arrays):
@@ -179,23 +182,51 @@ def maps_held(size, channels, padding):
             outputs = ops.factored_conv(x, *arrays, (1, 1), padding, (1, 1))
         forward = x.graph.get_operations()
         gradient = tape.gradient(outputs, (x, *arrays))
-        taken = {t.ref() for op in x.graph.get_operations()[len(forward) :] for t in op.inputs}
+        later = x.graph.get_operations()[len(forward) :]
+        taken = {tensor.ref() for op in later for tensor in op.inputs}
         found.extend(out for op in forward for out in op.outputs if out.ref() in taken)
+        waiting.extend(op for op in later if op.type == "Identity" and op.control_inputs)
         return gradient
 
     shapes = (4, size, size, channels), (3, 3, channels, channels), (4, 3, 3, 1, channels)
-    run.get_concrete_function(*map(tf.TensorSpec, shapes))
+    run.get_concrete_function(*(tf.TensorSpec(shape, dtype) for shape in shapes))
     smallest = 4 * (size - 2) ** 2 * channels
-    return sum((out.shape.num_elements() or 0) >= smallest for out in found)
+    maps = sum((out.shape.num_elements() or 0) >= smallest for out in found)
+    return maps, len(waiting)
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_of_large_maps_the_factored_form_holds_its_inputs_alone(padding):
-    # Many positions of few channels; of both many; and small maps, whose windows and products are
-    # held, two for each of nine taps.
-    assert maps_held(40, 8, padding) == 1
-    assert maps_held(16, 256, padding) == 1
-    assert maps_held(7, 64, padding) >= 17
+    # Many positions of few channels, and many of both. Each of nine taps waits with what it takes.
+    assert maps_held(40, 8, padding) == (1, 27)
+    assert maps_held(16, 256, padding) == (1, 27)
+    # Of small maps the windows and the products are held, and in half precision, which overflows.
+    for size, channels, dtype in ((7, 64, "float32"), (40, 8, "float16")):
+        maps, waiting = maps_held(size, channels, padding, dtype)
+        assert maps >= 17
+        assert not waiting
+
+
+def test_gradients_of_inputs_of_another_dtype():
+    rng = np.random.default_rng(0)
+    shapes = {"x": (2, 8, 8, 2), "kernel": (3, 3, 2, 2), "gain": (2, 3, 3, 1, 2)}
+    arrays = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    found = {}
+    for double in ({"x", "kernel", "gain"}, {"x", "gain"}, {"kernel", "gain"}):
+        given = [
+            tf.constant(array, "float64" if name in double else "float32")
+            for name, array in arrays.items()
+        ]
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            outputs = ops.factored_conv(*given, (1, 1), "same", (1, 1))
+        gradients = tape.gradient(outputs, given)
+        assert [x.dtype for x in gradients] == [x.dtype for x in given]
+        found[frozenset(double)] = gradients
+    expected, *others = found.values()
+    for gradients in others:
+        for one, other in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
 
 
 def operations(conv, batch, dtype="float32", **arguments):
