@@ -177,10 +177,9 @@ def part_name(settings, variant=None):
 
 
 def picture(settings, *names, variant=None):
-    """Returns the path of a picture beside the results, named for the part but its epochs."""
+    """Returns the path of a picture beside the results, named for the part."""
     path = output_path(settings)
-    parts = part_name(settings, variant).split(", ")[:-1]
-    name = "_".join([path.stem, *parts, *names])
+    name = "_".join([path.stem, part_name(settings, variant), *names])
     return path.with_name(f"{re.sub('[^A-Za-z0-9.]+', '_', name)}.png")
 
 

@@ -223,14 +223,7 @@ def machine(environment):
 
 def pictures(results, recipe, name):
     """Returns markdown for each picture of a part among the results, a list."""
-    parts = re.sub("[^A-Za-z0-9.]+", "_", "_".join(name.split(", ")[:-1]))
     results = pathlib.Path(results)
-    whole = re.sub("[^A-Za-z0-9.]+", "_", name)
-    found = sorted(results.glob(f"differences_{recipe}_{whole}.png"))
-    found += sorted(results.glob(f"{recipe}_{parts}*.png"))
-    # A part of another rate has pictures of its own.
-    return [
-        f"![{path.stem.replace('_', ' ')}](../recipes/results/{path.name})"
-        for path in found
-        if "rate" in name or "rate" not in path.stem
-    ]
+    part = f"{recipe}_{re.sub('[^A-Za-z0-9.]+', '_', name)}"
+    found = [*results.glob(f"differences_{part}.png"), *sorted(results.glob(f"{part}*.png"))]
+    return [f"![{path.stem.replace('_', ' ')}](../recipes/results/{path.name})" for path in found]

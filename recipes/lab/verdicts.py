@@ -109,7 +109,7 @@ class Finding:
         if self.effect is None:
             return ""
         # What equal means leave when they are subtracted is rounding.
-        found = f"{self.effect if abs(self.effect) > 1e-12 else 0:+.3g}"
+        found = f"{0 if abs(self.effect) < 1e-12 else self.effect:+.3g}"
         if self.confidence_95:
             found += " ({:+.3g} to {:+.3g})".format(*self.confidence_95)
         if self.p_value is not None:

@@ -106,7 +106,7 @@ def test_gradients_by_block_in_half_precision_are_those_of_float32():
 
 def test_a_page_has_the_commands_that_measured_it():
     names = ["centered 102 at 0.1", "linear 54 at 0.1", "centered 54 at 0.1", "centered 54 at 0.3"]
-    part = {"trials": dict.fromkeys(names, {})}
+    part = {"trials": {name: {} for name in names}}
     found = list(recipe.flags_of("digits, wide_resnet, 20 epochs", part))
     shared = {"network": "wide_resnet", "blocks": 54}
     assert found[0] == {"forms": ("linear", "centered"), **shared}
