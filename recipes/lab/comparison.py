@@ -180,7 +180,12 @@ def picture(settings, *names, variant=None):
     """Returns the path of a picture beside the results, named for the part."""
     path = output_path(settings)
     name = "_".join([path.stem, part_name(settings, variant), *names])
-    return path.with_name(f"{re.sub('[^A-Za-z0-9.]+', '_', name)}.png")
+    return path.with_name(f"{as_file_name(name)}.png")
+
+
+def as_file_name(name):
+    """Returns the name of a part as it stands in those of its pictures, without spaces."""
+    return re.sub("[^A-Za-z0-9.]+", "_", name)
 
 
 def read(path):

@@ -15,7 +15,6 @@ Cost: seconds.
 
 import dataclasses
 import pathlib
-import re
 import textwrap
 
 from keras_fmm import files
@@ -205,8 +204,8 @@ def draw(results):
             if len(claim.finding.differences) > 1 and "did not learn" not in claim.finding.reason
         }
         if rows:
-            parts = re.sub("[^A-Za-z0-9.]+", "_", name)
-            path = results / f"differences_{section.recipe}_{parts}.png"
+            part = comparison.as_file_name(name)
+            path = results / f"differences_{section.recipe}_{part}.png"
             figures.differences(
                 rows, section.heading(name), "effect in the claim's direction", path
             )

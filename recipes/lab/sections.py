@@ -5,7 +5,7 @@ import pathlib
 import re
 import shlex
 
-from recipes.lab import accuracies, settings, verdicts
+from recipes.lab import accuracies, comparison, settings, verdicts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,6 +224,6 @@ def machine(environment):
 def pictures(results, recipe, name):
     """Returns markdown for each picture of a part among the results, a list."""
     results = pathlib.Path(results)
-    part = f"{recipe}_{re.sub('[^A-Za-z0-9.]+', '_', name)}"
+    part = f"{recipe}_{comparison.as_file_name(name)}"
     found = [*results.glob(f"differences_{part}.png"), *sorted(results.glob(f"{part}*.png"))]
     return [f"![{path.stem.replace('_', ' ')}](../recipes/results/{path.name})" for path in found]

@@ -149,7 +149,7 @@ def _gradient_by_samples(inputs, kernel, gain, rows, columns):
     """Whether the gradient is taken by those of the samples' kernels, see `_of_product`.
 
     It is faster where a map is at least twice as large as a tap of the kernel. Down to half as
-    large it is up to a tenth slower, and worth that where the maps that it does not hold take much
+    large it is a little slower, and worth that where the maps that it does not hold take much
     memory. On TensorFlow alone, where nothing else says what is held. Not in half precision: in
     float16 the kernels' gradients may overflow before they meet gain and kernel.
     """
