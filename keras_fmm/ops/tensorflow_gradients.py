@@ -134,6 +134,7 @@ def _to_the_largest(x, largest, of_max):
     """
     import tensorflow as tf
 
+    (x,) = _after([of_max], x)
     is_largest = tf.cast(tf.equal(x, largest), x.dtype)
     ties = tf.reduce_sum(at_least_float32(is_largest), axis=(1, 2), keepdims=True)
     return is_largest * tf.cast(at_least_float32(of_max) / ties, x.dtype)
@@ -161,8 +162,26 @@ def scale_channels(inputs, gate):
 
     The gate has a number for each channel or for each position.
     """
+    import tensorflow as tf
+
     (found,) = _differentiated("keras_fmm_scale_channels", _scaled, _of_scaled, [inputs, gate])
+    if not tf.executing_eagerly():
+        found.op._is_scaled = True
     return found
+
+
+def _scaled_again(x, upstream):
+    """Returns a map for a gradient: a product of `scale_channels` is computed again.
+
+    So it need not be held until then, but what it is the product of, which that one's gradient
+    needs as well. A second derivative goes through both factors here, as it should.
+    """
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or not getattr(x.op, "_is_scaled", False):
+        return x
+    _, *factors = x.op.inputs
+    return _scaled(*_after(upstream, *factors))[0]
 
 
 def _scaled(x, gate):
@@ -173,6 +192,7 @@ def _of_scaled(inputs, outputs, upstream):
     import tensorflow as tf
 
     (x, gate), (of_product,) = inputs, upstream
+    x = _scaled_again(x, upstream)
     positions = _positions(x)
     products = at_least_float32(of_product * x)
     of_channels = gate.shape[1:] == (1, 1, x.shape[3])
@@ -234,6 +254,7 @@ def _of_largest_and_mean(inputs, outputs, upstream):
     import tensorflow as tf
 
     (x, largest), (of_largest, of_mean) = inputs, upstream
+    (x,) = _after([of_largest], _scaled_again(x, [of_largest]))
     is_largest = tf.cast(tf.equal(x, largest), x.dtype)
     ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
     shares = at_least_float32(of_largest) / ties
@@ -384,15 +405,11 @@ def sum_of_parts(function, gradients, places, tensors):
         places: list of tuples of int, which of the tensors each part takes.
         tensors: list of float tensors.
     """
-    import tensorflow as tf
 
     def of_sum(inputs, outputs, upstream):
         found, last = [None] * len(inputs), upstream
         for gradient, taken in zip(gradients, places, strict=True):
-            # Without waiting, Grappler takes what it can from the forward pass, and holds that.
-            with tf.control_dependencies(last):
-                waiting = [tf.identity(inputs[place]) for place in taken]
-            last = gradient(*waiting, upstream[0])
+            last = gradient(*_after(last, *(inputs[place] for place in taken)), upstream[0])
             for place, x in zip(taken, last, strict=True):
                 found[place] = x if found[place] is None else found[place] + x
         return found
@@ -402,6 +419,18 @@ def sum_of_parts(function, gradients, places, tensors):
 
     (found,) = _differentiated("keras_fmm_sum_of_parts", forward, of_sum, tensors)
     return found
+
+
+def _after(tensors, *inputs):
+    """Returns inputs that are there only when other tensors are, as what is upstream.
+
+    What a gradient computes from inputs alone is otherwise computed in the forward pass, by an
+    executor that runs whatever it can, or by Grappler, which finds it there; and is then held.
+    """
+    import tensorflow as tf
+
+    with tf.control_dependencies(tensors):
+        return [tf.identity(x) for x in inputs]
 
 
 def _differentiated(name, forward, gradient, inputs):

@@ -154,6 +154,22 @@ def page(path, module, settings, date, introduction, table, remarks=""):
     return "\n".join([introduction, from_where, "", table(results), remarks])
 
 
+def on_another_cpu(folder, name, table, date, remark=""):
+    """Returns Markdown of what was measured before on another CPU, or "" where it was not.
+
+    Args:
+        folder: `pathlib.Path`, of results.
+        name: str, of the results beside which they stand; these are called `NAME_amd`.
+        table: function of the results to the table.
+        date: str, for results from before dates were written into them.
+        remark: str, what is to be said of them.
+    """
+    results = read(folder, f"{name}_amd")
+    if results is None:
+        return ""
+    return f"\nThe same command on {machine(results, date)}{remark}:\n\n{table(results)}\n"
+
+
 def source(module, settings, results, date):
     """Returns Markdown that says with which command, on what and when something was measured.
 
@@ -163,13 +179,15 @@ def source(module, settings, results, date):
         results: dict, of `read`.
         date: str, for results from before dates were written into them.
     """
-    environment = results["environment"]
-    backend = environment["versions"]["backend"]
+    backend = results["environment"]["versions"]["backend"]
     words = [] if backend == "tensorflow" else [f"KERAS_BACKEND={backend}"]
     words += ["python", "-m", f"recipes.benchmarks.{module}"]
     words += flags(changed(settings, results["settings"]))
-    return (
-        f"```\n{shlex.join(words)}\n```\n\n"
-        f"{sections.machine(environment)}, {environment['device']['cores']} cores, "
-        f"{results.get('date', date)}."
-    )
+    return f"```\n{shlex.join(words)}\n```\n\n{machine(results, date)}."
+
+
+def machine(results, date):
+    """Returns versions, processor and date of results, a str."""
+    environment = results["environment"]
+    cores = environment["device"]["cores"]
+    return f"{sections.machine(environment)}, {cores} cores, {results.get('date', date)}"

@@ -34,6 +34,7 @@ def foreign(shape=(32, 48, 3)):
 
 
 def small(shape=(32, 48, 3), **arguments):
+    """A RetinaNet."""
     keras.utils.set_random_seed(0)
     arguments = {"filters": 8, "extra_levels": 1, "head_depth": 1, "prior": 0.3, **arguments}
     return detection.RetinaNet(foreign(shape), 3, levels=["map1", "map2"], **arguments)
@@ -42,6 +43,40 @@ def small(shape=(32, 48, 3), **arguments):
 def losses(model, **arguments):
     model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"), **arguments)
     fitted = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)
+    return fitted.history["loss"]
+
+
+def faster_rcnn(**arguments):
+    """A Faster R-CNN that has fewer anchors and proposals than are sampled: it takes them all."""
+    keras.utils.set_random_seed(0)
+    return detection.FasterRCNN(
+        foreign((24, 32, 3)),
+        3,
+        levels=["map1", "map2"],
+        filters=8,
+        anchor_scale=3,
+        candidates=20,
+        proposals=10,
+        units=8,
+        **arguments,
+    )
+
+
+def ssd300(**arguments):
+    keras.utils.set_random_seed(0)
+    arguments = {"levels": ["map1", "map2"], "extra_filters": (8,), **arguments}
+    return detection.SSD300(foreign((32, 32, 3)), 3, **arguments)
+
+
+def losses_of(model, **arguments):
+    """Trains a detector of the other two kinds on two images, each of which a batch has twice."""
+    twice = np.array([0, 1, 0, 1])
+    height, width = model.inputs[0].shape[1:3]
+    images, targets = IMAGES[twice, :height, :width], TARGETS[twice]
+    loss = None if len(model.inputs) == 2 else detection.SSDLoss()
+    model.compile(keras.optimizers.SGD(0.01), loss, **arguments)
+    given = [[images, targets]] if loss is None else [images, targets]
+    fitted = model.fit(*given, batch_size=4, epochs=3, shuffle=False, verbose=0)
     return fitted.history["loss"]
 
 
@@ -66,6 +101,31 @@ def test_xla_trains_as_without(attention):
     compiled, plain = (losses(small(attention=attention), jit_compile=jit) for jit in (True, False))
     np.testing.assert_allclose(compiled, plain, rtol=1e-3)
     assert plain[-1] < plain[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [faster_rcnn, ssd300])
+def test_the_other_detectors_train_by_xla(make):
+    if keras.backend.backend() == "torch":
+        pytest.skip("Keras' own is torch.compile")
+    compiled, plain = (losses_of(make(), jit_compile=jit) for jit in (True, False))
+    np.testing.assert_allclose(compiled, plain, rtol=1e-3)
+    assert plain[-1] < plain[0]
+
+
+@pytest.mark.parametrize("make", [pytest.param(x, marks=SLOW) for x in (faster_rcnn, ssd300)])
+def test_the_other_detectors_train_in_mixed_precision(make):
+    expected = losses_of(make())
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = make()
+        found = losses_of(model)
+        assert model.get_layer("map1").compute_dtype == "float16"
+        assert model.output.dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_allclose(found, expected, rtol=0.02)
+    assert found != expected
 
 
 # bfloat16 rounds eight times as coarsely, and three steps add up.
@@ -98,6 +158,17 @@ def test_mirrored_strategy_trains_as_one_device():
         model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"))
     found = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)
     np.testing.assert_allclose(found.history["loss"], losses(small(convolution="aw")), rtol=1e-3)
+
+
+@pytest.mark.slow
+@needs_tensorflow
+@pytest.mark.parametrize("make", [faster_rcnn, ssd300])
+def test_mirrored_strategy_trains_the_other_detectors(make):
+    with training.strategy("mirrored").scope():
+        model = make(attention="squeeze_excite")
+        found = losses_of(model)
+    np.testing.assert_allclose(found, losses_of(make(attention="squeeze_excite")), rtol=1e-3)
+    assert found[-1] < found[0]
 
 
 def test_a_foreign_backbone_is_saved_and_loaded(tmp_path):

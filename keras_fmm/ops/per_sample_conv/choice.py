@@ -28,9 +28,11 @@ def fastest(
     where all taps have one gain); the loop with the kernel, once a sample. So large maps of few
     channels are for the loop, small maps of many for the factored form. Measured with one group by
     `recipes.benchmarks.aw_conv`: training step, 3x3 kernel, batch 16, as a ratio to a plain
-    convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20)::
+    convolution, loop / factored (TensorFlow 2.21 on 2 cores of an AMD EPYC, 2026-11-20, and of an
+    Intel Xeon, 2026-11-28)::
 
         56x56x64 1.0 / 2.1    28x28x128 1.2 / 1.7    14x14x256 1.5 / 1.3    7x7x512 3.5 / 1.0
+                 1.2 / 2.3              1.3 / 1.9              1.6 / 1.5            2.7 / 0.9
 
     The bounds lie where the two cross; `--stages` measures other sizes.
 
