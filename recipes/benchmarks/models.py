@@ -181,7 +181,8 @@ COLUMNS = """
 # Of the table on the other CPU.
 BEFORE = """,
 where the medians of four runs were: squeeze-and-excitation 1.05 to 1.12, CBAM 1.20 to 1.31,
-keras.applications 1.08 to 1.12; before AW-convolutions held fewer maps for their gradient"""
+keras.applications 1.08 to 1.12; before CBAM and AW-convolutions held fewer maps for their
+gradient"""
 
 
 def page(folder):

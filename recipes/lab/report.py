@@ -129,6 +129,7 @@ PAGES = {
     "residuals": residuals.page,
     "self_attention": self_attention_benchmark.page,
     "detection": detection.page,
+    "detection_cost": detection_benchmark.page,
 }
 
 
