@@ -28,6 +28,7 @@ from recipes.benchmarks import (
     quantization,
     residuals,
 )
+from recipes.benchmarks import detection as detection_benchmark
 from recipes.benchmarks import self_attention as self_attention_benchmark
 from recipes.lab import comparison, figures, power, verdicts
 from recipes.lab.sections import pictures

@@ -38,6 +38,7 @@ def test_the_committed_pages_are_what_the_command_writes(written):
         "accelerator",
         "aw_conv",
         "detection",
+        "detection_cost",
         "first_step",
         "memory",
         "mobile",
