@@ -173,15 +173,20 @@ def scale_channels(inputs, gate):
 def _scaled_again(x, upstream):
     """Returns a map for a gradient: a product of `scale_channels` is computed again.
 
-    So it need not be held until then, but what it is the product of, which that one's gradient
-    needs as well. A second derivative goes through both factors here, as it should.
+    So the product is not held until then; its two factors are, which its own gradient needs anyway.
     """
-    import tensorflow as tf
-
-    if tf.executing_eagerly() or not getattr(x.op, "_is_scaled", False):
+    # Eager tensors have no operation, and meet this in a graph too: a tape may be asked there.
+    operation = getattr(x, "op", None)
+    if not getattr(operation, "_is_scaled", False):
         return x
-    _, *factors = x.op.inputs
-    return _scaled(*_after(upstream, *factors))[0]
+    from tensorflow.python.eager import record
+
+    _, *factors = operation.inputs
+    with record.stop_recording():
+        (found,) = _scaled(*_after(upstream, *factors))
+    # A second derivative of it is that of the product, for tapes that watch that alone.
+    record.record_operation("keras_fmm_scaled_again", [found], [x], lambda of_found: [of_found])
+    return found
 
 
 def _scaled(x, gate):
@@ -257,6 +262,8 @@ def _of_largest_and_mean(inputs, outputs, upstream):
     (x,) = _after([of_largest], _scaled_again(x, [of_largest]))
     is_largest = tf.cast(tf.equal(x, largest), x.dtype)
     ties = tf.reduce_sum(at_least_float32(is_largest), axis=-1, keepdims=True)
+    # Of a map that was computed again none need be equal to the last bit.
+    ties = tf.maximum(ties, 1)
     shares = at_least_float32(of_largest) / ties
     shift = at_least_float32(of_mean) / x.shape[-1]
     return is_largest * tf.cast(shares, x.dtype) + tf.cast(shift, x.dtype), None
@@ -422,7 +429,7 @@ def sum_of_parts(function, gradients, places, tensors):
 
 
 def _after(tensors, *inputs):
-    """Returns inputs that are there only when other tensors are, as what is upstream.
+    """Returns copies of inputs that are not there before other tensors, as the upstream gradient.
 
     What a gradient computes from inputs alone is otherwise computed in the forward pass, by an
     executor that runs whatever it can, or by Grappler, which finds it there; and is then held.

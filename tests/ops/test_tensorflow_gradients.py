@@ -64,6 +64,21 @@ CASES = {
         ),
         GATE,
     ),
+    "channel pool of a product": (
+        lambda x, gate: ops.channel_pool(ops.scale_channels(x, gate)) * gate[..., :2],
+        lambda x, gate: (
+            tf.concat([tf.reduce_max(x * gate, -1, True), tf.reduce_mean(x * gate, -1, True)], -1)
+            * gate[..., :2]
+        ),
+        GATE,
+    ),
+    "product of a product": (
+        lambda x, gate: ops.scale_channels(
+            ops.scale_channels(x, gate), tf.sin(gate[..., :1] * x[..., :1])
+        ),
+        lambda x, gate: x * gate * tf.sin(gate[..., :1] * x[..., :1]),
+        GATE,
+    ),
     "largest alone": (
         lambda x, gate: ops.channel_max_and_mean(x)[0] * gate,
         lambda x, gate: tf.reduce_max(x, -1, True) * gate,
@@ -139,6 +154,60 @@ def test_gradients_in_a_graph(case, way, jit_compile):
     found = tf.function(way(ours), autograph=False, jit_compile=jit_compile)(*tensors)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_jacobians_of_an_eager_call_are_taken_in_a_graph(case):
+    ours, theirs, other = CASES[case]
+    found, expected = [], []
+    for function, jacobians in ((ours, found), (theirs, expected)):
+        tensors = (tf.constant(X), tf.constant(other))
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(tensors)
+            outputs = function(*tensors)[..., 0]
+        # TensorFlow's pfor cannot make one of a loop that may have no step.
+        jacobians += tape.jacobian(outputs, tensors, experimental_use_pfor=function is not loop)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def second(gate, pool):
+    """Returns how the gradient of gates in a row changes with their inputs and the map between."""
+
+    def gradients(x, of_channels):
+        with tf.GradientTape() as outer:
+            outer.watch(x)
+            with tf.GradientTape() as inner:
+                inner.watch([x, of_channels])
+                between = gate(x, of_channels)
+                outputs = gate(between, tf.sin(pool(between))) * 2
+            found = inner.gradient(outputs, [between, of_channels], tf.cos(x))
+            total = sum(tf.reduce_sum(g * tf.cos(g)) for g in found)
+        return outer.gradient(total, x)
+
+    def of_the_map(x, of_channels):
+        with tf.GradientTape() as outer:
+            between = gate(x, of_channels)
+            outer.watch(between)
+            of_positions = tf.sin(between[..., :1]) * 1.0
+            with tf.GradientTape() as inner:
+                inner.watch(of_positions)
+                outputs = gate(between, of_positions)
+            found = inner.gradient(outputs, of_positions, tf.cos(x))
+        return outer.gradient(found, between)
+
+    return gradients, of_the_map
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["of the inputs", "of the map between"])
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_second_derivatives_of_gates_in_a_row(which, jit_compile):
+    tensors = (tf.constant(X), tf.constant(GATE))
+    ours = second(ops.scale_channels, lambda x: ops.channel_pool(x)[..., :1])[which]
+    theirs = second(tf.multiply, lambda x: tf.reduce_max(x, -1, True))[which]
+    found = tf.function(ours, autograph=False, jit_compile=jit_compile)(*tensors)
+    np.testing.assert_allclose(found, theirs(*tensors), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours(*tensors), theirs(*tensors), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)

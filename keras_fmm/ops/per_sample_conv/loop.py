@@ -52,8 +52,9 @@ def loop_conv(inputs, kernel, gain, strides, padding, dilation_rate, bias=None):
     there), it is a matrix product over the columns of the kernel.
 
     Its gradient is written by hand on TensorFlow. Therefore forward-mode differentiation
-    (`tf.autodiff.ForwardAccumulator`) fails there; second derivatives are right but under XLA,
-    which refuses to compile them.
+    (`tf.autodiff.ForwardAccumulator`) fails there, and so does a tape's `jacobian` without
+    `experimental_use_pfor=False`; second derivatives are right but under XLA, which refuses to
+    compile them.
 
     Args: as of `factored_conv`, but for `one_sum`.
 
