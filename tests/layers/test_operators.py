@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras_fmm import layers
 from keras_fmm.ops.devices import on_accelerator
 
-# Keras 3.15 and TensorFlow 2.21 make 38, 49, 153 and 151 of them; other versions may a few more.
+# Keras 3.15 and TensorFlow 2.21 make 38, 49, 154 and 151 of them; other versions may a few more.
 MOST = [
     (layers.EfficientChannelAttention, {}, 42),
     (layers.SqueezeExcite, {}, 54),
