@@ -74,7 +74,7 @@ class Settings:
     batch_size: int | None = setting(None, "images; none: 16 of sides up to 128, else 8", minimum=1)
     box_loss: str = setting("l1", "of the boxes", choices=("l1", "giou"))
     box_weight: float = setting(1.0, "of the boxes' loss")
-    learning_rate: float = setting(0.002, "the highest, of Adam; it rises, then falls as a cosine")
+    learning_rate: float = setting(0.004, "the highest, of Adam; it rises, then falls as a cosine")
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
     # Run
     workdir: str | None = setting(None, "the run's folder; none: runs/NAME")
