@@ -28,6 +28,7 @@ def test_runs_end_to_end(tmp_path, capsys):
     assert record["status"] == "finished"
     assert len(record["history"]["val_loss"]) == 1
     assert record["metrics"]["images"] == 8
+    assert record["config"]["learning_rate"] == 0.004
     names = {path.name for path in workdir.iterdir()}
     assert {"best.keras", "detector.keras", "gallery.png", "run.json"} <= names
     assert run(*words, "--workdir", str(workdir))["history"] == record["history"]
@@ -48,6 +49,20 @@ def test_runs_end_to_end(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == scores
     assert scores["images"] == 3
     assert list(scores["by_class"]) == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("given", "side", "rate"),
+    [
+        ({}, 96, 0.004),
+        ({}, 256, 0.002),
+        ({"batch_size": 8}, 96, 0.002),
+        ({"detector": "ssd300"}, 96, 0.002),
+        ({"learning_rate": 0.0}, 96, 0.0),
+    ],
+)
+def test_the_rate_is_by_batch_and_detector_where_none_is_given(given, side, rate):
+    assert detect.learning_rate_of(detect.Settings(**given), (side, side)) == rate
 
 
 def test_a_folder_of_images_of_several_sizes_needs_one(tmp_path):
