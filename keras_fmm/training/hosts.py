@@ -343,8 +343,13 @@ def stop(text: str, error: BaseException | None = None, alone: bool = True) -> N
 
 
 def _tells_of_a_lost_host(error):
-    # Other errors may name a file that is called so.
-    return isinstance(error, _jax().errors.JaxRuntimeError) and _LOST_ERRORS.search(str(error))
+    # JAX raises some of what its runtime says as other errors, behind the status: "UNKNOWN: Gloo
+    # AllGather failed". Errors of others may name a file that is called so.
+    text = str(error)
+    is_of_jax = isinstance(error, _jax().errors.JaxRuntimeError) or (
+        isinstance(error, (RuntimeError, ValueError)) and re.match("[A-Z_]+: ", text)
+    )
+    return bool(is_of_jax and _LOST_ERRORS.search(text))
 
 
 def _go_on_in_child(missing):

@@ -104,6 +104,21 @@ def test_a_killed_coordinator_stops_the_other_and_one_host_goes_on(started, tmp_
     np.testing.assert_allclose(history(workdir), history(whole), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (ValueError("UNKNOWN: Gloo AllGather failed: Read error: Connection reset by peer"), True),
+        (RuntimeError("UNAVAILABLE: the coordination service"), True),
+        (ValueError("INVALID_ARGUMENT: shapes must be equal"), False),
+        (ValueError("`path` must be a folder. Received: 'gloo'. UNKNOWN: Gloo"), False),
+        (OSError("UNKNOWN: Gloo"), False),
+        (None, False),
+    ],
+)
+def test_which_errors_tell_of_a_lost_host(error, is_lost):
+    assert training.hosts._tells_of_a_lost_host(error) == is_lost
+
+
 CUT = """
 import keras, numpy as np
 from keras_fmm import models, training
