@@ -19,6 +19,8 @@ from recipes.lab import fitting
 
 FOLDER = pathlib.Path("runs/trials")
 SMOKE_FOLDER = pathlib.Path("runs/smoke/trials")
+# What recipes write themselves, which is no other code than the commit's.
+WRITTEN = ("recipes/results", "docs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +185,9 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
     config.update(dataset.identity)
+    # The run's own record counts as changes what recipes have written.
+    is_new = not (folder / "run.json").exists()
+    here = training.environment(ignored=WRITTEN) if is_new else None
     run = training.Run(folder, config, resumable=["epochs"])
     try:
         fitting.fit(model, run, data, schedule.epochs, verbose=verbose)
@@ -201,7 +206,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         "train_accuracy": round(history["accuracy"][-1], 5),
         "val_accuracy": [round(value, 5) for value in history["val_accuracy"]],
         "seconds_per_epoch": round(float(np.median(run.record["seconds_per_epoch"])), 1),
-        "trained_in": run.record["environment"],
+        "trained_in": here or run.record["environment"],
     }
 
 

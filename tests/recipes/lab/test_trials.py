@@ -1,3 +1,5 @@
+import pathlib
+import subprocess
 import threading
 
 import keras
@@ -59,6 +61,26 @@ def test_a_stopped_trial_ends_as_one_that_was_not(here, capsys, mixup_alpha):
     with pytest.raises(ValueError, match="fewer than the run already has. Received: epochs=1"):
         run(1)
     assert capsys.readouterr().out == "", "`verbose=0` shows nothing"
+
+
+def test_results_that_were_written_are_no_other_code(here):
+    results, code = pathlib.Path("recipes/results/some.json"), pathlib.Path("some.py")
+    results.parent.mkdir(parents=True)
+    for path in (results, code):
+        path.write_text("1")
+    git = ["git", "-c", "user.name=Someone", "-c", "user.email=someone@example.com"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "all"]):
+        subprocess.run([*git, *words], check=True)
+
+    def is_dirty(seed):
+        schedule, dataset = trials.Schedule(1, smoke=True), data.load("digits")
+        _, found = trials.trained("gated", build, dataset, schedule, seed, verbose=0)
+        return found["trained_in"]["git"]["dirty"]
+
+    results.write_text("2")
+    assert not is_dirty(seed=0)
+    code.write_text("2")
+    assert is_dirty(seed=1)
 
 
 def test_only_the_runs_of_smoke_trials_are_forgotten(here):
