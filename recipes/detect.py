@@ -106,6 +106,7 @@ def main(settings):
     keras.utils.set_random_seed(settings.seed)
     dataset = data.load_boxes(settings.dataset, settings.format, seed=settings.seed)
     size = size_of(settings, dataset)
+    # Recorded, so that a run goes on at the rate that it began with.
     settings = dataclasses.replace(settings, learning_rate=learning_rate_of(settings, size))
     config = {
         name: value
@@ -246,7 +247,7 @@ def build(settings, dataset, size):
     steps = epochs_of(settings, dataset) * dataset.steps("train", batch_size_of(settings, size))
     warm = max(1, steps // 20)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warm), warmup_target=learning_rate_of(settings, size), warmup_steps=warm
+        0.0, max(1, steps - warm), warmup_target=settings.learning_rate, warmup_steps=warm
     )
     model.compile(keras.optimizers.Adam(rate, global_clipnorm=10.0), loss)
     return model

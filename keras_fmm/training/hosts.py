@@ -343,8 +343,8 @@ def stop(text: str, error: BaseException | None = None, alone: bool = True) -> N
 
 
 def _tells_of_a_lost_host(error):
-    # JAX raises some of what its runtime says as other errors, behind the status: "UNKNOWN: Gloo
-    # AllGather failed". Errors of others may name a file that is called so.
+    # What its runtime says came as another error than JAX's own too, behind the status: "UNKNOWN:
+    # Gloo AllGather failed". Errors of others may name a file that is called so.
     text = str(error)
     is_of_jax = isinstance(error, _jax().errors.JaxRuntimeError) or (
         isinstance(error, (RuntimeError, ValueError)) and re.match("[A-Z_]+: ", text)

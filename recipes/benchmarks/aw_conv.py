@@ -390,7 +390,7 @@ ROWS = """
   channels, the default of r_C1.
 - The last three are what else one could write, outside the package.
 
-Both CPUs have AVX-512, and the same choice by "auto", by sizes, is the best on both.
+Both CPUs have AVX-512. "auto" chooses by sizes, the same on both.
 [On a GPU](accelerator.md) the ratios are others.
 """
 

@@ -174,6 +174,9 @@ def table(results):
         seconds = [found["seconds"].get(name) for name in ("plain", "torchvision")]
         cells = [_cell(found.get(pair)) for pair in pairs] + [_cell(x) for x in seconds]
         lines.append(f"| {mode} | {' | '.join(cells)} |")
+    versions = results["environment"]["versions"]
+    if "torchvision" in versions:
+        lines += ["", f"torch {versions['torch']}, torchvision {versions['torchvision']}."]
     return "\n".join(lines)
 
 
@@ -200,16 +203,7 @@ def page(folder):
         folder: `pathlib.Path`, of results.
     """
     path = folder / "benchmark_detection.json"
-    return timing.page(path, "detection", Settings, None, INTRODUCTION, table, remarks(folder))
-
-
-def remarks(folder):
-    """Returns which torchvision it was, a str."""
-    results = timing.read(folder, "benchmark_detection")
-    versions = results["environment"]["versions"] if results else {}
-    if "torchvision" not in versions:
-        return ""
-    return f"\ntorch {versions['torch']}, torchvision {versions['torchvision']}.\n"
+    return timing.page(path, "detection", Settings, None, INTRODUCTION, table)
 
 
 def _ratio(times, name, plain):

@@ -186,8 +186,8 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
     config.update(dataset.identity)
     # The run's own record counts as changes what recipes have written.
-    is_new = not (folder / "run.json").exists()
-    here = training.environment(ignored=WRITTEN) if is_new else None
+    goes_on = (folder / "run.json").exists()
+    here = None if goes_on else training.environment(ignored=WRITTEN)
     run = training.Run(folder, config, resumable=["epochs"])
     try:
         fitting.fit(model, run, data, schedule.epochs, verbose=verbose)

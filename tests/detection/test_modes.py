@@ -40,12 +40,6 @@ def small(shape=(32, 48, 3), **arguments):
     return detection.RetinaNet(foreign(shape), 3, levels=["map1", "map2"], **arguments)
 
 
-def losses(model, **arguments):
-    model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"), **arguments)
-    fitted = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)
-    return fitted.history["loss"]
-
-
 def faster_rcnn(**arguments):
     """A Faster R-CNN that has fewer anchors and proposals than are sampled: it takes them all."""
     keras.utils.set_random_seed(0)
@@ -64,18 +58,25 @@ def faster_rcnn(**arguments):
 
 def ssd300(**arguments):
     keras.utils.set_random_seed(0)
-    arguments = {"levels": ["map1", "map2"], "extra_filters": (8,), **arguments}
-    return detection.SSD300(foreign((32, 32, 3)), 3, **arguments)
+    maps = {"levels": ["map1", "map2"], "extra_filters": (8,)}
+    return detection.SSD300(foreign((32, 32, 3)), 3, **maps, **arguments)
 
 
-def losses_of(model, **arguments):
-    """Trains a detector of the other two kinds on two images, each of which a batch has twice."""
-    twice = np.array([0, 1, 0, 1])
+# Each half of these has the same images: what is divided by a batch's boxes is so by a half's.
+TWICE = [0, 1, 0, 1]
+LOSSES = {
+    "retinanet": lambda: detection.RetinaNetLoss("giou"),
+    "faster_rcnn": lambda: None,  # its losses are inside
+    "ssd300": detection.SSDLoss,
+}
+
+
+def losses(model, **arguments):
     height, width = model.inputs[0].shape[1:3]
-    images, targets = IMAGES[twice, :height, :width], TARGETS[twice]
-    loss = None if len(model.inputs) == 2 else detection.SSDLoss()
-    model.compile(keras.optimizers.SGD(0.01), loss, **arguments)
-    given = [[images, targets]] if loss is None else [images, targets]
+    at = [0, 1, 2, 3] if model.name == "retinanet" else TWICE
+    images, targets = IMAGES[at, :height, :width], TARGETS[at]
+    model.compile(keras.optimizers.SGD(0.01), LOSSES[model.name](), **arguments)
+    given = [[images, targets]] if model.name == "faster_rcnn" else [images, targets]
     fitted = model.fit(*given, batch_size=4, epochs=3, shuffle=False, verbose=0)
     return fitted.history["loss"]
 
@@ -94,55 +95,39 @@ def same(found, expected, atol=1e-3):
         np.testing.assert_allclose(found[key], expected[key], atol=atol)
 
 
-@pytest.mark.parametrize("attention", [pytest.param("squeeze_excite", marks=SLOW)])
-def test_xla_trains_as_without(attention):
+@pytest.mark.parametrize(
+    ("make", "attention"),
+    [
+        pytest.param(small, "squeeze_excite", marks=SLOW),
+        pytest.param(faster_rcnn, None, marks=pytest.mark.slow),
+        pytest.param(ssd300, None, marks=pytest.mark.slow),
+    ],
+)
+def test_xla_trains_as_without(make, attention):
     if keras.backend.backend() == "torch":
         pytest.skip("Keras' own is torch.compile")
-    compiled, plain = (losses(small(attention=attention), jit_compile=jit) for jit in (True, False))
+    compiled, plain = (losses(make(attention=attention), jit_compile=jit) for jit in (True, False))
     np.testing.assert_allclose(compiled, plain, rtol=1e-3)
     assert plain[-1] < plain[0]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("make", [faster_rcnn, ssd300])
-def test_the_other_detectors_train_by_xla(make):
-    if keras.backend.backend() == "torch":
-        pytest.skip("Keras' own is torch.compile")
-    compiled, plain = (losses_of(make(), jit_compile=jit) for jit in (True, False))
-    np.testing.assert_allclose(compiled, plain, rtol=1e-3)
-    assert plain[-1] < plain[0]
-
-
-@pytest.mark.parametrize("make", [pytest.param(x, marks=SLOW) for x in (faster_rcnn, ssd300)])
-def test_the_other_detectors_train_in_mixed_precision(make):
-    expected = losses_of(make())
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = make()
-        found = losses_of(model)
-        assert model.get_layer("map1").compute_dtype == "float16"
-        assert model.output.dtype == "float32"
-    finally:
-        keras.config.set_dtype_policy("float32")
-    np.testing.assert_allclose(found, expected, rtol=0.02)
-    assert found != expected
 
 
 # bfloat16 rounds eight times as coarsely, and three steps add up.
 @pytest.mark.parametrize(
-    ("policy", "rtol"),
+    ("make", "policy", "rtol"),
     [
-        ("mixed_float16", 0.02),
-        pytest.param("mixed_bfloat16", 0.05, marks=SLOW),
+        (small, "mixed_float16", 0.02),
+        pytest.param(small, "mixed_bfloat16", 0.05, marks=SLOW),
+        pytest.param(faster_rcnn, "mixed_float16", 0.02, marks=SLOW),
+        pytest.param(ssd300, "mixed_float16", 0.02, marks=SLOW),
     ],
 )
-def test_mixed_precision_trains_as_float32(policy, rtol):
-    expected = losses(small())
+def test_mixed_precision_trains_as_float32(make, policy, rtol):
+    expected = losses(make())
     keras.config.set_dtype_policy(policy)
     try:
-        model = small()
+        model = make()
         found = losses(model)
-        assert model.compute_dtype == policy.removeprefix("mixed_")
+        assert model.get_layer("map1").compute_dtype == policy.removeprefix("mixed_")
         assert model.output.dtype == "float32"
     finally:
         keras.config.set_dtype_policy("float32")
@@ -152,22 +137,18 @@ def test_mixed_precision_trains_as_float32(policy, rtol):
 
 @pytest.mark.slow
 @needs_tensorflow
-def test_mirrored_strategy_trains_as_one_device():
+@pytest.mark.parametrize(
+    ("make", "inside"),
+    [
+        (small, {"convolution": "aw"}),
+        (faster_rcnn, {"attention": "squeeze_excite"}),
+        (ssd300, {"attention": "squeeze_excite"}),
+    ],
+)
+def test_mirrored_strategy_trains_as_one_device(make, inside):
     with training.strategy("mirrored").scope():
-        model = small(convolution="aw")
-        model.compile(keras.optimizers.SGD(0.01), detection.RetinaNetLoss("giou"))
-    found = model.fit(IMAGES, TARGETS, batch_size=4, epochs=3, shuffle=False, verbose=0)
-    np.testing.assert_allclose(found.history["loss"], losses(small(convolution="aw")), rtol=1e-3)
-
-
-@pytest.mark.slow
-@needs_tensorflow
-@pytest.mark.parametrize("make", [faster_rcnn, ssd300])
-def test_mirrored_strategy_trains_the_other_detectors(make):
-    with training.strategy("mirrored").scope():
-        model = make(attention="squeeze_excite")
-        found = losses_of(model)
-    np.testing.assert_allclose(found, losses_of(make(attention="squeeze_excite")), rtol=1e-3)
+        found = losses(make(**inside))
+    np.testing.assert_allclose(found, losses(make(**inside)), rtol=1e-3)
     assert found[-1] < found[0]
 
 
