@@ -324,8 +324,12 @@ class Run:
                 raise NotADirectoryError(errno.ENOTDIR, f"{message}Move it away")
             board = [keras.callbacks.TensorBoard(logs)]
         hold = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: self._hold())
+        draws = []
+        if keras.backend.backend() == "torch":
+            draws = [keras.callbacks.LambdaCallback(on_train_batch_begin=self._begin_batch)]
         return [
             hold,
+            *draws,
             AverageReplicas(),
             stop,
             *board,
@@ -400,6 +404,12 @@ class Run:
             records.write(self.workdir, self.record)
         # Not in `restore`: where the model is new, `fit` draws before it begins.
         backup.set_generators(self._state.get("generators"))
+
+    def _begin_batch(self, batch, logs=None):
+        # A loader draws when it is made: anew for each epoch, or, with `steps_per_epoch`, once for
+        # all of them, and once more where a run goes on.
+        if batch == 0:
+            backup.set_generators(self._state.get("generators"))
 
     def _end_epoch(self, model, logs, best, seconds):
         row = {name: keras.ops.convert_to_numpy(value).tolist() for name, value in logs.items()}
