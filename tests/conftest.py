@@ -61,6 +61,14 @@ hypothesis.settings.register_profile("search", max_examples=500, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeat"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Makes `slow` what is slow on this backend, before pytest chooses by it."""
+    for item in items:
+        if item.get_closest_marker(f"slow_on_{keras.backend.backend()}"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _little_to_collect():
     # TFLite's converter collects all garbage, each time, and looks at every object of TensorFlow

@@ -21,7 +21,7 @@ from keras_fmm import progress
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PORTABLE = ("checks", "files", "graph", "ops", "layers", "models", "analysis")
-# Longer than five seconds; what they show is tried in parts by the tests of what they use.
+# Longer than two seconds; what they show is tried in parts by the tests of what they use.
 SLOW_PAGES = (
     "detect",
     "detectors",

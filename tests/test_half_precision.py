@@ -57,6 +57,7 @@ def _mixed(policy):
     return model
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_a_mixed_model_exports_and_agrees(tmp_path, policy):
     model = _mixed(policy)

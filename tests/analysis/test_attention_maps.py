@@ -136,6 +136,7 @@ def test_no_trace_is_kept():
     assert counts[1] == counts[2]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_queries_say_where_positions_look():
     inputs = keras.Input((5, 6, 4))
     augmented = layers.AttentionAugmentedConv2D(8, 3, num_heads=2, value_dim=1, name="augmented")
@@ -154,6 +155,7 @@ def test_queries_say_where_positions_look():
         analysis.attention_maps(model, images, queries=[(5, 0)])
 
 
+@pytest.mark.slow_on_tensorflow
 def test_layers_of_maps_of_several_sizes_are_asked_one_by_one():
     inputs = keras.Input((6, 6, 4))
     large = layers.LocalSelfAttention2D(4, 3, num_heads=2, name="large")

@@ -72,6 +72,7 @@ def close(found, expected):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_gradients_are_the_slopes():
     network = Network()
     model, x = network.model, IMAGES.astype("float64")

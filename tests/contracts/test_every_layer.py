@@ -75,6 +75,7 @@ def test_symbolic_and_eager_calls_agree(row):
     assert row.model(layer).output.shape[3:] == eager.shape[3:]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("unknown_sizes", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_eager_and_compiled_calls_agree(unknown_sizes):
     def check(rows):
@@ -132,6 +133,7 @@ ON_XLA = [
 ]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("rows", "jit_compile"),
     [(ROWS, False), *ON_XLA] if ON_TENSORFLOW else [(ROWS, True)],
@@ -356,6 +358,7 @@ def test_maps_of_any_real_dtype_are_taken_as_floats(row, dtype):
         assert keras.backend.standardize_dtype(layer.attention_map(inputs).dtype) == "float32"
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_models_of_integers_compile_save_and_load(jit_compile, tmp_path):
     def check(rows):

@@ -128,6 +128,7 @@ class Positions(keras.layers.Layer):
         return inputs * self.factors
 
 
+@pytest.mark.slow_on_tensorflow
 def test_saved_model_of_layers_of_one_size(tmp_path):
     own = Row(Positions, "map", {}, (2, 5, 6, 4), {"factors": (1, 5, 6, 1)}, sizes="fixed")
     rows = [row for row in rows_for("saved_model", FIRST_ROWS) if row.sizes == "fixed"]

@@ -59,6 +59,7 @@ def names():
             yield pytest.param(name, marks=marks)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("name", names())
 def test_a_call_leaves_nothing(name, tmp_path):
     job, _ = recipe.jobs(tmp_path)[name]

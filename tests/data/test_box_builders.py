@@ -12,6 +12,7 @@ def folder(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow_on_tensorflow
 def test_boxes_of_a_name(folder):
     dataset = data.load_boxes("fmm_tiny_boxes", data_dir=folder)
     assert dataset.class_names == ("a", "b")

@@ -123,6 +123,7 @@ def damage_count_less(folder):
     path.write_text(path.read_text().replace('"40"', '"39"'))
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [

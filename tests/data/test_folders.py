@@ -126,6 +126,7 @@ def test_classes_labels_and_order_are_keras_s(tmp_path):
     )
 
 
+@pytest.mark.slow_on_tensorflow
 def test_files_that_are_added_move_no_other(tmp_path):
     folder(tmp_path, ("a", "b", "c"), 60)
     first = data.load_folder(tmp_path, SIZE)

@@ -42,6 +42,7 @@ def test_without_shuffle_it_is_the_arrays(dataset, split):
     assert pipeline.element_spec[0].shape.as_list() == [None, *dataset.input_shape]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_what_is_streamed_is_what_is_held_in_memory(prepared, monkeypatch):
     held = data.load("fmm_tiny", data_dir=prepared)
     expected = {split: held.arrays(split) for split in held.sizes}
@@ -70,6 +71,7 @@ def test_images_keep_their_labels(prepared):
     np.testing.assert_array_equal(images[:, 0, 0, 0] % 3, labels)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_resumed_run_sees_the_epochs_it_would_have_seen(dataset):
     steps = dataset.steps("train", 9)
     full = orders(dataset.pipeline("train", 9, seed=5, epochs=3))
@@ -148,6 +150,7 @@ def test_images_that_differ_in_size(prepared):
     np.testing.assert_allclose(streamed, images, atol=1e-4)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_mirrored_strategy_trains_on_two_logical_cpus(capfd):
     dataset = data.load("digits")
     strategy = training.strategy("mirrored")

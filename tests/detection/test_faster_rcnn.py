@@ -16,6 +16,7 @@ def small(**arguments):
     return detection.FasterRCNN(backbone(), 3, **arguments)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_is_as_large_as_that_of_torchvision():
     resnet = models.ResNet50(include_top=False, input_shape=(None, None, 3))
     model = detection.FasterRCNN(resnet, classes=91)

@@ -112,6 +112,7 @@ def test_xla_trains_as_without(make, attention):
 
 
 # bfloat16 rounds eight times as coarsely, and three steps add up.
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("make", "policy", "rtol"),
     [
@@ -152,6 +153,7 @@ def test_mirrored_strategy_trains_as_one_device(make, inside):
     assert found[-1] < found[0]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_foreign_backbone_is_saved_and_loaded(tmp_path):
     detector = detector_of(small(attention="cbam"))
     detector.save(tmp_path / "detector.keras")

@@ -32,6 +32,7 @@ ANNOTATIONS = [
 ]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_is_as_large_as_that_of_torchvision():
     resnet = models.ResNet50(include_top=False, input_shape=(None, None, 3))
     model = detection.RetinaNet(resnet, classes=91)
@@ -44,6 +45,7 @@ def test_is_as_large_as_that_of_torchvision():
 
 # What the AW paper's places in ResNet-101-FPN add: all weights, and those trained without the
 # scale and offset of batch norms.
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("attention", "convolution", "added"),
     [

@@ -99,6 +99,7 @@ def test_each_box_is_read_from_its_map():
         np.testing.assert_allclose(keras.ops.convert_to_numpy(found)[0, index], expected, atol=1e-5)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_no_box_unknown_sides_and_half_precision():
     layer = RoIAlign(2, [8], dtype="mixed_float16")
     assert layer([BOXES[:, :0], MAP]).shape == (2, 0, 2, 2, 3)

@@ -44,6 +44,7 @@ def by_hand(model, images):
     return np.asarray(model.get_layer("classes")(pooled)), *maps
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("quantization", "bound"),
     [
@@ -83,6 +84,7 @@ def test_the_map_is_the_second_output(tmp_path, quantization, bound):
     assert report["tflite", "attention_map"].same_class is None
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_layer_itself_is_its_first_call_and_does_not_learn_of_it(tmp_path):
     model = network()
     gate = model.get_layer("body").get_layer("gate")

@@ -18,6 +18,7 @@ def written(tmp_path_factory):
     return model, saved_model, export.to_tflite(model, folder / "toy.tflite", batch_size=3)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_both_artefacts_say_what_keras_says(written):
     model, saved_model, tflite = written
     report = export.compare(model, toys.images(7), saved_model, tflite, batch_size=2)

@@ -19,6 +19,7 @@ def assert_same(model, inputs, path):
     np.testing.assert_allclose(outputs, expected, atol=1e-5)
 
 
+@pytest.mark.slow_on_tensorflow
 @over([row for row in ROWS if "onnx" in row.exports and row in FIRST_ROWS])
 def test_every_layer(row, tmp_path):
     assert_layer(row, tmp_path)
@@ -37,6 +38,7 @@ def assert_layer(row, tmp_path):
     assert_same(model, row.example(), tmp_path / "layer.onnx")
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_backbone(tmp_path):
     model = small("fmmnet", attention="cbam")
     images = np.random.default_rng(0).uniform(size=(3, *model.input_shape[1:]))

@@ -76,6 +76,7 @@ def test_class_names_need_a_score_for_each_class_of_an_image(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_on_tensorflow
 def test_half_precision_stays_so(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     model = keras.Sequential([keras.Input((8, 8, 3)), SqueezeExcite(2), AWConv2D(4, 3)])

@@ -266,6 +266,7 @@ def two_heads(seed=0):
     return inputs, x, {"scores": layers.Dense(3, activation="softmax")(x), "boxes": 100 * boxes}
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("quantization", ["int8", "int16x8"])
 def test_each_output_of_a_quantized_file_says_what_keras_says(tmp_path, quantization):
     inputs, _, heads = two_heads()
@@ -280,6 +281,7 @@ def test_each_output_of_a_quantized_file_says_what_keras_says(tmp_path, quantiza
         np.testing.assert_allclose(found[name], values, atol=0.04 * np.ptp(values))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_one_output_that_says_something_else_is_named(tmp_path):
     inputs, _, heads = two_heads()
     # A step of eight bits is twelve between the two, and the pixels are within three.

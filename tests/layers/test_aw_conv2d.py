@@ -19,6 +19,7 @@ def make(case, **arguments):
 
 
 # Each implementation by itself is tried with as many cases in tests/ops/per_sample_conv.
+@pytest.mark.slow_on_tensorflow
 @hypothesis.given(
     case=aw_cases.cases(),
     implementation=sampled_from(IMPLEMENTATIONS),
@@ -47,6 +48,7 @@ def test_equals_equations_4_to_8(case, implementation, training, use_residual, a
     np.testing.assert_allclose(outputs, expected, rtol=2e-4, atol=2e-4)
 
 
+@pytest.mark.slow_on_tensorflow
 @hypothesis.given(case=aw_cases.cases(), implementation=sampled_from(IMPLEMENTATIONS))
 def test_gradients_equal_finite_differences_of_the_equations(case, implementation):
     x = case.random(*case.shape)
@@ -81,6 +83,7 @@ only_tensorflow = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow_on_tensorflow
 @only_tensorflow
 @pytest.mark.parametrize(
     ("shape", "arguments"),
@@ -344,6 +347,7 @@ def test_refuses_an_input_reduction_that_does_not_divide_the_channels():
         layers.AWConv2D(2, 3, input_reduction=3).build((None, None, None, 4))
 
 
+@pytest.mark.slow_on_tensorflow
 @only_tensorflow
 def test_the_reference_cannot_be_trained_under_xla_on_tensorflow_as_its_docstring_says():
     model = keras.Sequential(

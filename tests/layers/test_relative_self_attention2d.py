@@ -62,6 +62,7 @@ def test_parts_of_any_number_of_heads_are_alike(together, monkeypatch):
     check_gradients(layer, values, x, lambda *of: references.relative_self_attention(*of, 6, 2, 2))
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="compiles nothing here")
 @pytest.mark.parametrize("jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_parts_train_as_the_formula_does_whatever_the_batch(jit_compile):
@@ -191,6 +192,7 @@ def of_unknown_sizes(positions, implementation):
 UNKNOWN = [("relative", "plain"), ("absolute", "plain"), ("relative", "parts"), (None, "parts")]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize(("positions", "implementation"), UNKNOWN)
 def test_sizes_unknown_when_traced_are_as_known_ones(positions, implementation, jit_compile):
@@ -203,6 +205,7 @@ def test_sizes_unknown_when_traced_are_as_known_ones(positions, implementation, 
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=str(size))
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("jit_compile", [False, True])
 @pytest.mark.parametrize("positions", ["relative", None])
 def test_parts_of_unknown_sizes_learn_as_the_plain_formula(positions, jit_compile):

@@ -23,6 +23,7 @@ def images(model, count=4):
     return np.random.default_rng(0).uniform(size=(count, *model.input_shape[1:])).astype("float32")
 
 
+@pytest.mark.slow_on_tensorflow
 @RUN
 def test_one_step_of_training_changes_every_weight(family):
     model = small(family, attention="squeeze_excite", convolution="aw")

@@ -74,6 +74,7 @@ def test_wide_resnet(width, residual):
     compare(got, net.scores(x))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_mobilenets_first_block():
     # The rest is compared with keras.applications, in test_weights.
     model = randomised(small("mobilenet", attention="squeeze_excite"))

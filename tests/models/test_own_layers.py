@@ -76,6 +76,7 @@ def test_saved_and_loaded(model, tmp_path):
     assert len(of_kind(loaded, (Experts, Bent))) == 9
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.skipif(not ON_TENSORFLOW, reason="TFLite is TensorFlow's")
 def test_exported(plain, tmp_path):
     from keras_fmm import export

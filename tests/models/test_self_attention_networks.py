@@ -306,6 +306,7 @@ STAND_ALONE = functools.partial(
 )
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("build", [AUGMENTED, STAND_ALONE])
 def test_networks_compute_what_their_papers_say(build):
     model = weights.enliven(build(input_shape=(9, 12, 3), classes=3))
@@ -321,6 +322,7 @@ def test_networks_compute_what_their_papers_say(build):
     np.testing.assert_allclose(got, net.scores(y), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_maxima_stand_behind_the_batch_norm_of_an_attention_stem():
     model = STAND_ALONE(input_shape=(34, 37, 3), stem="attention", include_top=False)
     weights.enliven(model)
@@ -336,6 +338,7 @@ def test_maxima_stand_behind_the_batch_norm_of_an_attention_stem():
 TRAINED = [AUGMENTED, pytest.param(STAND_ALONE, marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("build", TRAINED)
 def test_saves_trains_in_half_precision_and_upgrades(tmp_path, build):
     keras.config.set_dtype_policy("mixed_bfloat16")
@@ -363,6 +366,7 @@ def test_saves_trains_in_half_precision_and_upgrades(tmp_path, build):
     assert shapes == [(8, 8), (4, 4), (2, 2), (1, 1)]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_plain_resnet_upgrades_to_the_augmented_one():
     plain = weights.enliven(models.ResNet((1, 1, 1, 1), filters=8, input_shape=(8, 8, 3)))
     places = [f"stage{stage}_block1_conv2" for stage in (2, 3, 4)]

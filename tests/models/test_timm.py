@@ -40,6 +40,7 @@ def assert_close(values, expected):
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("name", CASES)
 def test_networks_compute_what_timm_recorded(name):
     sides = timm_networks.CASES[name]
@@ -289,6 +290,7 @@ def test_the_hub_is_asked_for_the_named_weights_only_when_they_are_wanted(tmp_pa
         models.load_weights(models.ResNet((1, 1, 1, 1), **SMALL), "hub")
 
 
+@pytest.mark.slow_on_tensorflow
 def test_preprocessing_travels_with_the_model(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

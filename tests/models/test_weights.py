@@ -54,6 +54,7 @@ def application(request, tmp_path_factory):
     return model, folder, functools.partial(ours, **arguments), ours(weights=model, **arguments)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_predicts_what_keras_applications_predicts(application):
     theirs, folder, _, model = application
     expected = np.asarray(theirs(IMAGES))
@@ -67,6 +68,7 @@ def test_predicts_what_keras_applications_predicts(application):
             np.testing.assert_array_equal(value, other)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_new_attention_keeps_its_initial_weights(application):
     _, folder, ours, plain = application
     model = ours(attention="squeeze_excite", convolution="aw")
@@ -89,6 +91,7 @@ def place(path):
 
 
 # A ResNet's classifier has one name everywhere.
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("application", ["MobileNet"], indirect=True)
 def test_a_model_without_top_takes_one_with_it_and_the_other_way(application):
     theirs, _, ours, _ = application
@@ -122,6 +125,7 @@ def saved(request, tmp_path_factory):
     return model, fresh, keras.models.load_model(folder / "model.keras"), folder
 
 
+@pytest.mark.slow_on_tensorflow
 def test_saved_and_loaded_it_predicts_the_same(saved):
     model, _, loaded, _ = saved
     images = np.random.default_rng(0).uniform(size=(4, *model.input_shape[1:])).astype("float32")
@@ -162,6 +166,7 @@ def unchanged(model, source, message):
         np.testing.assert_array_equal(value, old)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_what_does_not_fit_is_refused_whole():
     source = small("bottleneck_resnet")
     unchanged(
@@ -284,6 +289,7 @@ class Asked(Exception):
     pass
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes long to build")
 def test_which_weights_of_imagenet_a_model_takes(monkeypatch):
     # Stands for the download alone.

@@ -247,6 +247,7 @@ def test_gradients_of_a_saved_model(case, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_gradient_of_other_settings_is_another():
     # Both have the same tensors; what differs is in no tensor, and must not be mixed up.
     image, gain = tf.constant(X), tf.constant(GAIN)

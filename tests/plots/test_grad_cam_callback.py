@@ -44,6 +44,7 @@ def fit(model, folder, epochs=1, callbacks=(), **arguments):
     model.fit(IMAGES, LABELS, 2, epochs=epochs, verbose=0, callbacks=[*callbacks, callback])
 
 
+@pytest.mark.slow_on_tensorflow
 def test_writes_a_picture_an_epoch_beside_what_keras_writes(tmp_path):
     model = compiled(run_eagerly=True)
     # Keras' own callback needs TensorFlow.
@@ -71,6 +72,7 @@ def test_two_replicas(tmp_path):
     assert list(written(tmp_path)) == [0]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_mixed_precision(tmp_path):
     keras.config.set_dtype_policy("mixed_float16")
     fit(compiled(run_eagerly=True), tmp_path)

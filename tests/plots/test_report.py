@@ -178,6 +178,7 @@ def test_grey_images_two_classes_and_none_wrong(tmp_path):
     assert Page(text).cells[2] == wilson(2, 3)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_thousand_classes_make_a_page_of_some_size(tmp_path):
     count = 1000
     rng = np.random.default_rng(0)

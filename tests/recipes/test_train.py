@@ -30,6 +30,7 @@ def finished(tmp_path_factory):
     return settings, train.main(settings)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_run_leaves_record_curves_and_exports_that_agree(finished, tmp_path):
     settings, record = finished
     folder = tmp_path / settings.workdir
@@ -52,6 +53,7 @@ def test_a_run_leaves_record_curves_and_exports_that_agree(finished, tmp_path):
     assert np.mean(outputs.argmax(axis=1) == labels) == pytest.approx(metrics["test_accuracy"])
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_finished_run_is_not_trained_again_and_another_is_refused(finished, capsys):
     settings, record = finished
     capsys.readouterr()
@@ -65,6 +67,7 @@ def test_a_finished_run_is_not_trained_again_and_another_is_refused(finished, ca
         train.main(dataclasses.replace(settings, attention=None))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_fewer_epochs_than_there_are_change_nothing(tmp_path):
     settings = dataclasses.replace(
         SMOKE, smoke=False, attention=None, epochs=2, workdir=str(tmp_path)
@@ -80,6 +83,7 @@ def test_fewer_epochs_than_there_are_change_nothing(tmp_path):
     )
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_run_in_two_parts_is_the_run_in_one(tmp_path):
     """The recipe hands the epoch to the data and to fit, and takes the score of the best epoch."""
     settings = dataclasses.replace(
@@ -222,6 +226,7 @@ def test_two_replicas_and_half_precision(tmp_path):
     assert record["metrics"]["exports"]["tflite"]["max_difference"] < 0.02
 
 
+@pytest.mark.slow_on_tensorflow
 def test_the_learning_rate_is_scaled_on_request(tmp_path):
     settings = dataclasses.replace(
         SMOKE, attention=None, workdir=str(tmp_path), scale_learning_rate=True, batch_size=128

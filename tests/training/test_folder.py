@@ -122,6 +122,7 @@ def test_a_full_disk_is_known_before_training(tmp_path):
             training.Run(tmp_path / "run", small.SEED)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("monitor", ["loss", "accuracy"])
 def test_a_disk_that_fills_up_keeps_the_last_whole_epoch(tmp_path, monitor):
     model = small.make_model()

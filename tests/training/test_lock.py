@@ -39,6 +39,7 @@ def test_a_folder_of_a_living_process_is_refused_and_then_free(tmp_path, other):
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_another_process_is_told_of_this_one(tmp_path):
     script = (
         "try: locks.Lock(sys.argv[1])\n"
@@ -90,6 +91,7 @@ def test_another_thread_is_refused_whatever_its_settings(tmp_path):
     assert run.record["config"] == small.SEED
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_later_run_of_the_thread_takes_the_folder_and_the_earlier_one_says_so(tmp_path):
     earlier = training.Run(tmp_path, small.SEED, "loss")
     model = small.make_model()
@@ -115,6 +117,7 @@ def test_a_later_run_of_the_thread_takes_the_folder_and_the_earlier_one_says_so(
     assert best.optimizer.iterations == other.optimizer.iterations == 2
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_run_that_is_refused_takes_nothing(tmp_path):
     run = training.Run(tmp_path, small.SEED, "loss")
     small.fit(small.make_model(), run, epochs=1)
@@ -125,6 +128,7 @@ def test_a_run_that_is_refused_takes_nothing(tmp_path):
     assert run.record["status"] == "finished"
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_finished_run_goes_on_unless_another_did(tmp_path):
     run = training.Run(tmp_path, small.SEED, "loss")
     model = small.make_model()

@@ -29,6 +29,7 @@ if keras.backend.backend() != "torch":
     ]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("kwargs", WAYS)
 def test_nan_in_the_data_stops_and_keeps_the_last_good_epoch(tmp_path, kwargs):
     # One model throughout, traced once: `restore` gives it its state.
@@ -72,6 +73,7 @@ def test_nan_in_the_validation_data(tmp_path):
     assert not (tmp_path / "best.keras").exists()
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_weight_spoiled_by_the_last_step_is_not_saved(tmp_path):
     """Its loss was computed before the update, so it is finite."""
     model = small.make_model()
@@ -83,6 +85,7 @@ def test_a_weight_spoiled_by_the_last_step_is_not_saved(tmp_path):
     assert training.Run(tmp_path, small.SEED, "loss").restore(small.make_model()) == 1
 
 
+@pytest.mark.slow_on_tensorflow
 def test_an_infinity_that_is_not_trained_is_let_through(tmp_path):
     model = small.make_model()
     model.layers[1].trainable = False

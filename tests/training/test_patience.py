@@ -26,6 +26,7 @@ def trained(workdir, epochs, patience=3, min_delta=0.0):
     return model, run
 
 
+@pytest.mark.slow_on_tensorflow
 def test_it_ends_where_it_would_have_ended(tmp_path):
     model, run = trained(tmp_path / "whole", 6)
     assert run.record["history"]["score"] == SCORES[:5]
@@ -45,6 +46,7 @@ def test_it_ends_where_it_would_have_ended(tmp_path):
     assert (tmp_path / "parts" / "run.json").read_text() == before
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_little_better_is_not_better_for_patience(tmp_path):
     # From 1 to 3 is not more than 2; from 1 to 9 is.
     _, run = trained(tmp_path / "five", 3, min_delta=2.0)
@@ -60,12 +62,14 @@ def test_a_little_better_is_not_better_for_patience(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow_on_tensorflow
 def test_without_patience_it_does_not_end(tmp_path):
     _, run = trained(tmp_path, 6, patience=None)
     assert run.record["history"]["score"] == SCORES
     assert not run.stopped
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_backup_of_before_has_waited_for_nothing(tmp_path):
     trained(tmp_path, 4)
     with np.load(tmp_path / "backup.npz") as backup:

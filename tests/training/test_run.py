@@ -14,6 +14,7 @@ def rows(workdir):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_run_leaves_its_record_history_and_best_model(tmp_path):
     workdir = tmp_path / "first"
     run = training.Run(workdir, {"seed": 0, "sizes": (1, 2)})
@@ -50,6 +51,7 @@ def test_tensorboard_on_request(tmp_path):
     assert list((tmp_path / "tensorboard").rglob("events*"))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_finished_run_is_restored_and_can_be_made_longer(tmp_path):
     def run(epochs):
         return training.Run(tmp_path, {"epochs": epochs}, monitor="loss", resumable=("epochs",))
@@ -72,6 +74,7 @@ def test_a_finished_run_is_restored_and_can_be_made_longer(tmp_path):
     assert len(longer.record["history"]["loss"]) == len(rows(tmp_path)) == 3
 
 
+@pytest.mark.slow_on_tensorflow
 def test_resuming_keeps_the_best_model(tmp_path):
     def fit(epochs, label):
         run = training.Run(tmp_path, small.SEED, "loss")
@@ -133,6 +136,7 @@ def test_a_run_that_lost_a_file_is_not_started_over_silently(name, tmp_path):
         training.Run(tmp_path, small.SEED, "loss").restore(small.make_model())
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_run_that_was_killed_and_is_made_longer_says_so_at_once(tmp_path):
     def run(epochs):
         return training.Run(tmp_path, {"epochs": epochs}, monitor="loss", resumable=("epochs",))
@@ -188,6 +192,7 @@ def closeness(y_true, y_pred):
     return keras.ops.mean(y_pred)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_mode_that_keras_does_not_know_is_refused_at_the_first_step(tmp_path):
     steps = []
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(0))

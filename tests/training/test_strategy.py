@@ -78,6 +78,7 @@ def test_plan_refuses_batch_sizes():
         training.batch_plan(None, 8.0, 0.1)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_two_replicas_take_the_steps_of_one():
     """What batch_plan says: with the same global batch nothing else changes."""
     x = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")

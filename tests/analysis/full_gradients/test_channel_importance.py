@@ -46,6 +46,7 @@ def slopes(function, features, step=1e-2):
     return found
 
 
+@pytest.mark.slow_on_tensorflow
 def test_against_finite_differences():
     above = head()
     model = whole(above)
@@ -104,6 +105,7 @@ def test_the_way_back_ends_at_a_sum_and_at_a_convolution():
     assert (found.with_bias > found.without_bias).any()
 
 
+@pytest.mark.slow_on_tensorflow
 def test_of_a_class_of_batches_and_inside_a_gate():
     model = whole(head(channels=4))
     images = RNG.normal(size=(5, 4, 4, 1))
@@ -117,6 +119,7 @@ def test_of_a_class_of_batches_and_inside_a_gate():
     assert inside.with_bias.shape == (5, 4)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_each_call_of_a_shared_layer_can_be_named():
     """Twice through one gate: as through two gates of the same weights."""
     inputs = keras.Input((4, 4, 1))

@@ -141,6 +141,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("build", NETWORKS, ids=lambda build: build.__name__)
 def test_terms_sum_to_the_score(build):
     model = model_of(build)
@@ -185,6 +186,7 @@ def test_any_bare_activation_has_an_implicit_bias():
     )
 
 
+@pytest.mark.slow_on_tensorflow
 def test_of_the_predicted_class_and_whatever_the_batches():
     model = model_of(convolutional)
     best = model.predict(IMAGES, verbose=0).argmax(-1)
@@ -264,6 +266,7 @@ GATES = {
 }
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("name", GATES)
 def test_gates_leave_a_remainder_unless_held(name):
     model = gated(GATES[name]())
@@ -286,6 +289,7 @@ def test_products_of_branches_leave_a_remainder():
         np.testing.assert_allclose(found.remainder, -found.score, rtol=1e-3)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_loop_leaves_a_remainder():
     model = model_of(lambda x: L.Dense(2)(L.SimpleRNN(3)(L.Reshape((64, 2))(x))))
     found = full_grad(model, IMAGES)
@@ -312,6 +316,7 @@ def test_smooth_without_noise_is_full_grad():
     assert list(smooth.bias_terms) == list(plain.bias_terms)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_smooth_repeats_by_seed_whatever_the_batches(capsys):
     model = model_of(convolutional)
     one = smooth_full_grad(model, IMAGES, samples=2, seed=3, verbose=0)

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from keras_fmm import data
 from keras_fmm.data.arrays import ArraySource
@@ -25,6 +26,7 @@ def test_splits_have_the_digits_of_their_split(monkeypatch):
         assert (sides.min(), sides.max()) == (14, 43)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_the_seed_says_all_but_test():
     one, again, other = (data.load_boxes("digits_on_canvas", seed=seed) for seed in (1, 1, 2))
     for split in one.sizes:

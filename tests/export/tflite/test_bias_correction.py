@@ -61,6 +61,7 @@ def test_without_images_dynamic_is_what_it_was(tmp_path):
     assert np.mean(np.asarray(model(images(40, 1))) - found) > 0.05
 
 
+@pytest.mark.slow_on_tensorflow
 def test_channels_before_a_depthwise_product_share_no_scale(tmp_path):
     inputs = keras.Input((8, 8, 3))
     conv = layers.Conv2D(2, 1, use_bias=False)

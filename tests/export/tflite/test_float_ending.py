@@ -11,6 +11,7 @@ from tests.export import toys
 IMAGES = toys.images(40)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("activation", [None, "softmax", "sigmoid"])
 def test_two_scores_that_are_close_are_told_apart_where_others_are_far(tmp_path, activation):
     inputs = keras.Input((8, 8, 3))
@@ -35,6 +36,7 @@ def test_two_scores_that_are_close_are_told_apart_where_others_are_far(tmp_path,
         assert {operator.dtype for operator in export.inspect(path).operators} == {"int8"}
 
 
+@pytest.mark.slow_on_tensorflow
 def test_each_of_several_outputs_gives_floats_and_progress_is_shown_on_request(tmp_path, capsys):
     inputs = keras.Input((8, 8, 3))
     x = layers.GlobalAveragePooling2D()(inputs)

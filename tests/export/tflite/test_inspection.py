@@ -1,4 +1,5 @@
 import keras
+import pytest
 from keras import layers
 
 from keras_fmm import export
@@ -32,6 +33,7 @@ def test_counts_what_the_model_has(tmp_path):
     assert f"XNNPACK takes {4 - len(found.slow)} of 4 operators" in table
 
 
+@pytest.mark.slow_on_tensorflow
 def test_says_what_the_fast_kernels_leave(tmp_path):
     # A kernel that is not constant is none that they take.
     inputs = keras.Input((8, 8, 3))

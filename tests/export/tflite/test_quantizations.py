@@ -85,6 +85,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(("name", "quantization", "dead"), CASES)
 def test_says_what_keras_says(tmp_path, name, quantization, dead):
     model = convolved(*NETWORKS[name](), dead=dead)
@@ -103,6 +104,7 @@ def test_says_what_keras_says(tmp_path, name, quantization, dead):
         assert {output.dtype for output in found.outputs} == {"float32"}
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("batch_size", [3, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("quantization", ["int8", pytest.param("int16x8", marks=pytest.mark.slow)])
 def test_any_batch(tmp_path, batch_size, quantization):
@@ -117,6 +119,7 @@ def test_any_batch(tmp_path, batch_size, quantization):
     assert error(model, path) < BOUNDS[quantization]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_model_of_one_batch_size_and_one_that_is_named(tmp_path):
     inputs = keras.Input(batch_shape=(2, 4, 4, 1))
     flat = layers.Dense(3)(keras.ops.reshape(inputs, (2, -1)))
@@ -129,6 +132,7 @@ def test_a_model_of_one_batch_size_and_one_that_is_named(tmp_path):
     np.testing.assert_allclose(export.run_tflite(path, images[:2]), expected, atol=0.1)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_one_image_that_gives_one_number(tmp_path):
     model = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(1)])
     export.to_tflite(
@@ -136,6 +140,7 @@ def test_one_image_that_gives_one_number(tmp_path):
     )
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("kernel_size", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path, kernel_size):
     layer = AWConv2D(8, kernel_size, padding="same", reduction=4, implementation="factored")
@@ -157,6 +162,7 @@ def test_an_aw_convolution_is_summed_in_one_operator_in_int8_alone(tmp_path, ker
     assert layer._integer_bits is None
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_taps_that_meet_only_zeros_are_left_out(tmp_path, size):
     inputs = keras.Input((8, 8, 3))
@@ -172,6 +178,7 @@ def test_taps_that_meet_only_zeros_are_left_out(tmp_path, size):
     assert len([each for each in products if np.prod(each.shape) == 8]) == size**2
 
 
+@pytest.mark.slow_on_tensorflow
 def test_maps_below_zero_are_not_cut_to_the_range_of_their_maxima(tmp_path):
     # What is concatenated has one scale in TFLite, and a maximum has that of its inputs.
     inputs = keras.Input((8, 8, 3))
@@ -185,6 +192,7 @@ def test_maps_below_zero_are_not_cut_to_the_range_of_their_maxima(tmp_path):
     assert "CONCATENATION" not in [each.name for each in export.inspect(path).operators]
 
 
+@pytest.mark.slow_on_tensorflow
 def test_the_size_falls(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(256, 3)(inputs)
@@ -199,6 +207,7 @@ def test_the_size_falls(tmp_path):
     assert max(sizes["dynamic"], sizes["int8"]) < 0.3 * sizes[None]
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("io_dtype", ["int8", "uint8", "int16"])
 def test_integers_at_both_ends(tmp_path, io_dtype):
     model = toys.cnn()

@@ -37,6 +37,7 @@ class Root(layers.Layer):
         return keras.ops.sqrt(inputs)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_product_in_place_does_not_widen_the_range_before_it(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = layers.Conv2D(4, 3, name="conv")(inputs)
@@ -67,6 +68,7 @@ def test_a_rare_large_value_is_kept(tmp_path, batch_size):
     assert export.run_tflite(path, images).max() == pytest.approx(10, rel=0.01)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_few_images_that_reach_far_do_not_take_the_steps_of_all_others(tmp_path):
     inputs = keras.Input((8, 8, 3))
     # The square of what goes in, so that one image of 120 reaches a hundred times as far.
@@ -112,6 +114,7 @@ def test_what_is_not_finite_between_the_layers_is_refused(tmp_path, quantization
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_on_tensorflow
 def test_roots_and_quotients_keep_their_ranges(tmp_path):
     # Their outputs are not in the units of their inputs.
     inputs = keras.Input((8, 8, 3))
@@ -136,6 +139,7 @@ def test_a_loop_is_refused_and_does_not_end_the_process(tmp_path, quantization):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_on_tensorflow
 def test_what_a_sigmoid_takes_is_cut_to_where_it_changes(tmp_path):
     inputs = keras.Input((8, 8, 3))
     means = layers.GlobalAveragePooling2D()(inputs)

@@ -41,6 +41,7 @@ def test_noise_of_integers(tmp_path, quantization, of_window, of_all):
     assert decibels(augmented, tmp_path / "augmented.tflite", -9, quantization) > of_all
 
 
+@pytest.mark.slow_on_tensorflow
 def test_weights_of_integers_leave_the_positions_in_a_window(tmp_path):
     # LiteRT makes integers of what it multiplies with such weights: masks of -1e9 among it would
     # make zeros of all else.

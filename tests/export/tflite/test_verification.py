@@ -27,6 +27,7 @@ def far_from_zero(offset, **outputs):
     )
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_file_that_says_something_else_is_refused(tmp_path):
     model = far_from_zero(3000.0)
     arguments = {"representative_data": IMAGES, "path": tmp_path / "toy.tflite"}
@@ -63,6 +64,7 @@ def test_untrained_scores_are_no_reason_to_refuse(tmp_path):
     )
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_coarse_file_is_written_with_a_warning_and_refused_on_request(tmp_path):
     model = far_from_zero(100.0, near=layers.Dense(4))
     arguments = {"quantization": "int8", "representative_data": IMAGES}
@@ -75,6 +77,7 @@ def test_a_coarse_file_is_written_with_a_warning_and_refused_on_request(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_on_tensorflow
 def test_the_agreement_of_logits_is_measured_beside_an_attention_map(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = SpatialAttention(kernel_size=3, name="gate")(layers.Conv2D(4, 3)(inputs))

@@ -36,6 +36,7 @@ def test_every_number_of_images_gives_the_numbers_of_keras(tmp_path, batch_size,
         _agrees(path, model, toys.images(n))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_numbers_of_any_dtype_are_fed_as_the_input_dtype(written):
     model, path = written
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype="uint8")
@@ -51,6 +52,7 @@ def test_unknown_height_and_width_stay_unknown(tmp_path, batch_size):
     _agrees(path, model, toys.images(3, size=11))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_sequential_and_subclassed_models(tmp_path):
     class Subclassed(keras.Model):
         def __init__(self):
@@ -70,6 +72,7 @@ def test_sequential_and_subclassed_models(tmp_path):
         _agrees(export.to_tflite(model, tmp_path / "toy.tflite"), model, toys.images())
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("head", "message"),
     [
@@ -117,6 +120,7 @@ def test_a_division_in_int8_is_warned_of(tmp_path):
         )
 
 
+@pytest.mark.slow_on_tensorflow
 def test_what_would_be_wrong_in_int16_is_refused_by_name(tmp_path):
     images = np.random.default_rng(0).random((8, 4, 4, 3))
     arguments = {"quantization": "int16x8", "representative_data": images, "verbose": 0}
@@ -131,6 +135,7 @@ def test_what_would_be_wrong_in_int16_is_refused_by_name(tmp_path):
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
 @pytest.mark.parametrize("mode", ["int8", "int4", "float8"])
 def test_what_keras_has_quantized_is_written_or_refused_by_name(tmp_path, mode):
@@ -173,6 +178,7 @@ def test_a_model_whose_file_does_not_run_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_model_of_a_distribution_strategy_is_written(tmp_path):
     with training.strategy("mirrored").scope():
         model = toys.cnn()

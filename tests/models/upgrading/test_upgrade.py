@@ -239,6 +239,7 @@ APPLICATIONS = {
 }
 
 
+@pytest.mark.slow_on_tensorflow
 @on_tensorflow
 @pytest.mark.parametrize(
     "name",
@@ -262,6 +263,7 @@ def test_keras_applications(name):
     assert old <= set(all_layers(upgraded))
 
 
+@pytest.mark.slow_on_tensorflow
 @on_tensorflow
 def test_a_nested_application_gets_its_gates_inside():
     inputs = keras.Input((32, 32, 3))

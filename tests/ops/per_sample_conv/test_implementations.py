@@ -46,6 +46,7 @@ def plain(x, kernel, gain, strides, padding, dilation_rate, bias):
     return keras.ops.concatenate(outputs) + bias
 
 
+@pytest.mark.slow_on_tensorflow
 @hypothesis.given(case=aw_cases.cases())
 def test_all_equal_a_loop_over_samples_outputs_and_taps(case):
     arrays = case.conv_inputs()
@@ -55,6 +56,7 @@ def test_all_equal_a_loop_over_samples_outputs_and_taps(case):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4, err_msg=conv.__name__)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     "convs",
     [
@@ -89,6 +91,7 @@ def test_gradients_equal_finite_differences_of_the_loop(convs, case):
             )
 
 
+@pytest.mark.slow_on_tensorflow
 @hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)
 def test_second_derivatives_equal_those_of_automatic_differentiation(case):
@@ -111,6 +114,7 @@ def test_second_derivatives_equal_those_of_automatic_differentiation(case):
             np.testing.assert_allclose(one, other, atol=atol, rtol=1e-3, err_msg=conv.__name__)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @hypothesis.given(case=aw_cases.cases())
 @hypothesis.settings(max_examples=FEW)

@@ -68,6 +68,7 @@ def sizes_unknown(arrays):
     return tf.TensorSpec((None, None, None, inputs.shape[3])), kernel, gain, bias
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("conv", OURS)
 @hypothesis.given(case=FEW_TAPS)
 @hypothesis.settings(max_examples=10)
@@ -75,6 +76,7 @@ def test_with_the_batch_unknown(conv, case):
     same_as_eager(conv, case, batch_unknown)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("conv", OURS)
 @hypothesis.given(case=FEW_TAPS)
 @hypothesis.settings(max_examples=6)
@@ -90,6 +92,7 @@ def test_compiled_by_xla_with_the_batch_unknown(conv, case):
     same_as_eager(conv, case, batch_unknown, jit_compile=True)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("conv", OURS)
 @hypothesis.given(case=FEW_TAPS)
 @hypothesis.settings(max_examples=3)
@@ -97,6 +100,7 @@ def test_compiled_by_xla_with_all_sizes_unknown(conv, case):
     same_as_eager(conv, case, sizes_unknown, jit_compile=True)
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("known", [1, 3, 33, None])
 def test_many_samples_and_few_known_or_not(known):
     batch = known or 5
@@ -159,6 +163,7 @@ def test_holds_no_kernel_for_each_sample_at_once(conv, holds_all):
     assert (max(sizes) >= batch * np.prod(kernel)) == holds_all
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("by_samples", [False, True])
 @hypothesis.given(case=FEW_TAPS)
 @hypothesis.settings(max_examples=10)
@@ -277,6 +282,7 @@ def test_small_samples_go_sixteen_to_a_convolution_and_the_rest_alone():
         assert len(loops[name]) == 2
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize("known", [None, 35])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -330,6 +336,7 @@ def test_without_sizes_factored_pads_once():
     assert names.count("Pad") == 1
 
 
+@pytest.mark.slow_on_tensorflow
 @pytest.mark.parametrize(
     ("batch", "jit_compile"),
     [(None, False), pytest.param(3, False, marks=pytest.mark.slow), (3, True)],

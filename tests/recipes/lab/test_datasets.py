@@ -84,6 +84,7 @@ def test_each_split_needs_an_image(photographs):
         datasets.load(train.Settings(dataset=str(photographs)), (16, 16))
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_run_goes_on_with_the_same_files_alone(photographs, tmp_path):
     settings = train.Settings(dataset=str(photographs), image_size=8)
 

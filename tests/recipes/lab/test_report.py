@@ -31,6 +31,7 @@ def written(tmp_path_factory):
     return docs
 
 
+@pytest.mark.slow_on_tensorflow
 def test_the_committed_pages_are_what_the_command_writes(written):
     pages = [path.relative_to(written) for path in sorted(written.rglob("*.md"))]
     assert [page.stem for page in pages] == [

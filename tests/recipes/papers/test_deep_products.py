@@ -66,6 +66,7 @@ def test_sizes_by_block():
     assert "gradient" not in found
 
 
+@pytest.mark.slow_on_tensorflow
 def test_gradients_by_block_are_differences():
     keras.utils.set_random_seed(0)
     model = recipe.built("chain", "add", 1, (4, 4, 1), 3)

@@ -29,6 +29,7 @@ def images():
     return np.random.default_rng(1).uniform(size=(5, 8, 8, 1)).astype("float32")
 
 
+@pytest.mark.slow_on_tensorflow
 def test_importances_of_the_network_as_it_is(model, images):
     found = importance_controls.Importances(model)(images, GATE)
     expected = analysis.channel_importance(model, images, GATE)
@@ -53,6 +54,7 @@ def by_hand(model, image, given):
     return keras.ops.convert_to_numpy(features(image)).astype("float64"), logits
 
 
+@pytest.mark.slow_on_tensorflow
 def test_importance_with_other_numbers_in_the_gates_place(model, images):
     given = np.random.default_rng(2).random((len(images), 64)).astype("float32")
     found = importance_controls.Importances(model)(images, GATE, given, batch_size=2)
@@ -73,6 +75,7 @@ def test_importance_with_other_numbers_in_the_gates_place(model, images):
     np.testing.assert_allclose(found["without attention"], without, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_smooth_importance_is_that_of_the_mean_of_the_products(model, images):
     importances = importance_controls.Importances(model)
     still = importances(images, GATE, copies=3, noise=0.0)

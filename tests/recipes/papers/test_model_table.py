@@ -30,6 +30,7 @@ def test_the_page_is_what_the_recipe_writes(tmp_path):
         assert all(f"| {row.paper_name} | " in PAGE for row in rows)
 
 
+@pytest.mark.slow_on_tensorflow
 def test_a_row_by_hand():
     row = recipe.Row("Small", "mobilenet", parameters=1.0, remark="By hand.")
     arguments = {"input_shape": (32, 32, 3), "alpha": 0.25, "classes": 2}
