@@ -371,7 +371,7 @@ class AttentionAugmentedConv2D(AttentionEverywhereMixin, FeatureMapLayer):
                 f"start near a convolution. Received: the layer {self.name!r} with {self.conv!r}, "
                 f"{self.qkv!r} and {self.projection!r}."
             )
-        kernel = ops.convert_to_numpy(kernel)
+        kernel = checks.real_array("kernel", kernel)
         keys, _, values = self._depths()
         beside = self.filters - values
         if is_plain:

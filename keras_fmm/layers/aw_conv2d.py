@@ -339,6 +339,7 @@ class AWConv2D(IntegerFormMixin, FeatureMapMixin, AttentionMapMixin, keras.layer
                 f"Received: use_residual={self.use_residual} and an `attention_activation` of 0 "
                 f'at 0 in the layer {self.name!r}. Give it attention_activation="sigmoid".'
             )
+        kernel = checks.real_array("kernel", kernel)
         self._kernel.assign(ops.convert_to_tensor(kernel, self._kernel.dtype) / factor)
         if self.use_bias:
             # A copy: on JAX two variables of one array lose it when either is trained.

@@ -56,9 +56,10 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
         That of either input.
 
     Raises:
-        TypeError: `form` is no str, or `depth` no integer.
+        TypeError: `depth` is no integer.
         ValueError: `form` is not known; `depth` is less than 1, is missing or not for this form;
-            or, when called, the shapes differ, or a form with weights has no known channels.
+            or, when called, the shapes differ, or a form with weights has no known channels, or
+            others than it was built for.
 
     Example:
 
@@ -83,7 +84,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
         self.data_format = checks.data_format(data_format)
 
     def build(self, input_shape):
-        _check_same_shape(input_shape)
+        self._check_shapes(input_shape)
         if self.form in _WEIGHTED:
             if len(input_shape[0]) < 2:
                 raise ValueError(
@@ -101,9 +102,18 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
             self.scale = self.add_weight(name="scale", shape=(channels,), initializer="zeros")
         super().build(input_shape)
 
+    def compute_output_spec(self, inputs):
+        # Symbolic calls do not come to `call`.
+        self._check_shapes(_shapes(inputs))
+        return super().compute_output_spec(inputs)
+
+    def compute_output_shape(self, input_shape):
+        self._check_shapes(input_shape)
+        return super().compute_output_shape(input_shape)
+
     def call(self, inputs):
         # Again for each call: a layer built with unknown sizes meets the real ones only here.
-        _check_same_shape([tuple(tensor.shape) for tensor in inputs])
+        self._check_shapes(_shapes(inputs))
         branch, shortcut = self.cast_inputs(inputs)
         if self.form == "product":
             return super().call([branch, shortcut])
@@ -124,7 +134,8 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
         """Sets the weights of the built layer so that it gives branch + shortcut.
 
         Raises:
-            ValueError: the form is not "sum_product", which alone can be the sum.
+            ValueError: the form is not "sum_product", which alone can be the sum, or the layer is
+                not built.
         """
         if self.form != "sum_product":
             raise ValueError(
@@ -132,7 +143,25 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
                 f"Received: form={self.form!r}. Give "
                 '`functools.partial(layers.MultiplicativeResidual, "sum_product")`.'
             )
+        if not self.built:
+            raise ValueError(
+                "Only a built MultiplicativeResidual can start as the sum. Received: one without "
+                "weights. Call it on, or build it for, an input first."
+            )
         self.scale.assign(ops.zeros(self.scale.shape))
+
+    def _check_shapes(self, shapes):
+        _check_same_shape(shapes)
+        if self.built and self.form in _WEIGHTED:
+            rank = len(shapes[0])
+            (channels,) = self.scale.shape
+            found = {shape[self._channel_axis(rank)] for shape in shapes} if rank > 1 else {1}
+            if not found <= {channels, None}:
+                raise ValueError(
+                    f"A MultiplicativeResidual(form={self.form!r}) that has weights must be called "
+                    f"on inputs of as many channels. Received: input_shape={shapes}, for "
+                    f"{channels} channels. Make another layer."
+                )
 
     def _channel_axis(self, rank):
         return 1 if self.data_format == "channels_first" and rank > 2 else rank - 1
@@ -146,7 +175,7 @@ class MultiplicativeResidual(CastInputsMixin, keras.layers.Multiply):
         Raises:
             ValueError: a size is not known, or the shapes differ.
         """
-        _check_same_shape(input_shape)
+        self._check_shapes(input_shape)
         sizes = input_shape[0][1:]
         if None in sizes:
             raise ValueError(
@@ -175,6 +204,12 @@ def _checked_depth(form, depth):
     return None if depth is None else checks.positive_integer("depth", depth)
 
 
+def _shapes(inputs):
+    if not isinstance(inputs, (list, tuple)):
+        return getattr(inputs, "shape", inputs)
+    return [tuple(tensor.shape) for tensor in inputs]
+
+
 def _check_same_shape(shapes):
     is_list = isinstance(shapes, (list, tuple)) and all(
         isinstance(shape, (list, tuple)) for shape in shapes
@@ -185,8 +220,10 @@ def _check_same_shape(shapes):
             f"Received: input_shape={shapes}"
         )
     branch, shortcut = shapes
+    # A side of 1 beside one that is not known is one of a map of one position.
     same = len(branch) == len(shortcut) and all(
-        a is None or b is None or a == b for a, b in zip(branch, shortcut, strict=True)
+        a == b or (None in (a, b) and (axis == 0 or 1 not in (a, b)))
+        for axis, (a, b) in enumerate(zip(branch, shortcut, strict=True))
     )
     if not same:
         raise ValueError(

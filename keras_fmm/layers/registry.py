@@ -79,7 +79,8 @@ def get_gate(attention, name=None):
         name: str or None, default None. What to call the layer; None leaves its own name.
 
     Raises:
-        ValueError: the name is not known, or the callable fails or returns a layer already in use.
+        ValueError: the name is not known, the callable fails or returns a layer already in use, or
+            `name` is no str or has a slash.
         TypeError: `attention` is none of these, or the callable takes other arguments or does not
             return a layer.
 
@@ -182,13 +183,13 @@ _BLOCK = _Role(
 _CONVOLUTION = _Role(
     "convolution",
     CONVOLUTIONS,
-    "that takes what Conv2D takes",
+    "taking what Conv2D takes",
     "For a layer of your own choice give `functools.partial(layers.AWConv2D, reduction=4)`.",
 )
 _RESIDUAL = _Role(
     "residual",
     RESIDUALS,
-    "that takes `name`",
+    "taking `name`",
     "Give the class, such as `layers.MultiplicativeResidual`, or a `functools.partial` of it.",
     may_be_none=False,
 )
@@ -200,6 +201,12 @@ _returned = weakref.WeakSet()
 def _named(role, choice, name):
     if choice is None:
         return None
+    # Keras looks at those that a constructor is given alone.
+    if name is not None and (not isinstance(name, str) or "/" in name):
+        raise ValueError(
+            f"`name` must be None or a str without a slash. Received: name={name!r}. Give e.g. "
+            f'"stage1_{role.argument}".'
+        )
     layer = _maker(role, choice)()
     if name is not None:
         layer.name = name

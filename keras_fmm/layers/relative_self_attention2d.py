@@ -157,7 +157,9 @@ class RelativeSelfAttention2D(AttentionEverywhereMixin, FeatureMapLayer):
         x = self.qkv(self.with_positions(inputs))
         if return_attention_map:
             return self.look(x, self._depths(), queries)
+        # On PyTorch a Dense of float64 gives float32 (Keras 3.15.1).
         outputs = self.projection(self.attend(x, self._depths()))
+        outputs = keras.ops.cast(outputs, self.compute_dtype)
         return from_channels_last(outputs, self.data_format)
 
     def multiply_adds(self, input_shape):

@@ -91,4 +91,6 @@ def _banded(kernel, group, positions):
                 places[tap, range(channels), position, range(channels), column] = 1
     places = ops.convert_to_tensor(places.reshape(size * channels, -1), kernel.dtype)
     filters = ops.matmul(ops.reshape(kernel, (size, size * channels)), places)
+    # PyTorch's product of float64 is float32 (Keras 3.15.1).
+    filters = ops.cast(filters, kernel.dtype)
     return ops.reshape(filters, (size, positions, group * channels, group))

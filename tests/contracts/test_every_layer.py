@@ -184,6 +184,19 @@ def test_mixed_precision(row, policy):
         assert np.isfinite(loss)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="has float64 on request alone")
+@every_row
+def test_double_precision_is_kept(row):
+    plain, double = row.make(), row.make(dtype="float64")
+    inputs = row.example()
+    expected = keras.ops.convert_to_numpy(plain(inputs))
+    double(inputs)
+    double.set_weights(plain.get_weights())
+    outputs = double(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float64"
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(outputs), expected, rtol=1e-4, atol=1e-5)
+
+
 @every_row
 def test_saves_and_loads_without_custom_objects(row, tmp_path):
     layer = row.make()

@@ -399,6 +399,8 @@ def test_refuses_to_start_as_a_convolution():
         built().start_as_convolution(kernel)
     with pytest.raises(ValueError, match="`bias` must be given with"):
         built(use_bias=False).start_as_convolution(kernel, bias)
+    with pytest.raises(TypeError, match="`kernel` must be an array of real numbers"):
+        built().start_as_convolution(None, bias)
     odd = built(use_residual=False, attention_activation="tanh")
     before = odd.get_weights()
     with pytest.raises(ValueError, match='must not start at 0.*attention_activation="sigmoid"'):

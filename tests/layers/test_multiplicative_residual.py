@@ -30,6 +30,35 @@ def test_refuses_shapes_that_would_broadcast(branch, shortcut):
         layer(inputs)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_a_built_layer_refuses_what_a_new_one_does(form):
+    inputs, pooled = keras.Input((4, 4, 3)), keras.Input((1, 1, 3))
+    layer = made(form)
+    layer([inputs, inputs])
+    with pytest.raises(ValueError, match=r"must have one shape"):
+        layer([inputs, pooled])
+    with pytest.raises(ValueError, match=r"must have one shape"):
+        layer.compute_output_shape([(None, 4, 4, 3), (None, 1, 1, 3)])
+    # What its rows would be taken for.
+    with pytest.raises(ValueError, match=r"called on a list of two tensors"):
+        layer(np.ones((2, 4, 4, 3), "float32"))
+    # One position beside sizes that are not known, as in a block of global context.
+    with pytest.raises(ValueError, match=r"must have one shape"):
+        made(form)([keras.Input((None, None, 3)), pooled])
+
+
+@pytest.mark.parametrize("form", ["centered", "linear", "sum_product"])
+@pytest.mark.parametrize(("built", "called"), [(3, 1), (1, 3), (3, 5)])
+def test_weights_are_of_the_channels_they_were_built_for(form, built, called):
+    layer = made(form)
+    layer.build([(None, 4, 4, built)] * 2)
+    inputs = [np.ones((2, 4, 4, called), "float32")] * 2
+    with pytest.raises(ValueError, match=f"as many channels. Received: .* for {built} channels"):
+        layer(inputs)
+    with pytest.raises(ValueError, match="as many channels"):
+        layer([keras.Input((4, 4, called))] * 2)
+
+
 def test_unknown_sizes_may_turn_out_equal():
     a, b = keras.Input((None, 4, 3)), keras.Input((4, None, 3))
     model = keras.Model([a, b], layers.MultiplicativeResidual()([a, b]))
@@ -100,6 +129,8 @@ def test_how_the_forms_start():
     np.testing.assert_array_equal(layer([branch, shortcut]), branch + shortcut)
     with pytest.raises(ValueError, match=r"alone can be the sum. Received: form='linear'"):
         made("linear").start_as_sum()
+    with pytest.raises(ValueError, match="Only a built MultiplicativeResidual .* Received: one wi"):
+        made("sum_product").start_as_sum()
 
 
 @pytest.mark.parametrize("form", ["exponential", "scaled"])

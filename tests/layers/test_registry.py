@@ -64,8 +64,15 @@ def test_none_is_none_or_plain():
     assert layers.get_gate(None) is None
     assert layers.get_block(None) is None
     assert layers.get_convolution(None) is keras.layers.Conv2D
-    with pytest.raises(TypeError, match="`residual` must be a name or a callable that takes `name"):
+    with pytest.raises(TypeError, match="`residual` must be a name or a callable taking `name"):
         layers.get_residual(None)
+
+
+@pytest.mark.parametrize("name", ["a/b", 3])
+@pytest.mark.parametrize("get", [layers.get_gate, layers.get_residual])
+def test_a_name_is_one_that_keras_takes(get, name):
+    with pytest.raises(ValueError, match="`name` must be .*str"):
+        get("eca" if get is layers.get_gate else "multiply", name)
 
 
 @every_role
@@ -80,8 +87,8 @@ def test_any_fresh_layer_may_stand_in_a_roles_place(role):
 KNOWN = {
     "attention": "None, one of 'squeeze_excite', 'eca',.*, or a callable without arguments that",
     "block": "None, a callable without arguments that returns",
-    "convolution": "None, one of 'aw', .*, or a callable that takes what Conv2D takes that returns",
-    "residual": "one of 'add', 'multiply', .*, or a callable that takes `name` that returns",
+    "convolution": "None, one of 'aw', .*, or a callable taking what Conv2D takes that returns",
+    "residual": "one of 'add', 'multiply', .*, or a callable taking `name` that returns",
 }
 
 

@@ -42,8 +42,11 @@ def test_takes_sizes_that_are_unknown_when_traced():
     np.testing.assert_allclose(model(x), ops.one_filter_conv(x, kernel), rtol=1e-5, atol=1e-6)
 
 
-def test_keeps_half_precision():
-    x = keras.ops.ones((1, 7, 7, 1), "float16")
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_keeps_the_precision(dtype):
+    if dtype == "float64" and keras.backend.backend() == "jax":
+        pytest.skip("has float64 on request alone")
+    x = keras.ops.ones((1, 7, 7, 1), dtype)
     found = ops.one_filter_conv(x, np.ones((3, 3, 1, 1), "float32"))
-    assert keras.backend.standardize_dtype(found.dtype) == "float16"
+    assert keras.backend.standardize_dtype(found.dtype) == dtype
     assert float(found[0, 3, 3, 0]) == 9

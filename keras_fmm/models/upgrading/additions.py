@@ -156,7 +156,7 @@ def start_as_convolution(layer, convolution, path, shape):
 
 
 def make_residual(structure, operation, argument):
-    """Returns a fresh layer for the place of a sum, with its name and dtype policy.
+    """Returns a fresh layer for the place of a sum, with its name, dtype policy and regularizer.
 
     Args:
         structure: `Structure` of the model.
@@ -165,6 +165,9 @@ def make_residual(structure, operation, argument):
     """
     layer = layers.get_residual(argument, operation.name)
     layer.name = operation.name
+    regularizer = getattr(operation, "activity_regularizer", None)
+    if regularizer is not None:
+        layer.activity_regularizer = regularizer
     _adapt(layer, structure.calls[structure.last[id(operation)]])
     return layer
 

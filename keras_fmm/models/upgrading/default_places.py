@@ -99,9 +99,11 @@ def branches(structure, sources, identity_only=False):
     maps = [structure.calls[source].outputs for source in sources]
     if len(sources) < 2 or not all(is_feature_map(outputs) for outputs in maps):
         return []
-    # Sizes may be unknown within a nested model and known around it.
-    for sizes in zip(*(outputs[0].shape for outputs in maps), strict=True):
-        if len(set(sizes) - {None}) > 1:
+    # Sizes may be unknown within a nested model and known around it; but one of 1 beside one that
+    # is not known is of a map of one position.
+    shapes = [outputs[0].shape for outputs in maps]
+    for axis, sizes in enumerate(map(set, zip(*shapes, strict=True))):
+        if len(sizes - {None}) > 1 or (axis > 0 and sizes == {None, 1}):
             return []
     common = functools.reduce(operator.and_, (structure.reach(source) for source in sources))
     if not common:

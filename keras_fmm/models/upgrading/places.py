@@ -22,7 +22,7 @@ def cannot_be_gated(structure, operation):
         return f"has {len(outputs)} outputs"
     if not is_feature_map(outputs):
         return f"gives {outputs[0].dtype} of shape {tuple(outputs[0].shape)}"
-    return None
+    return structure.several_channels(operation)
 
 
 def cannot_be_replaced(structure, operation):

@@ -18,7 +18,7 @@ def cannot_be_merged(structure, operation):
         return "does not sum maps of rank 4"
     if _places_of_branch(structure, operation) not in ({0}, {1}):
         return "sums no branch with weights and a shorter shortcut of the same shape"
-    return None
+    return structure.several_channels(operation)
 
 
 def branch_is_first(structure, operation):

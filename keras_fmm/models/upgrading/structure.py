@@ -20,7 +20,8 @@ class Call:
     """One call of a layer or bare operation.
 
     `sources` are the places, in the list of all calls, of those that gave its input tensors;
-    `data_format` is that of `graph.Call`, `dtype_policy` its own or that of what stands before it.
+    `data_format` is that of `graph.Call`, `dtype_policy` its own or that of what stands before it
+    and has its dtype.
     """
 
     operation: keras.Operation
@@ -74,7 +75,7 @@ class Structure:
     def _add(self, operation, path, sources, outputs, data_format):
         dtype_policy = getattr(operation, "dtype_policy", None)
         if sources:
-            dtype_policy = dtype_policy or self.calls[sources[0]].dtype_policy
+            dtype_policy = dtype_policy or self._policy_behind(sources, outputs)
         elif isinstance(operation, keras.layers.InputLayer):
             # Its policy is its tensor's type, such as uint8.
             dtype_policy = keras.config.dtype_policy()
@@ -96,6 +97,15 @@ class Structure:
         self.last[id(operation)] = place
         self.outputs[id(operation)] = tuple(outputs)
         return place
+
+    def _policy_behind(self, sources, outputs):
+        """Returns the policy of what stands before a bare operation and has its outputs' dtype."""
+        policies = [self.calls[source].dtype_policy for source in sources]
+        dtype = outputs[0].dtype if outputs else None
+        fitting = [policy for policy in policies if policy.compute_dtype == dtype]
+        if not fitting and keras.backend.is_float_dtype(dtype):
+            fitting = [keras.DTypePolicy(dtype)]
+        return (fitting or policies)[0]
 
     def reach(self, place):
         """Returns a call and all before it, as bits."""
@@ -123,6 +133,19 @@ class Structure:
     def paths(self, operation):
         """Returns the paths of a layer, operation or nested model."""
         return [path for path, other in self.places.items() if other is operation]
+
+    def several_channels(self, operation):
+        """Says of an operation that is called on maps of several channels how many; or None.
+
+        The weights of one new layer fit one of them.
+        """
+        found = {
+            call.outputs[0].shape[-1 if call.data_format == "channels_last" else 1]
+            for call in self.calls
+            if call.operation is operation and is_feature_map(call.outputs)
+        }
+        counts = " and ".join(map(str, sorted(found - {None})))
+        return f"gives maps of {counts} channels in turn" if len(found) > 1 else None
 
     def has_convolution_before(self, place):
         """Says whether a convolution stands before a call on any way from the input."""

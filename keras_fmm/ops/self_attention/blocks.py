@@ -53,7 +53,8 @@ def block_attention(
         weights = _powers(_logits(queries, keys, tables, None, grid), masks)
     else:
         weights = softmax(_logits(queries, keys, tables, masks, grid))
-    found = ops.matmul(ops.cast(weights, values.dtype), values)
+    # PyTorch's product of float64 is float32 (Keras 3.15.1).
+    found = ops.cast(ops.matmul(ops.cast(weights, values.dtype), values), values.dtype)
     if divide_late:
         found = divided(found, ops.cast(summed(weights, axis=-1, keepdims=True), found.dtype))
     return _as_map(found, size, grid)

@@ -25,7 +25,9 @@ def plain_attention(query, key, value, num_heads, rows=None, columns=None):
     """
     weights = attention_weights(query, key, num_heads, rows, columns)
     value = by_head(value, num_heads)
-    return as_map(ops.matmul(ops.cast(weights, value.dtype), value), ops.shape(query))
+    # PyTorch's product of float64 is float32 (Keras 3.15.1).
+    found = ops.cast(ops.matmul(ops.cast(weights, value.dtype), value), value.dtype)
+    return as_map(found, ops.shape(query))
 
 
 def late_attention(query, key, value, num_heads, rows=None, columns=None):

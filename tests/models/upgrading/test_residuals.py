@@ -168,3 +168,56 @@ def test_half_precision_and_a_gate_at_the_branchs_end():
     merged = upgraded.get_layer("sum")
     assert merged.dtype_policy.name == "mixed_float16"
     assert merged.input[0] is upgraded.get_layer("branch_attention").output
+
+
+@pytest.mark.parametrize("channels", [(6, 1), (1, 6), (4, 6)])
+def test_a_sum_of_several_channels_is_left_out(channels):
+    add, x = kl.Add(name="add"), keras.Input((6, 6, 3))
+    inputs = x
+    for count in channels:
+        x = conv(f"short{count}", count)(x)
+        x = add([conv(f"branch{count}", count)(x), x])
+    last = kl.Add(name="last")([conv("branch", channels[1])(x), x])
+    model = enliven(keras.Model(inputs, last))
+    residual = functools.partial(layers.MultiplicativeResidual, "sum_product")
+    upgraded = models.upgrade(model, residual=residual)
+    assert isinstance(upgraded.get_layer("add"), kl.Add)
+    np.testing.assert_allclose(upgraded(images(model)), model(images(model)), atol=1e-4)
+    low, high = sorted(channels)
+    with pytest.raises(ValueError, match=f"'add', which gives maps of {low} and {high} channels"):
+        models.upgrade(model, residual=residual, residual_where=["add"])
+
+
+def test_one_position_beside_sizes_that_are_not_known_is_no_shortcut():
+    inputs = keras.Input((None, None, 3))
+    x = conv("stem")(inputs)
+    pooled = conv("context", size=1)(kl.GlobalAveragePooling2D(keepdims=True)(x))
+    x = kl.Add(name="context_sum")([x, pooled])
+    model = enliven(keras.Model(inputs, kl.Add(name="sum")([conv("branch")(x), x])))
+    upgraded = models.upgrade(model, residual=Bent)
+    assert bent(upgraded) == {"sum"}
+    with pytest.raises(ValueError, match="'context_sum', which sums no branch .* same shape"):
+        models.upgrade(model, residual=Bent, residual_where=["context_sum"])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_bare_sum_keeps_its_dtype(order):
+    inputs = keras.Input((6, 6, 3))
+    shortcut = kl.Conv2D(4, 3, padding="same", dtype="float32")(inputs)
+    branch = kl.Conv2D(4, 3, padding="same", dtype="mixed_float16")(shortcut)
+    first, second = [branch, shortcut][::order]
+    model = enliven(keras.Model(inputs, first + second))
+    residual = functools.partial(layers.MultiplicativeResidual, "sum_product")
+    upgraded = models.upgrade(model, residual=residual)
+    assert upgraded.output.dtype == model.output.dtype == "float32"
+    np.testing.assert_allclose(upgraded(images(model)), model(images(model)), atol=1e-4)
+
+
+def test_the_regularizer_of_a_sum_is_kept():
+    inputs = keras.Input((6, 6, 4))
+    outputs = kl.Add(activity_regularizer="l2")([conv("branch")(inputs), inputs])
+    model = enliven(keras.Model(inputs, outputs))
+    upgraded = models.upgrade(model, residual=Bent)
+    for either in (model, upgraded):
+        either(images(model))
+    assert float(upgraded.losses[0]) == pytest.approx(float(model.losses[0]), rel=1e-4)
