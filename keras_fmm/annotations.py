@@ -72,7 +72,7 @@ def padded(rows, max_boxes):
 
 
 def _boxes(name, boxes):
-    array = np.asarray(boxes)
+    array = checks.real_array(name, boxes)
     if array.size == 0 and array.ndim in (1, 2):
         array = np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
@@ -81,8 +81,8 @@ def _boxes(name, boxes):
             f"Received: shape {array.shape}, dtype {array.dtype}"
         )
     array = array.astype("float64")
-    if not np.isfinite(array).all():
-        raise ValueError(f"`{name}` must be finite. Received: {name}={array.tolist()}")
+    if not (np.abs(array) <= np.finfo("float32").max).all():
+        raise ValueError(f"`{name}` must be finite in float32. Received: {array.tolist()}")
     backwards = np.nonzero((array[:, 2:] < array[:, :2]).any(axis=1))[0]
     if len(backwards):
         raise ValueError(
@@ -104,6 +104,8 @@ def _column(name, values, count, dtype):
             f"`{name}` must have one number for each of {count} boxes. "
             f"Received: shape {array.shape}"
         )
+    if dtype is np.bool_ and not np.isin(array, (0, 1)).all():
+        raise ValueError(f"`{name}` must be True and False, or 1 and 0. Received: {array.tolist()}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"`{name}` must be finite. Received: {name}={array.tolist()}")
     return array.astype(dtype)

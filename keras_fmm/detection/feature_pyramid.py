@@ -6,7 +6,7 @@ import math
 import keras
 from keras import ops
 
-from keras_fmm import checks, layers, models
+from keras_fmm import checks, graph, layers, models
 from keras_fmm.models import backbone as backbones
 from keras_fmm.models.blocks import called
 
@@ -110,37 +110,66 @@ def levels_of(images, maps):
     """Returns the exponents of maps' strides; raises ValueError where these are no powers of 2."""
     if not maps:
         raise ValueError("`levels` must name at least one map. Received: levels=[]")
-    model = keras.Model(images, list(maps))
-    height, width = (side or 512 for side in backbones.sides(images))
-    channels = images.shape[backbones.channel_axis()]
-    shape = (height, width, channels)
-    if backbones.channel_axis() == 1:
-        shape = (channels, height, width)
-    outputs = model.compute_output_shape((1, *shape))
-    found = []
-    for x in outputs if isinstance(outputs, list) else [outputs]:
-        if len(x) != 4:
-            raise ValueError(f"`levels` must name feature maps. Received: one of the shape {x}")
-        side = x[1] if backbones.channel_axis() == -1 else x[2]
-        found.append(side)
-    # A side that is odd, or a convolution without padding, takes a few positions more or less.
-    if any(
-        abs(2 * coarse - fine) > max(1, fine / 10) for fine, coarse in itertools.pairwise(found)
-    ):
+    for x in maps:
+        if len(x.shape) != 4:
+            raise ValueError(
+                f"`levels` must name feature maps. Received: one of the shape {tuple(x.shape)}"
+            )
+    strides = _strides(keras.Model(images, list(maps)), images)
+    shown = [x if x == y else (x, y) for x, y in strides]
+    found = [math.log2(x) for x, y in strides if x == y and x >= 1]
+    if len(found) < len(strides) or not all(level.is_integer() for level in found):
+        raise ValueError(
+            "`levels` must name maps whose strides are powers of 2, as many rows as columns. "
+            f"Received: maps of the strides {shown}. Name others, or another backbone."
+        )
+    if any(coarse - fine != 1 for fine, coarse in itertools.pairwise(found)):
         raise ValueError(
             "`levels` must name maps that are each half as large as the one before. "
-            f"Received: maps of the strides {[round(height / side) for side in found]}"
+            f"Received: maps of the strides {shown}"
         )
-    first = round(math.log2(height / found[0]))
-    return list(range(first, first + len(found)))
+    return [int(level) for level in found]
+
+
+def _strides(model, images):
+    """Returns how many rows and columns of images there are for one of each map, pairs."""
+    try:
+        # By how much more a larger image has: edges and odd sides make no difference to that.
+        small, large = (_sides_of(model, images, (side, side)) for side in (1024, 2048))
+        pairs = zip(small, large, strict=True)
+        return [tuple(_quotient(1024, b - a) for a, b in zip(*pair, strict=True)) for pair in pairs]
+    # A backbone of one size; what its layers raise of another is of any class.
+    except Exception:
+        sides = tuple(side or 512 for side in backbones.sides(images))
+        found = _sides_of(model, images, sides)
+        return [tuple(map(_quotient, sides, each)) for each in found]
+
+
+def _quotient(whole, part):
+    quotient = whole / part if part else math.inf
+    return int(quotient) if quotient.is_integer() else round(quotient, 1)
+
+
+def _sides_of(model, images, sides):
+    """Returns the height and width of each map of images of these sides."""
+    axis = backbones.channel_axis()
+    shape = [1, *sides]
+    shape.insert(axis % 4, images.shape[axis])
+    # A model says nothing of other sizes than its own; its layers do.
+    image = keras.KerasTensor(shape, dtype=images.dtype)
+    replayed = graph.read(model).replay(
+        [image], lambda call: call.operation.compute_output_spec(*call.args, **call.kwargs)
+    )
+    return [backbones.sides(x) for x in keras.tree.flatten(replayed.outputs)]
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")
 class UpsampleLike(keras.layers.Layer):
     """Makes a map twice as large, each position four, and cuts it to the size of another.
 
-    A map of an odd side is half as large as one of a side more, or less: the last row or column is
-    cut off. That is what torchvision's interpolation to the nearest gives.
+    A map of an odd side is half as large as one of a side more, or less. Where it is that of a side
+    more, the last row or column is cut off, as torchvision's interpolation to the nearest does;
+    where it is that of a side less, as of convolutions without padding, it is repeated.
 
     Args:
         data_format: None, "channels_last" or "channels_first", default None (Keras' setting).
@@ -170,7 +199,7 @@ class UpsampleLike(keras.layers.Layer):
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
         # Not Keras' resizing, which wants known sizes and whose gradient XLA lacks on TensorFlow.
         for axis in axes:
-            x = ops.repeat(x, 2, axis=axis)
+            x = _as_many(ops.repeat(x, 2, axis=axis), like.shape[axis], axis)
         height, width = (ops.shape(like)[axis] for axis in axes)
         if self.data_format == "channels_last":
             return x[:, :height, :width]
@@ -184,3 +213,12 @@ class UpsampleLike(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "data_format": self.data_format}
+
+
+def _as_many(x, wanted, axis):
+    """Returns a map with the last row or column again, where it lacks some or may lack one."""
+    missing = 1 if None in (wanted, x.shape[axis]) else wanted - x.shape[axis]
+    if missing <= 0:
+        return x
+    last = x[:, -1:] if axis == 1 else x[:, :, -1:]
+    return ops.concatenate([x, ops.repeat(last, missing, axis=axis)], axis=axis)

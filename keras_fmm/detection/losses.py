@@ -29,7 +29,7 @@ class RetinaNetLoss(keras.losses.Loss):
 
     Call arguments:
         y_true: `(batch, objects, 5)`: x1, y1, x2, y2 in pixels and the label, -1 for padding; see
-            `targets`.
+            `targets`. A label that is not below `classes` makes the loss NaN.
         y_pred: `(batch, anchors, 8 + classes)`, what `RetinaNet` gives.
 
     Raises:
@@ -94,7 +94,8 @@ class RetinaNetLoss(keras.losses.Loss):
         losses = focal * is_asked + self.box_weight * is_positive * self._of_boxes(
             anchors, deltas, objects[..., :4]
         )
-        return ops.sum(losses, axis=1) / ops.maximum(ops.sum(is_positive, axis=1), 1.0)
+        is_known = ops.min(only_known(y_true[..., 4], classes), axis=1)
+        return is_known * ops.sum(losses, axis=1) / ops.maximum(ops.sum(is_positive, axis=1), 1.0)
 
     def _of_boxes(self, anchors, deltas, objects):
         if self.box_loss == "giou":
@@ -120,6 +121,15 @@ def decoded(anchors, deltas):
     most = 4.135166556742356  # log(1000 / 16)
     deltas = ops.concatenate([deltas[..., :2], ops.minimum(deltas[..., 2:], most)], axis=-1)
     return bounding_boxes.decode_deltas_to_boxes(anchors, deltas, "xyxy", "xyxy", "center_xywh")
+
+
+def only_known(labels, classes):
+    """Returns 1 for each label of a known class or of padding, and NaN for others.
+
+    A model trained on the labels of another dataset would learn on without a word, and in a graph
+    nothing can be raised.
+    """
+    return ops.where(labels < classes, 1.0, float("nan"))
 
 
 def not_negative(name, value):

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_fmm import checks
-from keras_fmm.detection.losses import encoded
+from keras_fmm.detection.losses import encoded, only_known
 from keras_fmm.detection.region_proposals import rows
 from keras_fmm.detection.retinanet import checked_variance
 
@@ -28,7 +28,8 @@ class SampledLoss(keras.layers.Layer):
         inputs: any tensor.
         samples: a dict, what `Sampling` gives.
         deltas: `(batch, samples, 4)`, or of each class `(batch, samples, classes, 4)`.
-        logits: `(batch, samples, classes)`. Where there is one class, all objects are of it.
+        logits: `(batch, samples, classes)`. Where there is one class, all objects are of it; else a
+            label that is not below `classes` makes the loss NaN.
 
     Output shape:
         That of `inputs`.
@@ -65,6 +66,7 @@ class SampledLoss(keras.layers.Layer):
         is_positive = ops.cast(state == 1, "float32")
         is_asked = ops.cast(state >= 0, "float32")
         labels = ops.maximum(ops.cast(objects[..., 4], "int32"), 0)
+        is_known = only_known(labels, logits.shape[-1]) if logits.shape[-1] > 1 else 1.0
         labels = ops.minimum(labels, logits.shape[-1] - 1)
         classes = cross_entropy(logits, labels, is_positive)
         if len(deltas.shape) == 4:
@@ -75,7 +77,7 @@ class SampledLoss(keras.layers.Layer):
         )
         wanted = ops.where(ops.expand_dims(state == 1, 2), wanted, 0.0)
         boxes = ops.sum(smooth_l1(deltas - wanted, self.beta), axis=2)
-        total = ops.sum(classes * is_asked + boxes * is_positive)
+        total = ops.sum(is_known * (classes * is_asked + boxes * is_positive))
         self.add_loss(total / ops.maximum(ops.sum(is_asked), 1.0))
         return inputs
 
@@ -100,7 +102,9 @@ def cross_entropy(logits, labels, is_positive):
         is_positive: float tensor `(batch, n)`: 1 where the label counts, 0 where it is nothing.
     """
     whole = ops.logsumexp(ops.pad(logits, [[0, 0], [0, 0], [1, 0]]), axis=2)
-    own = ops.sum(logits * ops.one_hot(labels, logits.shape[-1], dtype="float32"), axis=2)
+    # Not `one_hot`, which refuses labels that are too large: Keras tries losses on ones.
+    is_own = ops.expand_dims(labels, 2) == ops.arange(logits.shape[-1], dtype=labels.dtype)
+    own = ops.sum(logits * ops.cast(is_own, logits.dtype), axis=2)
     return whole - own * is_positive
 
 

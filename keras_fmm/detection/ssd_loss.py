@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_fmm import checks
-from keras_fmm.detection.losses import check_shapes, encoded, not_negative
+from keras_fmm.detection.losses import check_shapes, encoded, not_negative, only_known
 from keras_fmm.detection.matching import match
 from keras_fmm.detection.retinanet import checked_variance
 from keras_fmm.detection.sampled_loss import cross_entropy, smooth_l1
@@ -28,7 +28,7 @@ class SSDLoss(keras.losses.Loss):
 
     Call arguments:
         y_true: `(batch, objects, 5)`: x1, y1, x2, y2 in pixels and the label, -1 for padding; see
-            `targets`.
+            `targets`. A label that is not below `classes` makes the loss NaN.
         y_pred: `(batch, boxes, 8 + classes)`, what `SSD300` gives.
 
     Raises:
@@ -78,6 +78,7 @@ class SSDLoss(keras.losses.Loss):
         is_hard = place < ops.expand_dims(self.negatives * positives, 1)
         total = ops.sum(classes * is_positive + ops.where(is_hard, hardest, 0.0), axis=1)
         total = total + ops.sum(ops.sum(smooth_l1(errors, 1.0), axis=2) * is_positive, axis=1)
+        total = total * ops.min(only_known(y_true[..., 4], logits.shape[-1]), axis=1)
         images = ops.cast(ops.shape(positives)[0], y_pred.dtype)
         return total * images / ops.maximum(ops.sum(positives), 1.0)
 

@@ -155,6 +155,19 @@ GOOD = {"boxes": [[0, 0, 4, 4]], "labels": [0]}
         ([{**GOOD, "labels": [-2]}], [{**GOOD, "scores": [1]}], ValueError, "-1 for padding"),
         ([GOOD], [{**GOOD, "scores": [math.nan]}], ValueError, "must be finite"),
         ([{**GOOD, "area": [-3]}], [{**GOOD, "scores": [1]}], ValueError, "'area'].*at least 0"),
+        ([{**GOOD, "crowd": [7]}], [{**GOOD, "scores": [1]}], ValueError, "or 1 and 0. Received"),
+        (
+            [{"boxes": [[0, 0, 1e300, 4]], "labels": [0]}],
+            [{**GOOD, "scores": [1]}],
+            ValueError,
+            "finite in float32",
+        ),
+        (
+            [{"boxes": [[0, 0, 4], [0, 0, 4, 4]], "labels": [0, 1]}],
+            [{**GOOD, "scores": [1]}],
+            ValueError,
+            "one length",
+        ),
         ([GOOD], [{**GOOD, "scores": [1, 1]}], ValueError, "one number for each of 1 boxes"),
     ],
 )

@@ -125,6 +125,10 @@ def test_loss_by_loops(per_class):
                 for error in map(abs, np.subtract(own, wanted)):
                     total += error**2 if error < 0.5 else error - 0.25
     np.testing.assert_allclose(float(layer.losses[0]), total / 8, rtol=1e-4)
+    # A label that is no class.
+    as_tensors["objects"][0, 0, 4] = 3
+    layer(np.ones((2, 1)), as_tensors, deltas.astype("float32"), logits.astype("float32"))
+    assert math.isnan(float(layer.losses[-1]))
 
 
 @pytest.mark.slow

@@ -98,6 +98,59 @@ def test_odd_maps_are_cut():
     large = detection.UpsampleLike()([small_map, np.zeros((1, 3, 4, 2))])
     expected = [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3]]
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(large)[0, :, :, 0], expected)
+    # Convolutions without padding, and poolings, round down.
+    layer, like = detection.UpsampleLike(), np.zeros((1, 5, 3, 2))
+    expected = [[0, 0, 1], [0, 0, 1], *[[2, 2, 3]] * 3]
+    unknown = keras.Input((None, None, 1)), keras.Input((None, None, 2))
+    model = keras.Model(unknown, layer(list(unknown)))
+    for found in (layer([small_map, like]), model([small_map, like])):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(found)[0, :, :, 0], expected)
+
+
+@pytest.mark.parametrize("side", [100, None])
+def test_a_backbone_that_rounds_sides_down(side):
+    inputs = keras.Input((side, side, 3))
+    fine = keras.layers.MaxPooling2D(4, name="fine")(inputs)
+    outputs = keras.layers.MaxPooling2D(2, name="coarse")(fine)
+    levels = ["fine", "coarse"]
+    pyramid = detection.FeaturePyramid(keras.Model(inputs, outputs), levels, 4, extra_levels=0)
+    found = pyramid.predict(np.zeros((1, 100, 100, 3)), verbose=0)
+    assert {name: x.shape[1] for name, x in found.items()} == {"P2": 25, "P3": 12}
+
+
+def strided(shape, *strides):
+    x = inputs = keras.Input(shape)
+    for index, stride in enumerate(strides):
+        x = keras.layers.Conv2D(4, 3, stride, padding="same", name=f"map{index}")(x)
+    return keras.Model(inputs, x)
+
+
+# Of small and odd sides, and of two, too.
+@pytest.mark.parametrize("shape", [(33, 320, 3), (33, 33, 3), (45, 40, 3), (64, 64, 3)])
+def test_strides_are_those_of_the_layers(shape):
+    nested = strided((None, None, 4), 2, 2)
+    inputs = keras.Input(shape)
+    outside = keras.layers.Conv2D(4, 3, 8, padding="same", name="first")(inputs)
+    model = keras.Model(inputs, nested(outside))
+    name = f"{nested.name}/map0"
+    found = detection.FeaturePyramid(model, [name, f"{nested.name}/map1"], 4, extra_levels=0)
+    assert list(found.output) == ["P4", "P5"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "told"),
+    [
+        ((300, 300, 3), (3, 2, 2), r"\[3.0, 6.0, 12"),
+        ((300, 300, 3), (5, 2, 2), r"\[5.0, 10.0, 20"),
+        ((224, 224, 3), (14,), r"\[14.0\]"),
+        ((64, 64, 3), ((4, 2), (2, 1)), r"\[\(4, 2\), \(8, 2\)\]"),
+    ],
+)
+def test_strides_that_are_no_powers_of_2_are_refused(shape, strides, told):
+    model = strided(shape, *strides)
+    names = [f"map{index}" for index in range(len(strides))]
+    with pytest.raises(ValueError, match=f"powers of 2, .* Received: maps of the strides {told}"):
+        detection.FeaturePyramid(model, names, filters=4)
 
 
 def test_anchors_by_loops():
@@ -186,6 +239,16 @@ def test_loss_by_loops(box_loss):
     found = keras.ops.convert_to_numpy(loss(wanted, outputs.astype("float32")))
     expected = [loss_of_image(*image, box_loss) for image in zip(wanted, outputs, strict=True)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("loss", [detection.RetinaNetLoss, detection.SSDLoss])
+def test_a_label_that_is_no_class_makes_the_loss_nan(loss, classes):
+    outputs = np.zeros((2, 4, 8 + classes), "float32")
+    outputs[..., 2:4] = 9
+    wanted = np.array([[[0, 0, 9, 9, 0]], [[0, 0, 9, 9, classes]]], "float32")
+    of_each = keras.ops.convert_to_numpy(loss(reduction=None)(wanted, outputs))
+    assert np.isfinite(of_each).tolist() == [True, False]
 
 
 @pytest.mark.slow
