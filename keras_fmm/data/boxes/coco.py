@@ -27,7 +27,19 @@ def read(directory, class_names=None):
     """
     found = records.Found()
     files = [(None, directory)] if directory.is_file() else _files(directory)
+    if not files:
+        others = [x for x in sorted(directory.rglob("*")) if x.suffix.lower() == ".json"]
+        raise ValueError(
+            "A folder of COCO's form must have a JSON of images, annotations and categories, in "
+            "UTF-8, in annotations or beside the images. Received: "
+            f"{listing.shown(directory)}, where none of {len(others)} JSONs is one: "
+            f"{listing.enumerated(list(map(listing.shown, others))) or 'there is none'}. Add it, "
+            "or give another `format` (of recipes: --format)."
+        )
     top = directory.parent if directory.is_file() else directory
+    # As where the folder is given: the images are beside this one.
+    if directory.is_file() and top.absolute().name.casefold() == "annotations":
+        top = top / ".."
     if class_names is not None:
         found.class_names = class_names
     known = {}
@@ -126,7 +138,10 @@ def _parsed(path):
         ) from error
     # Of brackets in brackets, or a number of very many digits.
     except (RecursionError, ValueError) as error:
-        raise ValueError(f"{rule} Received: {told}, which cannot be read ({error})") from error
+        raise ValueError(
+            f"{rule} Received: {told}, which cannot be read ({error}). Correct it, or "
+            "download it once more."
+        ) from error
     keys = ("images", "annotations", "categories")
     lacking = [
         key
@@ -162,10 +177,10 @@ def _by_id(content, key, told, found):
 def _annotation(item, images, names, class_names, told, found):
     """Returns the box, label, area and crowd of an annotation, or None where it has a fault."""
     try:
-        if item.get("image_id") not in images:
-            fault = f"it is of the image {item.get('image_id')!r}, which is not among images"
-        elif item.get("category_id") not in names:
-            fault = f"it is of the category {item.get('category_id')!r}, which is none"
+        if not _is_among(item.get("image_id"), images):
+            fault = f"it is of the image {_short(item.get('image_id'))}, which is not among images"
+        elif not _is_among(item.get("category_id"), names):
+            fault = f"it is of the category {_short(item.get('category_id'))}, which is none"
         elif names[item["category_id"]] not in class_names:
             fault = records.unknown(names[item["category_id"]], class_names)
         else:
@@ -175,14 +190,22 @@ def _annotation(item, images, names, class_names, told, found):
             if crowd in (0, 1) and area >= 0:
                 box = [left, top, left + width, top + height]
                 return box, class_names.index(names[item["category_id"]]), area, bool(crowd)
-            fault = f"area must be at least 0, and is {area}; iscrowd 0 or 1, and is {crowd!r}"
-    except (KeyError, TypeError, ValueError):
+            fault = (
+                f"area must be at least 0, and is {area}; iscrowd 0 or 1, and is {_short(crowd)}"
+            )
+    except (KeyError, TypeError, ValueError, OverflowError):
         fault = (
             "it must have numbers as its area and as its bbox: left, top, width, height; it is "
             f"{_short(item)}"
         )
     found.faults.append(f"{told}: {fault})")
     return None
+
+
+def _is_among(number, items):
+    """Says whether an id is one of some: True is equal to 1, and a list cannot be looked up."""
+    is_id = isinstance(number, (int, float, str)) and not isinstance(number, bool)
+    return is_id and number in items
 
 
 def _record(top, path, split, number, item, objects, found):
@@ -195,14 +218,18 @@ def _record(top, path, split, number, item, objects, found):
     if image is None:
         found.faults.append(f"{told} (image {number}: {name!r} is not there)")
         return None
+    own = records.name_of(top, image)
+    if own.startswith("../") or os.path.isabs(own):
+        found.faults.append(f"{told} (image {number}: {name!r} is outside of the folder)")
+        return None
     try:
         size = tuple(int(_number(item.get(side, 0))) for side in ("height", "width"))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         found.faults.append(f"{told} (image {number}: its height and width must be numbers)")
         return None
     return records.Record(
         image,
-        records.name_of(top, image),
+        own,
         told,
         split,
         records.boxes_array([box for _, box, *_ in objects]),

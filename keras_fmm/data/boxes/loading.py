@@ -43,8 +43,9 @@ def load_boxes(
       trainval.txt), val.txt and test.txt of names, one a line; other images are left out then.
     - "coco": a JSON of images, annotations and categories, in `annotations` (of several those
       called instances_*) or beside the images. Those are in `images`, or in a folder named as the
-      split or as the JSON. Of several, each has train, val or test in its name. `name` may be one
-      JSON. Categories are labels 0, 1, ... in the order of their ids.
+      split or as the JSON, none outside of the dataset's folder. Of several, each has train, val or
+      test in its name. `name` may be one JSON, whose folder is the dataset's, or, of one in
+      `annotations`, the folder above. Categories are labels 0, 1, ... in the order of their ids.
     - "yolo": for `images/a.jpg` a text `labels/a.txt` of lines class, centre, width and height in
       parts of the image's sides; an image without one has no boxes. Classes are named in data.yaml
       or classes.txt. Splits are what data.yaml names, or train.txt and val.txt of paths, or folders

@@ -233,7 +233,7 @@ def test_coco(tmp_path):
     assert data.load_boxes(tmp_path, **ALL).identity["files"] != dataset.identity["files"]
 
 
-def test_coco_layouts(tmp_path):
+def test_coco_layouts(tmp_path, monkeypatch):
     own = tmp_path / "own"
     for split in ("train", "val"):
         made.image(own / f"{split}2017" / "a.png")
@@ -243,6 +243,10 @@ def test_coco_layouts(tmp_path):
     dataset = data.load_boxes(own, test_fraction=0)
     assert dataset.sizes == {"train": 1, "validation": 1, "test": 0}
     assert "/val2017/" in dataset.file_paths("validation")[0].replace("\\", "/")
+    alone = data.load_boxes(own / "annotations" / "instances_train2017.json", **ALL)
+    assert alone.file_paths("train") == dataset.file_paths("train")
+    monkeypatch.chdir(own / "annotations")
+    assert data.load_boxes("instances_val2017.json", **ALL).sizes["train"] == 1
     other = tmp_path / "other"
     for split in ("train", "valid", "test"):
         made.image(other / split / "a.png")
@@ -258,12 +262,17 @@ def test_coco_layouts(tmp_path):
             made.coco([(5, 3, [0, 0, 2, 2], {})]),
             "(annotation 0: it is of the image 5, which is not",
         ),
+        (made.coco([(True, 3, [0, 0, 2, 2], {})]), "it is of the image True, which is not"),
+        (made.coco([([1], 3, [0, 0, 2, 2], {})]), "it is of the image [1], which is not"),
         (made.coco([(0, 5, [0, 0, 2, 2], {})]), "(annotation 0: it is of the category 5, which is"),
+        (made.coco([(0, [3], [0, 0, 2, 2], {})]), "it is of the category [3], which is none"),
         (made.coco([(0, 3, [60, 0, 2, 2], {})]), "(annotation 0: the box 60, 0, 62, 2 is outside"),
         (made.coco([(0, 3, [5, 0, -2, 2], {})]), "the box 5, 0, 3, 2 ends before it begins"),
         (made.coco([(0, 3, [5, 0, 2], {})]), "numbers as its area and as its bbox"),
         (made.coco([(0, 3, [5, 0, 2, float("nan")], {})]), "as its bbox"),
         (made.coco([(0, 3, [5, 0, 2, 2], {"area": "x"})]), "as its area"),
+        (made.coco([(0, 3, [5, 0, 2, 2], {"area": 10**400})]), "(annotation 0: it must have"),
+        (made.coco([(0, 3, [5, 0, 2, 10**400], {})]), "(annotation 0: it must have numbers"),
         (made.coco([(0, 3, [5, 0, 2, 2], {"iscrowd": 2})]), "iscrowd 0 or 1, and is 2"),
         (made.coco([*BOXES, (1, 3, [0, 0, 2, 2], {"id": 1})]), "(annotations[2] has the id 1 of"),
         (made.coco([], categories=[(3, "cat"), (3, "dog")]), "(categories[1] has the id 3 of"),
@@ -274,6 +283,11 @@ def test_coco_layouts(tmp_path):
         (made.coco([], images=[]), "with 0 images and 2 classes"),
         (made.coco([], categories=[(1, 5)]), "its name must be a text, and is 5"),
         (made.coco([]).replace('"height": 40', '"height": 44'), "(it is for 60x44 pixels"),
+        (
+            made.coco([]).replace('"height": 40', f'"height": {10**400}'),
+            "(image 0: its height and width must be numbers)",
+        ),
+        (made.coco([]).replace('"height": 40', '"height": ' + "9" * 5000), "be read (Exceeds the"),
         ('{"images": [],\n "annotations": [1,,]}', "no whole JSON: line 2, column 20"),
         ('{"images": [], "annotations": []}', "has no list of categories"),
         ('{"images": ' + "[" * 10**5, "Received: "),
@@ -283,6 +297,23 @@ def test_bad_json(text, match, tmp_path):
     message = error_of(one_json(tmp_path, text))
     assert match in message
     assert "boxes.json" in message or str(tmp_path) in message
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", made.coco([]).encode("utf-16")])
+def test_a_json_that_is_none_is_named(content, tmp_path):
+    made.write(tmp_path / "annotations" / "x.json", "").write_bytes(content)
+    message = error_of(tmp_path, format="coco")
+    assert "x.json'. Add it, or give another `format`" in message
+
+
+@pytest.mark.parametrize("name", ["../../other/images/a.png", "{}/other/images/a.png"])
+def test_an_image_outside_of_the_folder_is_refused(name, tmp_path):
+    made.image(tmp_path / "other" / "images" / "a.png")
+    name = name.format(tmp_path.as_posix())
+    made.write(tmp_path / "own" / "annotations" / "x.json", made.coco([], [name]))
+    for given in ("own", "own/annotations/x.json"):
+        message = error_of(tmp_path / given)
+        assert f"x.json' (image 0: {name!r} is outside of the folder)" in message
 
 
 def test_jsons_that_contradict_each_other(tmp_path):
