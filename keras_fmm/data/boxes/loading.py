@@ -48,8 +48,8 @@ def load_boxes(
       `annotations`, the folder above. Categories are labels 0, 1, ... in the order of their ids.
     - "yolo": for `images/a.jpg` a text `labels/a.txt` of lines class, centre, width and height in
       parts of the image's sides; an image without one has no boxes. Classes are named in data.yaml
-      or classes.txt. Splits are what data.yaml names, or train.txt and val.txt of paths, or folders
-      in `images`.
+      or classes.txt, one a line; where both are there, they must agree. Splits are what data.yaml
+      names, or train.txt and val.txt of paths, or folders in `images`.
 
     Each may also be in folders train, val (or valid, validation) and test. Where there is no
     validation or no test, it is taken from train by the hash of the image's name, as `load_folder`

@@ -37,10 +37,12 @@ def read(directory, class_names=None):
     settings = _settings(directory)
     names = _names(directory, settings)
     if names is None and class_names is None:
+        blank = _classes(directory)
+        told = f", where {listing.shown(blank)} is blank" if blank else ", which has neither"
         raise ValueError(
             "A folder of YOLO's form must have a data.yaml with names, or a classes.txt. "
-            f"Received: {listing.shown(directory)}, which has neither. Add one, or give "
-            "`class_names` in the order of their numbers."
+            f"Received: {listing.shown(directory)}{told}. Add one, or give `class_names` in the "
+            "order of their numbers."
         )
     found.class_names = class_names or names
     names = names or class_names
@@ -136,15 +138,26 @@ def _settings(directory):
         return {}
     yaml = checks.package("yaml", "Reading data.yaml", "data")
     rule = "data.yaml must be a YAML of names and folders."
+    text = records.text_of(path)
     try:
-        found = yaml.safe_load(records.text_of(path))
-    except (yaml.YAMLError, RecursionError) as error:
+        alias = next((x for x in yaml.parse(text) if isinstance(x, yaml.AliasEvent)), None)
+        found = None if alias else yaml.safe_load(text)
+        # Fails on a number of so many digits that no message could have it.
+        repr(found)
+    # PyYAML raises whatever a text leads the makers of its numbers, dates and tags to.
+    except Exception as error:
         mark = getattr(error, "problem_mark", None)
         line = f" on line {mark.line + 1}" if mark else ""
         raise ValueError(
             f"{rule} Received: {listing.shown(path)}, which is none{line} "
-            f"({getattr(error, 'problem', None) or error})"
+            f"({getattr(error, 'problem', None) or error}). Correct it."
         ) from error
+    # Aliases of aliases could be endlessly large once they are shown.
+    if alias:
+        raise ValueError(
+            f"{rule} Received: {listing.shown(path)}, which has the alias *{alias.anchor} on line "
+            f"{alias.start_mark.line + 1}, and none is taken. Write there what it stands for."
+        )
     if not isinstance(found, dict):
         raise ValueError(f"{rule} Received: {listing.shown(path)}, which has no names")
     return {str(key): value for key, value in found.items()}
@@ -161,11 +174,10 @@ def _classes(directory):
 
 def _names(directory, settings):
     """Returns the classes in the order of their numbers, or None where nothing names them."""
+    path = _classes(directory)
+    listed = [] if path is None else _listed(path)
     if "names" not in settings:
-        path = _classes(directory)
-        if path is None:
-            return None
-        return [line.strip() for line in records.text_of(path).splitlines() if line.strip()]
+        return listed or None
     names, told = settings["names"], listing.shown(_yaml(directory))
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
@@ -185,6 +197,24 @@ def _names(directory, settings):
             "In data.yaml `nc` must be how many names there are. "
             f"Received: {told} with nc: {settings['nc']!r}, and {len(names)} names"
         )
+    if listed and listed != [name.strip() for name in names]:
+        raise ValueError(
+            "data.yaml and classes.txt must name the same classes in the same order. Received: "
+            f"{told} with {listing.enumerated(names)}, and {listing.shown(path)} with "
+            f"{listing.enumerated(listed)}. Correct one, or move it away."
+        )
+    return names
+
+
+def _listed(path):
+    """Returns the classes of a classes.txt, one a line; blank ones may be at the end alone."""
+    names = [line.strip() for line in records.text_of(path).rstrip().splitlines()]
+    if "" in names:
+        raise ValueError(
+            "classes.txt must name a class on each line, as lines are the classes' numbers. "
+            f"Received: {listing.shown(path)}, whose line {names.index('') + 1} is blank. Name "
+            "the class there, or remove the line if no number is left out."
+        )
     return names
 
 
@@ -199,8 +229,10 @@ def _images(directory, settings, found):
             for image in _of_setting(directory, settings, key, path, found):
                 given.setdefault(image, []).append(split)
     if not given:
+        # A text beside an image of its name holds boxes, be it called test.
+        stems = {path.stem for path in records.with_ending(directory, *records.IMAGES)}
         lists = [x for x in records.with_ending(directory, ".txt") if _split_of(x.stem)]
-        for path in lists:
+        for path in (path for path in lists if path.stem not in stems):
             for image in _of_list(path, found):
                 given.setdefault(image, []).append(_split_of(path.stem))
     if not given:

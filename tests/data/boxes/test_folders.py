@@ -1,5 +1,7 @@
 """Folders of each form, and what is wrong in them."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,8 +41,9 @@ def one_json(folder, text):
 def one_text(folder, text, yaml=None):
     made.image(folder / "images" / "a.png")
     made.write(folder / "labels" / "a.txt", text)
-    made.write(folder / "classes.txt", "cat\ndog\n")
-    if yaml is not None:
+    if yaml is None:
+        made.write(folder / "classes.txt", "cat\ndog\n\n")
+    else:
         made.write(folder / "data.yaml", yaml)
     return folder
 
@@ -337,6 +340,20 @@ def test_yolo(tmp_path):
     dataset = data.load_boxes(tmp_path, class_names=["x", "y"], **ALL)
     # Without a text it has no boxes.
     assert [len(x["labels"]) for x in dataset.annotations("train")] == [2, 0]
+    for blank in ("", "\n \n"):
+        made.write(tmp_path / "classes.txt", blank)
+        assert "classes.txt' is blank. Add one, or give `class_names`" in error_of(tmp_path)
+    assert data.load_boxes(tmp_path, class_names=["x", "y"], **ALL).classes == 2
+    made.write(tmp_path / "classes.txt", "cat\n\ndog\n")
+    assert "classes.txt', whose line 2 is blank" in error_of(tmp_path)
+
+
+def test_a_text_beside_an_image_of_its_name_is_no_list(tmp_path):
+    made.image(tmp_path / "test.png")
+    made.write(tmp_path / "test.txt", "0 .5 .5 .5 .5")
+    made.write(tmp_path / "classes.txt", "cat")
+    dataset = data.load_boxes(tmp_path, **ALL)
+    assert made.boxes_of(dataset) == {"test.png": [("cat", 15, 10, 45, 30)]}
 
 
 YAMLS = {
@@ -387,6 +404,12 @@ def test_bad_text(text, match, tmp_path):
     assert match in error_of(one_text(tmp_path, text))
 
 
+ALIASES = "a: &a [x]\n" + "".join(
+    f"{name}: &{name} [{', '.join(9 * ['*' + of])}]\n"
+    for of, name in itertools.pairwise("abcdefgh")
+)
+
+
 @pytest.mark.parametrize(
     ("yaml", "match"),
     [
@@ -397,11 +420,28 @@ def test_bad_text(text, match, tmp_path):
         ("names: [cat, dog]\nnc: 3", "with nc: 3, and 2 names"),
         ("names: [cat, Cat]", "differ in more than capitals"),
         ("names: [cat, dog]\ntrain: nowhere", "with train: 'nowhere'. Correct it"),
+        ("names: [cat, dog]\nnc: " + "9" * 5000, "data.yaml', which is none (Exceeds the limit"),
+        ("names: [0x" + "f" * 5000 + "]", "data.yaml', which is none (Exceeds the limit"),
+        ("names: [2001-13-01]", "data.yaml', which is none (month must be"),
+        ("names: [!!timestamp x]", "data.yaml', which is none ("),
+        ("names: &a\n- cat\ntrain: *a", "data.yaml', which has the alias *a on line 3, and none"),
+        (ALIASES, "data.yaml', which has the alias *a on line 2, and none is taken"),
     ],
 )
 def test_bad_yaml(yaml, match, tmp_path):
     pytest.importorskip("yaml")
     assert match in error_of(one_text(tmp_path, "0 .5 .5 .5 .5", yaml))
+
+
+def test_classes_that_contradict_each_other(tmp_path):
+    pytest.importorskip("yaml")
+    one_text(tmp_path, "0 .5 .5 .5 .5", "names: [dog, cat]")
+    made.write(tmp_path / "labels" / "classes.txt", "cat\ndog\n")
+    message = error_of(tmp_path)
+    assert "data.yaml' with dog, cat, and " in message
+    assert "classes.txt' with cat, dog. Correct one" in message
+    made.write(tmp_path / "labels" / "classes.txt", "dog\ncat\n")
+    assert data.load_boxes(tmp_path, **ALL).class_names == ("dog", "cat")
 
 
 def test_bad_folders_of_yolo(tmp_path):
