@@ -14,8 +14,8 @@ class Augmentation:
     A class of one's own has `__call__(image, boxes, random)`. The image is a float32 array
     `(height, width, channels)` of 0 to 255, the boxes a float64 array `(n, 4)`, x1, y1, x2, y2 in
     its pixels, and `random` a `numpy.random.Generator`, from which alone chance may come. It
-    returns an image of the same shape and `(n, 4)` boxes, in the same order; a box of which
-    nothing is left is one of no area.
+    returns an image of the same shape and `(n, 4)` boxes, in the same order. What of a box is
+    beyond the image is cut off, and a box of which nothing is left is one of no area.
     """
 
     def __call__(

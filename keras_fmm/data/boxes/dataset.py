@@ -215,7 +215,8 @@ class BoxDataset:
                 from.
             augmentation: list or tuple, default (). `RandomBoxFlip`, `RandomBoxZoom`,
                 `RandomBoxBrightness`, or functions as `Augmentation` says, one after another. It
-                needs a seed.
+                needs a seed. Where one returns anything else, a batch raises TypeError or
+                ValueError.
             initial_epoch: int, at least 0, default 0. The epoch that the first pass is. It needs a
                 seed.
             drop_remainder: bool, default False. Whether a last batch that is not full is left out.

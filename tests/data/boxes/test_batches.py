@@ -83,6 +83,51 @@ def test_augmentation_follows_from_seed_epoch_and_image(dataset):
     )
 
 
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda i, b, r: (i, b[:, [2, 3, 0, 1]]), r"returned the box \[.*ends before it begins"),
+        (lambda i, b, r: (i, b[:, [2, 1, 0, 3]]), "ends before it begins"),
+        (lambda i, b, r: (i, b + np.inf), "returned numbers that are not finite"),
+        (lambda i, b, r: (i, b * np.nan), "returned numbers that are not finite"),
+        (lambda i, b, r: (i * np.nan, b), "returned numbers that are not finite"),
+        (
+            lambda i, b, r: (0.5, b),
+            r"an image of the shape \(\) and boxes of \(\d, 4\) for",
+        ),
+        (lambda i, b, r: (i[:-1], b), r"an image of the shape \(15, 20, 1\) and boxes"),
+        (
+            lambda i, b, r: (i, b[1:]),
+            r"boxes of \(\d, 4\) for those of \(16, 20, 1\) and \(\d, 4",
+        ),
+        (lambda i, b, r: (i, np.tile(b, (2, 1))), r"and boxes of \(\d, 4\) for those of"),
+        (lambda i, b, r: (i, b[:, :2]), r"and boxes of \(\d, 2\) for those of"),
+        (lambda i, b, r: None, "returned a NoneType. Of a box"),
+        (lambda i, b, r: i, "returned a ndarray. Of a box"),
+        (lambda i, b, r: (i, [[0, 0, 1], [1]]), "`the boxes of augmentation.1.` must be one array"),
+    ],
+)
+def test_what_augmentation_must_return(dataset, function, match):
+    batches = dataset.batches("train", 15, seed=0, augmentation=[data.RandomBoxFlip(), function])
+    with pytest.raises(ValueError, match=match) as raised:
+        batches[0]
+    assert "augmentation[1]" in str(raised.value)
+
+
+def test_boxes_that_augmentation_moves_are_cut_to_the_image(dataset):
+    def move(image, boxes, random):
+        return image, [[x1 + 12, y1, x2 + 12, y2] for x1, y1, x2, y2 in boxes]
+
+    _, targets = dataset.batches("train", 15, seed=0, augmentation=[move])[0]
+    found = targets[targets[..., 4] >= 0]
+    _, still = dataset.batches("train", 15, seed=0)[0]
+    moved = still[still[..., 4] >= 0] + np.array([12, 0, 12, 0, 0], "float32")
+    moved = moved[moved[:, 0] < 20]
+    assert 0 < len(found) == len(moved)
+    assert (moved[:, 2] > 20).any()
+    np.testing.assert_allclose(found, np.minimum(moved, [20, 16, 20, 16, 3]), rtol=1e-6)
+
+
 def test_hosts_share_a_batch(dataset):
     images, targets = dataset.batches("validation", 4, multiple=4)[0]
     for number in range(2):
