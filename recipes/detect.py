@@ -30,6 +30,7 @@ import keras
 import numpy as np
 
 from keras_fmm import data, detection, export, models, training
+from recipes.lab import artefacts
 from recipes.lab.settings import changed, flags, setting, shown, start, verbosity
 
 
@@ -78,6 +79,7 @@ class Settings:
         None,
         "the highest, of Adam; it rises, then falls as a cosine; none: 0.002, of a RetinaNet in "
         "batches from 16 on 0.004",
+        minimum=0.0,
     )
     seed: int = setting(0, "of weights, order and augmentation", minimum=0)
     # Run
@@ -106,6 +108,13 @@ def main(settings):
     keras.utils.set_random_seed(settings.seed)
     dataset = data.load_boxes(settings.dataset, settings.format, seed=settings.seed)
     size = size_of(settings, dataset)
+    empty = [split for split, count in dataset.sizes.items() if not count]
+    if empty:
+        raise ValueError(
+            "There must be images to train on, to validate and to test. Received: "
+            f"dataset={settings.dataset!r}, without any for {', '.join(empty)}. Add images to "
+            "train on: of three at least, what is missing is taken."
+        )
     # Recorded, so that a run goes on at the rate that it began with.
     settings = dataclasses.replace(settings, learning_rate=learning_rate_of(settings, size))
     config = {
@@ -166,6 +175,12 @@ def size_of(settings, dataset):
     """Returns the height and width that images are resized to."""
     if settings.image_size is not None:
         return (settings.image_size, settings.image_size)
+    if settings.detector == "ssd300" and dataset.input_shape[0] != dataset.input_shape[1]:
+        height, width, _ = dataset.input_shape
+        raise ValueError(
+            "--detector ssd300 takes square images. Received: images of "
+            f"{width}x{height} of {dataset.name!r}. Add --image-size 300."
+        )
     if None in dataset.input_shape:
         raise ValueError(
             "`image_size` must be given where images differ in size. Received: image_size=None "
@@ -367,11 +382,12 @@ def evaluate(workdir, settings):
             "--evaluate scores a finished run as it was trained. Received: "
             f"{' '.join(words)}, and {str(workdir)!r}, trained otherwise. Leave it out."
         )
-    detector = keras.models.load_model(workdir / "detector.keras")
+    detector = artefacts.load_model("workdir", workdir / "detector.keras")
     height, width, channels = detector.input_shape[1:]
     dataset = data.load_boxes(
-        settings.evaluate,
-        settings.format or config["format"],
+        # A path, as it is no name of a dataset however it is written.
+        pathlib.Path(settings.evaluate),
+        settings.format or config.get("format"),
         class_names=names,
         color_mode="grayscale" if channels == 1 else "rgb",
     )

@@ -389,7 +389,7 @@ def some_steps(dataset, split, batch_size, drop_remainder):
         raise ValueError(
             f"The split {split!r} of {dataset.name!r} has no batch of this size. Received: "
             f"batch_size={batch_size}, drop_remainder={drop_remainder}, {dataset.sizes[split]} "
-            "examples. Choose a smaller batch, or a larger `validation_fraction` in `load`."
+            "examples. Choose a smaller batch, or a larger `validation_fraction` of the dataset."
         )
     return steps
 

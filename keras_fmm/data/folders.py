@@ -153,7 +153,8 @@ def load_folder(
             raise ValueError(
                 "A class must have an image that can be read. Received: "
                 f"{listing.enumerated(list(map(repr, empty)))} in {listing.shown(directory)}, of "
-                f"which none can: {listing.enumerated(left_out)}"
+                f"which none can: {listing.enumerated(left_out)}. Save them as PNG or JPEG, or "
+                "move the class away."
             )
         files = source(images)
     _warn_of_contradictions(directory, images, looks)

@@ -65,19 +65,34 @@ def test_the_rate_is_by_batch_and_detector_where_none_is_given(given, side, rate
     assert detect.learning_rate_of(detect.Settings(**given), (side, side)) == rate
 
 
-def test_a_folder_of_images_of_several_sizes_needs_one(tmp_path):
+@pytest.mark.parametrize(
+    ("widths", "more", "match"),
+    [
+        (range(96, 104), (), "Add --image-size 256."),
+        (8 * [64], ("--detector", "ssd300"), "images of 64x96 of 'voc'. Add --image-size 300."),
+        (2 * [96], (), "voc', without any for test. Add images to train on"),
+        ([96], (), "voc', without any for validation, test. Add images to train on"),
+    ],
+)
+def test_a_folder_that_cannot_be_trained_on(tmp_path, widths, more, match):
     folder = tmp_path / "voc"
     for part in ("JPEGImages", "Annotations"):
         (folder / part).mkdir(parents=True)
-    for index in range(8):
-        image = np.zeros((96, 96 + index, 1), "uint8")
+    for index, width in enumerate(widths):
+        image = np.zeros((96, width, 1), "uint8")
         keras.utils.save_img(folder / "JPEGImages" / f"{index}.png", image, scale=False)
-        text = XML.format(index).replace("<width>96", f"<width>{96 + index}")
+        text = XML.format(index).replace("<width>96", f"<width>{width}")
         (folder / "Annotations" / f"{index}.xml").write_text(text, encoding="utf-8")
     words = ("--dataset", str(folder), "--format", "voc", "--workdir", str(tmp_path / "run"))
-    with pytest.raises(SystemExit, match="Add --image-size 256."):
-        run(*words)
+    with pytest.raises(SystemExit, match=match):
+        run(*words, "--smoke", "--width", "4", "--filters", "4", *more)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rate_below_0_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        run("--learning-rate", "-1", "--evaluate", "images")
+    assert "--learning-rate: must be at least 0.0. Received: -1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -105,3 +120,23 @@ def test_a_damaged_record_is_one_clear_line(tmp_path, record):
 def test_a_run_that_has_not_finished_is_not_scored(tmp_path):
     with pytest.raises(SystemExit, match="whose run is none. Train it first"):
         run("--workdir", str(tmp_path), "--evaluate", "images")
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "match"),
+    [
+        ({}, "digits_on_canvas", "must be a folder of .* that is there. Received: name='digits_on"),
+        ({"format": "voc"}, ".", "with 0 images and 1 classes, read as voc. .*--format"),
+        (None, ".", "Received: .*detector.keras, which cannot be read as a model"),
+    ],
+)
+def test_what_is_wrong_with_other_images(tmp_path, monkeypatch, config, name, match):
+    monkeypatch.chdir(tmp_path)
+    record = {"status": "finished", "config": config or {}, "metrics": {"class_names": ["7"]}}
+    (tmp_path / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    detector = tmp_path / "detector.keras"
+    keras.Sequential([keras.Input((96, 96, 1)), keras.layers.Flatten()]).save(detector)
+    if config is None:
+        detector.write_bytes(detector.read_bytes()[:1000])
+    with pytest.raises(SystemExit, match=match):
+        run("--workdir", str(tmp_path), "--evaluate", name)

@@ -37,13 +37,19 @@ def load(
             "`name` must be a folder of images and annotations that is there. "
             f"Received: name={listing.shown(directory)}"
         )
-    found = FORMATS[format or _format(directory)].read(directory, class_names)
+    format = format or _format(directory)
+    found = FORMATS[format].read(directory, class_names)
     _refuse(directory, found)
     if not found.records or not found.class_names:
         raise ValueError(
             "A folder of images with boxes must have an image and a class at least. Received: "
             f"{listing.shown(directory)} with {len(found.records)} images and "
-            f"{len(found.class_names)} classes"
+            f"{len(found.class_names)} classes, read as {format}. "
+            + (
+                "Add boxes, or name classes by `class_names`."
+                if found.records
+                else f"Add images, or give another `format` (of recipes: --format): {_LOOKS}."
+            )
         )
     listing.check_names(directory, found.class_names, class_names is not None)
     found.records.sort(key=lambda record: record.name)
@@ -129,7 +135,7 @@ def _looks(directory, found, channels, image_size, skip_unreadable, verbose):
     if not pairs:
         raise ValueError(
             f"A folder must hold an image that can be read. Received: {listing.shown(directory)}, "
-            f"of which none can: {listing.enumerated(unread)}"
+            f"of which none can: {listing.enumerated(unread)}. Save them as PNG or JPEG."
         )
     found.records = [record for record, _ in pairs]
     return [look for _, look in pairs]

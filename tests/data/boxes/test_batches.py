@@ -167,7 +167,7 @@ def test_crowds_are_no_targets_of_detection_either():
     ("given", "error", "match"),
     [
         ({"split": "training"}, ValueError, "`split` must be one of"),
-        ({"split": "test"}, ValueError, "'test' of 'boxes' has no batch"),
+        ({"split": "test"}, ValueError, "'test' of 'boxes' has .* `validation_fraction` of the da"),
         ({"augmentation": AUGMENTATION}, ValueError, "follow from a seed. Received: seed=None"),
         ({"initial_epoch": 2}, ValueError, "follow from a seed"),
         ({"augmentation": ["flip"], "seed": 0}, TypeError, "Received: augmentation.0.='flip'"),

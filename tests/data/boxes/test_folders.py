@@ -179,7 +179,10 @@ CAT = [("cat", 1, 1, 5, 5)]
         ("<html></html>", "line 1: it must be <annotation>, and is <html>"),
         (ENTITIES, "a.xml' (line 1: it has a document type (<!DOCTYPE), which is refused)"),
         ('<?xml version="1.0" encoding="x"?><annotation/>', "unknown encoding"),
-        (made.xml("a.png", []), "with 1 images and 0 classes"),
+        (
+            made.xml("a.png", []),
+            "with 1 images and 0 classes, read as voc. Add boxes, or name cl",
+        ),
     ],
 )
 def test_bad_xml(text, match, tmp_path):
@@ -212,6 +215,9 @@ def test_bad_folders_of_voc(tmp_path):
     with pytest.warns(UserWarning, match=r"JPEGImages/e\.png' \(cannot identify"):
         dataset = data.load_boxes(tmp_path, skip_unreadable=True, **ALL)
     assert dataset.sizes["train"] == 3
+    for name in "abc":
+        made.write(tmp_path / "JPEGImages" / f"{name}.png", "no image")
+    assert "Save them as PNG or JPEG." in error_of(tmp_path, skip_unreadable=True)
 
 
 BOXES = [
@@ -283,7 +289,10 @@ def test_coco_layouts(tmp_path, monkeypatch):
         (made.coco([], ("a.png", "a.png")), "'a.png' (it is there 2 times"),
         (made.coco([], ("a.png", "z.png")), "(image 1: 'z.png' is not there)"),
         (made.coco([], categories=[(1, "cat"), (2, "Cat")]), "differ in more than capitals"),
-        (made.coco([], images=[]), "with 0 images and 2 classes"),
+        (
+            made.coco([], images=[]),
+            "with 0 images and 2 classes, read as coco. Add images, or",
+        ),
         (made.coco([], categories=[(1, 5)]), "its name must be a text, and is 5"),
         (made.coco([]).replace('"height": 40', '"height": 44'), "(it is for 60x44 pixels"),
         (
