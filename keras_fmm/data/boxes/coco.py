@@ -32,9 +32,13 @@ def read(directory, class_names=None):
         raise ValueError(
             "A folder of COCO's form must have a JSON of images, annotations and categories, in "
             "UTF-8, in annotations or beside the images. Received: "
-            f"{listing.shown(directory)}, where none of {len(others)} JSONs is one: "
-            f"{listing.enumerated(list(map(listing.shown, others))) or 'there is none'}. Add it, "
-            "or give another `format` (of recipes: --format)."
+            f"{listing.shown(directory)}, which has "
+            + (
+                f"others: {listing.enumerated(list(map(listing.shown, others)))}"
+                if others
+                else "none"
+            )
+            + ". Add it, or give another `format` (of recipes: --format)."
         )
     top = directory.parent if directory.is_file() else directory
     # As where the folder is given: the images are beside this one.
