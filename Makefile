@@ -41,6 +41,10 @@ test-jax test-torch: BIN = .venv-$(KERAS_BACKEND)/bin
 test-jax: export KERAS_BACKEND := jax
 # As JAX' own tests do: compiling takes half of the time. With 0 they run as a user's program does.
 test-jax: export JAX_DISABLE_MOST_OPTIMIZATIONS ?= 1
+# So a kernel takes half as long to compile. Another jaxlib may not know these, and would stop.
+ifeq ($(CONSTRAINTS),constraints.txt)
+test-jax: export XLA_FLAGS ?= --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
+endif
 # All of the detectors' tests would compile for minutes.
 test-jax: BACKEND_TESTS += tests/detection/test_modes.py
 test-jax: .venv-jax/.installed
