@@ -30,7 +30,7 @@ import keras
 import numpy as np
 
 from keras_fmm import data, detection, export, models, training
-from recipes.lab import artefacts
+from recipes.lab import artefacts, datasets
 from recipes.lab.settings import changed, flags, setting, shown, start, verbosity
 
 
@@ -108,13 +108,9 @@ def main(settings):
     keras.utils.set_random_seed(settings.seed)
     dataset = data.load_boxes(settings.dataset, settings.format, seed=settings.seed)
     size = size_of(settings, dataset)
-    empty = [split for split, count in dataset.sizes.items() if not count]
-    if empty:
-        raise ValueError(
-            "There must be images to train on, to validate and to test. Received: "
-            f"dataset={settings.dataset!r}, without any for {', '.join(empty)}. Add images to "
-            "train on: of three at least, what is missing is taken."
-        )
+    datasets.refuse_empty_splits(
+        dataset, "Add images to train on: of three at least, what is missing is taken."
+    )
     # Recorded, so that a run goes on at the rate that it began with.
     settings = dataclasses.replace(settings, learning_rate=learning_rate_of(settings, size))
     config = {

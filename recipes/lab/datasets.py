@@ -103,13 +103,17 @@ def load(settings, image_size=None, channels=None, **arguments):
             "`image_size` must be given for images of different sizes. Received: "
             f"image_size=None, dataset={settings.dataset!r}. Give e.g. --image-size 160."
         )
+    refuse_empty_splits(dataset, "Add images, three a class at least.")
+    if dataset.left_out:
+        print(f"left out: {', '.join(dataset.left_out)}", flush=True)
+    return dataset
+
+
+def refuse_empty_splits(dataset, cure):
+    """Raises ValueError where a split of a dataset has no image."""
     empty = [split for split, size in dataset.sizes.items() if not size]
     if empty:
         raise ValueError(
             "There must be images to train on, to validate and to test. Received: "
-            f"dataset={settings.dataset!r}, without any for {', '.join(empty)}. "
-            "Add images, three a class at least."
+            f"dataset={dataset.name!r}, without any for {', '.join(empty)}. {cure}"
         )
-    if dataset.left_out:
-        print(f"left out: {', '.join(dataset.left_out)}", flush=True)
-    return dataset
