@@ -287,8 +287,9 @@ def real_numbers(of, x):
 
 
 def as_numpy(value):
-    """Returns a tensor of the backend, on whatever device, as a NumPy array; others as they are."""
-    return keras.ops.convert_to_numpy(value) if keras.ops.is_tensor(value) else value
+    """Returns a tensor or variable, on whatever device, as a NumPy array; others as they are."""
+    is_of_backend = keras.ops.is_tensor(value) or isinstance(value, keras.Variable)
+    return keras.ops.convert_to_numpy(value) if is_of_backend else value
 
 
 def real_array(name, value):

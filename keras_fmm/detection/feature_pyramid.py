@@ -142,7 +142,13 @@ def _strides(model, images):
     except Exception:
         sides = tuple(side or 512 for side in backbones.sides(images))
         found = _sides_of(model, images, sides)
-        return [tuple(map(_quotient, sides, each)) for each in found]
+        return [tuple(map(_likely_stride, sides, each)) for each in found]
+
+
+def _likely_stride(whole, part):
+    """Returns a power of 2 that gives a map of this side, rounded up or down; or the quotient."""
+    stride = 2 ** round(math.log2(whole / part))
+    return stride if part in (whole // stride, -(-whole // stride)) else _quotient(whole, part)
 
 
 def _quotient(whole, part):

@@ -94,8 +94,8 @@ class RetinaNetLoss(keras.losses.Loss):
         losses = focal * is_asked + self.box_weight * is_positive * self._of_boxes(
             anchors, deltas, objects[..., :4]
         )
-        is_known = ops.min(only_known(y_true[..., 4], classes), axis=1)
-        return is_known * ops.sum(losses, axis=1) / ops.maximum(ops.sum(is_positive, axis=1), 1.0)
+        total = only_known(y_true[..., 4], classes) * ops.sum(losses, axis=1)
+        return total / ops.maximum(ops.sum(is_positive, axis=1), 1.0)
 
     def _of_boxes(self, anchors, deltas, objects):
         if self.box_loss == "giou":
@@ -124,12 +124,12 @@ def decoded(anchors, deltas):
 
 
 def only_known(labels, classes):
-    """Returns 1 for each label of a known class or of padding, and NaN for others.
+    """Returns 1 for each image whose labels are of known classes or padding, and NaN for others.
 
     A model trained on the labels of another dataset would learn on without a word, and in a graph
     nothing can be raised.
     """
-    return ops.where(labels < classes, 1.0, float("nan"))
+    return ops.where(ops.any(labels >= classes, axis=1), float("nan"), 1.0)
 
 
 def not_negative(name, value):

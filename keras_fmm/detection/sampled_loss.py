@@ -77,7 +77,8 @@ class SampledLoss(keras.layers.Layer):
         )
         wanted = ops.where(ops.expand_dims(state == 1, 2), wanted, 0.0)
         boxes = ops.sum(smooth_l1(deltas - wanted, self.beta), axis=2)
-        total = ops.sum(is_known * (classes * is_asked + boxes * is_positive))
+        total = ops.sum(classes * is_asked + boxes * is_positive, axis=1)
+        total = ops.sum(is_known * total)
         self.add_loss(total / ops.maximum(ops.sum(is_asked), 1.0))
         return inputs
 

@@ -207,7 +207,7 @@ def _checked_depth(form, depth):
 def _shapes(inputs):
     if not isinstance(inputs, (list, tuple)):
         return getattr(inputs, "shape", inputs)
-    return [tuple(tensor.shape) for tensor in inputs]
+    return [tuple(x.shape) if hasattr(x, "shape") else None for x in inputs]
 
 
 def _check_same_shape(shapes):

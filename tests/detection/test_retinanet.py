@@ -137,6 +137,15 @@ def test_strides_are_those_of_the_layers(shape):
     assert list(found.output) == ["P4", "P5"]
 
 
+def test_a_backbone_of_one_size():
+    inputs = keras.Input((225, 225, 3))
+    x = keras.layers.Conv2D(4, 3, 16, padding="same")(inputs)
+    x = keras.layers.Reshape((225, 4))(x)
+    x = keras.layers.Reshape((15, 15, 4), name="map")(x)
+    pyramid = detection.FeaturePyramid(keras.Model(inputs, x), ["map"], 4, extra_levels=0)
+    assert list(pyramid.output) == ["P4"]
+
+
 @pytest.mark.parametrize(
     ("shape", "strides", "told"),
     [

@@ -401,6 +401,9 @@ def test_refuses_to_start_as_a_convolution():
         built(use_bias=False).start_as_convolution(kernel, bias)
     with pytest.raises(TypeError, match="`kernel` must be an array of real numbers"):
         built().start_as_convolution(None, bias)
+    convolution = keras.layers.Conv2D(6, 3)
+    convolution.build((None, 8, 8, 4))
+    built().start_as_convolution(convolution.kernel, convolution.bias)
     odd = built(use_residual=False, attention_activation="tanh")
     before = odd.get_weights()
     with pytest.raises(ValueError, match='must not start at 0.*attention_activation="sigmoid"'):

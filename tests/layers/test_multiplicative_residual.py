@@ -42,6 +42,8 @@ def test_a_built_layer_refuses_what_a_new_one_does(form):
     # What its rows would be taken for.
     with pytest.raises(ValueError, match=r"called on a list of two tensors"):
         layer(np.ones((2, 4, 4, 3), "float32"))
+    with pytest.raises(ValueError, match=r"called on a list of two tensors"):
+        layer([np.ones((2, 4, 4, 3), "float32"), None])
     # One position beside sizes that are not known, as in a block of global context.
     with pytest.raises(ValueError, match=r"must have one shape"):
         made(form)([keras.Input((None, None, 3)), pooled])
