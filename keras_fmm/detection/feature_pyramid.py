@@ -135,9 +135,9 @@ def _strides(model, images):
     """Returns how many rows and columns of images there are for one of each map, pairs."""
     try:
         # By how much more a larger image has: edges and odd sides make no difference to that.
-        small, large = (_sides_of(model, images, (side, side)) for side in (1024, 2048))
+        small, large = (_sides_of(model, images, (side, side)) for side in (512, 1024))
         pairs = zip(small, large, strict=True)
-        return [tuple(_quotient(1024, b - a) for a, b in zip(*pair, strict=True)) for pair in pairs]
+        return [tuple(_quotient(512, b - a) for a, b in zip(*pair, strict=True)) for pair in pairs]
     # A backbone of one size; what its layers raise of another is of any class.
     except Exception:
         sides = tuple(side or 512 for side in backbones.sides(images))
@@ -226,5 +226,5 @@ def _as_many(x, wanted, axis):
     missing = 1 if None in (wanted, x.shape[axis]) else wanted - x.shape[axis]
     if missing <= 0:
         return x
-    last = x[:, -1:] if axis == 1 else x[:, :, -1:]
+    last = x[tuple(slice(-1, None) if each == axis else slice(None) for each in range(4))]
     return ops.concatenate([x, ops.repeat(last, missing, axis=axis)], axis=axis)

@@ -94,7 +94,7 @@ class RetinaNetLoss(keras.losses.Loss):
         losses = focal * is_asked + self.box_weight * is_positive * self._of_boxes(
             anchors, deltas, objects[..., :4]
         )
-        total = only_known(y_true[..., 4], classes) * ops.sum(losses, axis=1)
+        total = only_known(y_true[..., 4], classes, y_pred.dtype) * ops.sum(losses, axis=1)
         return total / ops.maximum(ops.sum(is_positive, axis=1), 1.0)
 
     def _of_boxes(self, anchors, deltas, objects):
@@ -123,13 +123,14 @@ def decoded(anchors, deltas):
     return bounding_boxes.decode_deltas_to_boxes(anchors, deltas, "xyxy", "xyxy", "center_xywh")
 
 
-def only_known(labels, classes):
+def only_known(labels, classes, dtype):
     """Returns 1 for each image whose labels are of known classes or padding, and NaN for others.
 
     A model trained on the labels of another dataset would learn on without a word, and in a graph
     nothing can be raised.
     """
-    return ops.where(ops.any(labels >= classes, axis=1), float("nan"), 1.0)
+    found = ops.where(ops.any(labels >= classes, axis=1), float("nan"), 1.0)
+    return ops.cast(found, dtype)
 
 
 def not_negative(name, value):

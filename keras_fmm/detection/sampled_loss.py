@@ -66,7 +66,9 @@ class SampledLoss(keras.layers.Layer):
         is_positive = ops.cast(state == 1, "float32")
         is_asked = ops.cast(state >= 0, "float32")
         labels = ops.maximum(ops.cast(objects[..., 4], "int32"), 0)
-        is_known = only_known(labels, logits.shape[-1]) if logits.shape[-1] > 1 else 1.0
+        is_known = 1.0
+        if logits.shape[-1] > 1:
+            is_known = only_known(labels, logits.shape[-1], "float32")
         labels = ops.minimum(labels, logits.shape[-1] - 1)
         classes = cross_entropy(logits, labels, is_positive)
         if len(deltas.shape) == 4:

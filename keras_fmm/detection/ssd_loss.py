@@ -78,7 +78,7 @@ class SSDLoss(keras.losses.Loss):
         is_hard = place < ops.expand_dims(self.negatives * positives, 1)
         total = ops.sum(classes * is_positive + ops.where(is_hard, hardest, 0.0), axis=1)
         total = total + ops.sum(ops.sum(smooth_l1(errors, 1.0), axis=2) * is_positive, axis=1)
-        total = total * only_known(y_true[..., 4], logits.shape[-1])
+        total = total * only_known(y_true[..., 4], logits.shape[-1], y_pred.dtype)
         images = ops.cast(ops.shape(positives)[0], y_pred.dtype)
         return total * images / ops.maximum(ops.sum(positives), 1.0)
 

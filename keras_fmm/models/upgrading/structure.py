@@ -144,7 +144,8 @@ class Structure:
             for call in self.calls
             if call.operation is operation and is_feature_map(call.outputs)
         }
-        counts = " and ".join(map(str, sorted(found - {None})))
+        found -= {None}
+        counts = " and ".join(map(str, sorted(found)))
         return f"gives maps of {counts} channels in turn" if len(found) > 1 else None
 
     def has_convolution_before(self, place):
