@@ -56,10 +56,12 @@ def _checked(name, augment, found, shape, boxes_shape):
     if fault:
         raise ValueError(
             "Functions of `augmentation` must return an image of the shape that they were given, "
-            "and as many boxes in their order, with x1 <= x2 and y1 <= y2, of finite numbers. "
+            "and as many boxes in their order, of finite numbers. "
             f"Received: {name}={augment!r}, which returned {fault}. Of a box of which nothing is "
             "left return 0, 0, 0, 0."
         )
+    # What is wholly outside of a crop may end before it begins, on both axes too, and has no area.
+    boxes = np.where((boxes[:, 2:] < boxes[:, :2]).any(axis=1, keepdims=True), 0.0, boxes)
     return image, geometry.clipped(boxes, shape[:2])
 
 
@@ -72,7 +74,4 @@ def _fault(image, boxes, shape, boxes_shape):
         )
     if not np.isfinite(image).all() or not np.isfinite(boxes).all():
         return "numbers that are not finite"
-    is_backwards = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    if is_backwards.any():
-        return f"the box {boxes[is_backwards][0].tolist()}, which ends before it begins"
     return None
