@@ -147,6 +147,8 @@ def _strides(model, images):
 
 def _likely_stride(whole, part):
     """Returns a power of 2 that gives a map of this side, rounded up or down; or the quotient."""
+    if not part:
+        return math.inf
     stride = 2 ** round(math.log2(whole / part))
     return stride if part in (whole // stride, -(-whole // stride)) else _quotient(whole, part)
 

@@ -90,9 +90,10 @@ def trial(settings, candidate, seed, part):
     workdir = pathlib.Path(settings.runs) / (f"smoke_{name}" if settings.smoke else name)
     file = workdir / "run.json"
     record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    # The run's own record counts as changes what recipes have written.
-    here = None if record else training.environment(ignored=trials.WRITTEN)
+    here = None
     if record.get("status") != "finished":
+        # The run's own record counts as changes what recipes have written.
+        here = training.environment(ignored=trials.WRITTEN)
         record = detect.main(
             detect.Settings(
                 settings.dataset,

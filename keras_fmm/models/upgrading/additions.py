@@ -166,7 +166,7 @@ def make_residual(structure, operation, argument):
     layer = layers.get_residual(argument, operation.name)
     layer.name = operation.name
     regularizer = getattr(operation, "activity_regularizer", None)
-    if regularizer is not None:
+    if regularizer is not None and layer.activity_regularizer is None:
         layer.activity_regularizer = regularizer
     _adapt(layer, structure.calls[structure.last[id(operation)]])
     return layer
