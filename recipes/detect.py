@@ -171,18 +171,18 @@ def size_of(settings, dataset):
     """Returns the height and width that images are resized to."""
     if settings.image_size is not None:
         return (settings.image_size, settings.image_size)
-    if settings.detector == "ssd300" and dataset.input_shape[0] != dataset.input_shape[1]:
-        height, width, _ = dataset.input_shape
+    height, width, _ = dataset.input_shape
+    if None in (height, width):
+        side = 300 if settings.detector == "ssd300" else 256
+        raise ValueError(
+            "`image_size` must be given where images differ in size. Received: image_size=None "
+            f"for {dataset.name!r}. Add --image-size {side}."
+        )
+    if settings.detector == "ssd300" and height != width:
         raise ValueError(
             "--detector ssd300 takes square images. Received: images of "
             f"{width}x{height} of {dataset.name!r}. Add --image-size 300."
         )
-    if None in dataset.input_shape:
-        raise ValueError(
-            "`image_size` must be given where images differ in size. Received: image_size=None "
-            f"for {dataset.name!r}. Add --image-size 256."
-        )
-    height, width, _ = dataset.input_shape
     part = min(1, 320 / max(height, width))
     return (round(height * part), round(width * part))
 

@@ -136,13 +136,18 @@ def _strides(model, images):
     try:
         # By how much more a larger image has: edges and odd sides make no difference to that.
         small, large = (_sides_of(model, images, (side, side)) for side in (512, 1024))
-        pairs = zip(small, large, strict=True)
-        return [tuple(_quotient(512, b - a) for a, b in zip(*pair, strict=True)) for pair in pairs]
+        more = [
+            [b - a for a, b in zip(*pair, strict=True)] for pair in zip(small, large, strict=True)
+        ]
     # A backbone of one size; what its layers raise of another is of any class.
     except Exception:
-        sides = tuple(side or 512 for side in backbones.sides(images))
-        found = _sides_of(model, images, sides)
-        return [tuple(map(_likely_stride, sides, each)) for each in found]
+        more = [[0, 0]]
+    if all(map(all, more)):
+        return [tuple(_quotient(512, part) for part in each) for each in more]
+    # Of one size, or one that resizes what it is given.
+    sides = tuple(side or 512 for side in backbones.sides(images))
+    found = _sides_of(model, images, sides)
+    return [tuple(map(_likely_stride, sides, each)) for each in found]
 
 
 def _likely_stride(whole, part):
@@ -207,7 +212,7 @@ class UpsampleLike(keras.layers.Layer):
         axes = (1, 2) if self.data_format == "channels_last" else (2, 3)
         # Not Keras' resizing, which wants known sizes and whose gradient XLA lacks on TensorFlow.
         for axis in axes:
-            x = _as_many(ops.repeat(x, 2, axis=axis), like.shape[axis], axis)
+            x = _as_many(ops.repeat(x, 2, axis=axis), like, axis)
         height, width = (ops.shape(like)[axis] for axis in axes)
         if self.data_format == "channels_last":
             return x[:, :height, :width]
@@ -223,10 +228,15 @@ class UpsampleLike(keras.layers.Layer):
         return {**super().get_config(), "data_format": self.data_format}
 
 
-def _as_many(x, wanted, axis):
-    """Returns a map with the last row or column again, where it lacks some or may lack one."""
-    missing = 1 if None in (wanted, x.shape[axis]) else wanted - x.shape[axis]
-    if missing <= 0:
-        return x
+def _as_many(x, like, axis):
+    """Returns a map with the last row or column again, where it lacks some or may lack some."""
+    if None in (like.shape[axis], x.shape[axis]):
+        # One where none is missing: what is too much is cut off, and no tensor is empty.
+        missing = ops.maximum(ops.shape(like)[axis] - ops.shape(x)[axis], 1)
+    else:
+        missing = like.shape[axis] - x.shape[axis]
+        if missing <= 0:
+            return x
     last = x[tuple(slice(-1, None) if each == axis else slice(None) for each in range(4))]
-    return ops.concatenate([x, ops.repeat(last, missing, axis=axis)], axis=axis)
+    shape = [missing if each == axis else size for each, size in enumerate(ops.shape(x))]
+    return ops.concatenate([x, ops.broadcast_to(last, shape)], axis=axis)

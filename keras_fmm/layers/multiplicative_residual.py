@@ -220,15 +220,18 @@ def _check_same_shape(shapes):
             f"Received: input_shape={shapes}"
         )
     branch, shortcut = shapes
-    # A side of 1 beside one that is not known is one of a map of one position.
-    same = len(branch) == len(shortcut) and all(
-        a == b or (None in (a, b) and (axis == 0 or 1 not in (a, b)))
-        for axis, (a, b) in enumerate(zip(branch, shortcut, strict=True))
-    )
-    if not same:
+    pairs = list(zip(branch, shortcut, strict=False))
+    if len(branch) != len(shortcut) or any(a != b and None not in (a, b) for a, b in pairs):
         raise ValueError(
             "The branch and the shortcut of MultiplicativeResidual must have one shape. "
             f"Received: input_shape={shapes}. Project the shortcut with a 1x1 convolution."
+        )
+    # A side of 1 beside one that is not known is one of a map of one position.
+    if any(None in pair and 1 in pair for pair in pairs[1:]):
+        raise ValueError(
+            "The branch and the shortcut of MultiplicativeResidual must have one shape, and 1 "
+            f"beside a size that is not known may broadcast. Received: input_shape={shapes}. Let "
+            "the inputs of both have known sizes, or both unknown ones."
         )
     if 0 in branch[1:] or 0 in shortcut[1:]:
         raise ValueError(

@@ -111,15 +111,24 @@ def test_odd_maps_are_cut():
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(found)[0, :, :, 0], expected)
 
 
-@pytest.mark.parametrize("side", [100, None])
-def test_a_backbone_that_rounds_sides_down(side):
+# Pooling lacks one row, convolutions without padding two and more.
+@pytest.mark.parametrize("size", [2, 3, 7])
+@pytest.mark.parametrize("side", [104, None])
+def test_a_backbone_that_rounds_sides_down(side, size):
     inputs = keras.Input((side, side, 3))
     fine = keras.layers.MaxPooling2D(4, name="fine")(inputs)
-    outputs = keras.layers.MaxPooling2D(2, name="coarse")(fine)
+    outputs = keras.layers.Conv2D(4, size, 2, name="coarse")(fine)
     levels = ["fine", "coarse"]
     pyramid = detection.FeaturePyramid(keras.Model(inputs, outputs), levels, 4, extra_levels=0)
-    found = pyramid.predict(np.zeros((1, 100, 100, 3)), verbose=0)
-    assert {name: x.shape[1] for name, x in found.items()} == {"P2": 25, "P3": 12}
+    images = np.random.default_rng(0).normal(size=(1, 104, 104, 3))
+    found = pyramid.predict(images, verbose=0)
+    coarse = (26 - size) // 2 + 1
+    assert {name: x.shape[1] for name, x in found.items()} == {"P2": 26, "P3": coarse}
+    lateral = keras.Model(pyramid.input, pyramid.get_layer("pyramid_p3_lateral").output)
+    raised = keras.Model(pyramid.input, pyramid.get_layer("pyramid_p2_upsample").output)
+    small, large = (x.predict(images, verbose=0)[0] for x in (lateral, raised))
+    nearest = np.minimum(np.arange(26) // 2, coarse - 1)
+    np.testing.assert_array_equal(large, small[nearest][:, nearest])
 
 
 def strided(shape, *strides):
@@ -148,6 +157,14 @@ def test_a_backbone_of_one_size():
     x = keras.layers.Reshape((15, 15, 4), name="map")(x)
     pyramid = detection.FeaturePyramid(keras.Model(inputs, x), ["map"], 4, extra_levels=0)
     assert list(pyramid.output) == ["P4"]
+
+
+def test_a_backbone_that_resizes():
+    inputs = keras.Input((128, 128, 3))
+    outputs = strided((64, 64, 3), 2, 2)(keras.layers.Resizing(64, 64)(inputs))
+    model = keras.Model(inputs, outputs)
+    pyramid = detection.FeaturePyramid(model, ["map0", "map1"], 4, extra_levels=0)
+    assert list(pyramid.output) == ["P2", "P3"]
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_a_built_layer_refuses_what_a_new_one_does(form):
     with pytest.raises(ValueError, match=r"called on a list of two tensors"):
         layer([np.ones((2, 4, 4, 3), "float32"), None])
     # One position beside sizes that are not known, as in a block of global context.
-    with pytest.raises(ValueError, match=r"must have one shape"):
+    with pytest.raises(ValueError, match=r"1 beside a size that is not known .* known sizes"):
         made(form)([keras.Input((None, None, 3)), pooled])
 
 

@@ -224,7 +224,10 @@ def _record(top, path, split, number, item, objects, found):
         return None
     own = records.name_of(top, image)
     if own.startswith("../") or os.path.isabs(own):
-        found.faults.append(f"{told} (image {number}: {name!r} is outside of the folder)")
+        found.faults.append(
+            f"{told} (image {number}: {name!r} is outside of the folder, where all "
+            "images must be: give a folder that holds both)"
+        )
         return None
     try:
         size = tuple(int(_number(item.get(side, 0))) for side in ("height", "width"))

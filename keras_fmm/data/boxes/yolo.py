@@ -12,6 +12,8 @@ from keras_fmm.data import listing
 from keras_fmm.data.boxes import records
 
 _ENDINGS = (".yaml", ".yml")
+# How many items a YAML may have: aliases of aliases could be more than any memory holds.
+_MOST = 1_000_000
 # What rounding may add to 1.
 _ROUNDING = 0.01
 
@@ -140,10 +142,10 @@ def _settings(directory):
     rule = "data.yaml must be a YAML of names and folders."
     text = records.text_of(path)
     try:
-        alias = next((x for x in yaml.parse(text) if isinstance(x, yaml.AliasEvent)), None)
-        found = None if alias else yaml.safe_load(text)
+        found = yaml.safe_load(text)
+        size = _size(found)
         # Fails on a number of so many digits that no message could have it.
-        repr(found)
+        repr(found if size <= _MOST else None)
     # PyYAML raises whatever a text leads the makers of its numbers, dates and tags to.
     except Exception as error:
         mark = getattr(error, "problem_mark", None)
@@ -152,15 +154,29 @@ def _settings(directory):
             f"{rule} Received: {listing.shown(path)}, which is none{line} "
             f"({getattr(error, 'problem', None) or error}). Correct it."
         ) from error
-    # Aliases of aliases could be endlessly large once they are shown.
-    if alias:
+    if size > _MOST:
         raise ValueError(
-            f"{rule} Received: {listing.shown(path)}, which has the alias *{alias.anchor} on line "
-            f"{alias.start_mark.line + 1}, and none is taken. Write there what it stands for."
+            f"{rule} Received: {listing.shown(path)}, whose aliases repeat things without end. "
+            "Write there what they stand for."
         )
     if not isinstance(found, dict):
         raise ValueError(f"{rule} Received: {listing.shown(path)}, which has no names")
     return {str(key): value for key, value in found.items()}
+
+
+def _size(found, inside=()):
+    """Returns how many items there are, an alias for all it stands for; no more than is taken."""
+    if not isinstance(found, (dict, list, set, tuple)):
+        return 1
+    if id(found) in inside:
+        return math.inf
+    items = found if not isinstance(found, dict) else (x for pair in found.items() for x in pair)
+    total = 1
+    for item in items:
+        total += _size(item, (*inside, id(found)))
+        if total > _MOST:
+            return math.inf
+    return total
 
 
 def _classes(directory):
@@ -175,9 +191,8 @@ def _classes(directory):
 def _names(directory, settings):
     """Returns the classes in the order of their numbers, or None where nothing names them."""
     path = _classes(directory)
-    listed = [] if path is None else _listed(path)
     if "names" not in settings:
-        return listed or None
+        return (_listed(path) or None) if path else None
     names, told = settings["names"], listing.shown(_yaml(directory))
     if isinstance(names, dict):
         if sorted(names, key=str) != sorted(range(len(names)), key=str):
@@ -197,6 +212,8 @@ def _names(directory, settings):
             "In data.yaml `nc` must be how many names there are. "
             f"Received: {told} with nc: {settings['nc']!r}, and {len(names)} names"
         )
+    listed = [line.strip() for line in records.text_of(path).splitlines()] if path else []
+    listed = [name for name in listed if name]
     if listed and listed != [name.strip() for name in names]:
         raise ValueError(
             "data.yaml and classes.txt must name the same classes in the same order. Received: "
