@@ -57,15 +57,21 @@ class Section:
             found.append(Claim(statement, self.family if primary else None, finding))
         return found
 
-    def commands(self, name, part):
-        """Returns the commands that measured a part, a list of str.
+    def commands(self, name, part, candidates=()):
+        """Returns the commands that measured a part, or some of its candidates, a list of str.
 
-        Those that its trials have; of older ones without, what follows from the part's name.
+        Those that its trials have, and of older ones without what follows from the part's name.
         """
-        trials = [trial for seeds in part["trials"].values() for trial in seeds.values()]
-        kept = sorted({trial["command"] for trial in trials if "command" in trial})
-        if kept:
-            return kept
+        kept, older = set(), {}
+        for candidate in candidates or part["trials"]:
+            for seed, trial in part["trials"].get(candidate, {}).items():
+                if "command" in trial:
+                    kept.add(trial["command"])
+                else:
+                    older.setdefault(candidate, {})[seed] = trial
+        return sorted(kept) + (self._commands_of(name, {**part, "trials": older}) if older else [])
+
+    def _commands_of(self, name, part):
         dataset, *_, epochs = name.split(", ")
         seeds = max(len(seeds) for seeds in part["trials"].values())
         values = {"dataset": dataset, "epochs": int(epochs.split()[0]), "seeds": seeds}
@@ -89,10 +95,8 @@ class Section:
             claims: list of `Claim`, corrected.
         """
         where = f"[{self.title}](#{anchor(self.heading(name))})"
-        first, *more = self.commands(name, part)
-        command = f"`{first}`" + (f" and {len(more)} more" if more else "")
         if not is_finished(part) or not claims:
-            statement = self.claim.removesuffix(".")
+            statement, command = self.claim.removesuffix("."), self._shortly(name, part)
             yield [statement, name, "-", "-", "not finished", "-", "-", "-", command, "-", where]
             return
         primary = [claim for claim in claims if claim.family]
@@ -109,10 +113,14 @@ class Section:
                 finding.numbers or "-",
                 str(finding.n or "-"),
                 seconds(name, part),
-                command,
+                self._shortly(name, part, finding.candidates),
                 finding.decides,
                 where,
             ]
+
+    def _shortly(self, name, part, candidates=()):
+        first, *more = self.commands(name, part, candidates)
+        return f"`{first}`" + (f" and {len(more)} more" if more else "")
 
     def text(self, name, part, claims, shown):
         """Returns the part's section.

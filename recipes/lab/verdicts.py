@@ -80,6 +80,7 @@ class Finding:
         paper, ours: str, the paper's figures and ours; "-" without.
         margin: float, of a claim of equivalence; None of another.
         adjusted: float, p after Holm's correction; None where it is exploratory.
+        candidates: tuple of str, those of the part that are compared; empty for all.
     """
 
     outcome: str
@@ -95,6 +96,7 @@ class Finding:
     ours: str = "-"
     margin: float | None = None
     adjusted: float | None = None
+    candidates: tuple = ()
 
     def __str__(self):
         return " ".join(filter(None, (self.outcome, self.numbers, self.because)))
@@ -293,6 +295,7 @@ def higher(name, part, test, candidates, expected=None, of_accuracy=True):
         n=test["n"],
         differences=tuple(test.get("differences", ())),
         expected=expected,
+        candidates=tuple(candidates),
         **(_accuracies(part, candidates) if of_accuracy else {}),
     )
     if reason := obstacle(name, part, candidates, of_accuracy):

@@ -365,8 +365,11 @@ def judged(name, part):
             finite = row["finite"] == row["trials"]
             state = "**holds**" if finite else "**does not hold**"
             label = "{} blocks of {}".format(*reversed(form.split()))
-            found = f"{state}: {row['finite']} of {row['trials']} trials"
-            yield f"{label} stay finite", found if row["trials"] > 1 else "cannot tell: one seed"
+            found = state, f"{row['finite']} of {row['trials']} trials"
+            if row["trials"] < 2:
+                found = "cannot tell", "one seed"
+            candidates = (part["chosen"][form],)
+            yield f"{label} stay finite", verdicts.Finding(*found, candidates=candidates)
         if form in part["tests"] and row["learned"] == row["trials"]:
             yield f"{label} are less than 1 point worse than sums", not_worse(name, part, form)
 

@@ -11,7 +11,7 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the benchmarks export", allow_module_level=True)
 
-from recipes.lab import comparison, figures, report, settings, verdicts
+from recipes.lab import comparison, figures, report, sections, settings, verdicts
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -99,6 +99,34 @@ def test_the_commands_parse(written):
         recipe = importlib.import_module(words[2])
         given = settings.parse(recipe.Settings, "", words[3:])[0]
         assert given.seeds > 0
+
+
+def test_a_claim_of_some_blocks_names_the_commands_of_those(written):
+    page = (written / "reproduction.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) blocks of (\w+) are .*?\| `(.*?)`", page, flags=re.M)
+    assert rows
+    for blocks, form, command in rows:
+        words = shlex.split(command)
+        # 54 is the default.
+        told = words[words.index("--blocks") + 1] if "--blocks" in words else "54"
+        assert told == blocks
+        assert {form, "add"} & set(words)
+
+
+def test_commands_are_those_of_the_trials_and_of_older_ones_what_follows_from_the_name():
+    trials = {"a at 1": {"0": {"command": "first"}}, "b at 1": {"0": {}, "1": {}}}
+    trials["c at 1"] = {"0": {}, "1": {"command": "second"}}
+    section = sections.Section("x", "X", "y", None, None, flags=lambda name, part: list_of(part))
+
+    def list_of(part):
+        return {"networks": tuple(part["trials"])}
+
+    part = {"trials": trials}
+    derived = "python -m recipes.papers.x 'b at 1' 'c at 1' --dataset digits --epochs 3 --seeds 2"
+    assert section.commands("digits, 3 epochs", part) == ["first", "second", derived]
+    assert section.commands("digits, 3 epochs", part, ("a at 1",)) == ["first"]
+    only = derived.replace("'c at 1' ", "")
+    assert section.commands("digits, 3 epochs", part, ("b at 1",)) == [only]
 
 
 def test_a_section_by_another_route(written):
