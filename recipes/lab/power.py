@@ -113,7 +113,7 @@ def table(results):
     return "\n".join(lines)
 
 
-def seeds_needed(deviation, difference, is_equivalence=False, power=POWER):
+def seeds_needed(deviation, difference, is_equivalence=False, power=POWER, significant=SIGNIFICANT):
     """Returns the least number of pairs at which a test has a power, or None: more than `MOST`.
 
     Args:
@@ -122,22 +122,25 @@ def seeds_needed(deviation, difference, is_equivalence=False, power=POWER):
             true difference is 0.
         is_equivalence: bool, default False. Two one-sided tests rather than a two-sided one.
         power: float, default 0.8.
+        significant: float, default 0.05: below which p the test rejects.
     """
     has_power = (
-        n for n in range(2, MOST + 1) if _power(n, deviation, difference, is_equivalence) >= power
+        n
+        for n in range(2, MOST + 1)
+        if _power(n, deviation, difference, is_equivalence, significant) >= power
     )
     return next(has_power, None)
 
 
-def _power(n, deviation, difference, is_equivalence):
+def _power(n, deviation, difference, is_equivalence, significant):
     if not deviation:
         return 1.0
     centre = difference * np.sqrt(n) / deviation
     if is_equivalence:
         # Both one-sided tests must reject; each fails with the same probability, on its own side.
-        bound = stats.t.ppf(1 - SIGNIFICANT, n - 1)
+        bound = stats.t.ppf(1 - significant, n - 1)
         return 1 - 2 * stats.nct.cdf(bound, n - 1, centre)
-    bound = stats.t.ppf(1 - SIGNIFICANT / 2, n - 1)
+    bound = stats.t.ppf(1 - significant / 2, n - 1)
     # That it rejects on the wrong side counts for nothing.
     return stats.nct.sf(bound, n - 1, centre)
 

@@ -57,7 +57,7 @@ OUTCOMES = (
     "**does not hold**",
     "in favour, exploratory",
     "against, exploratory",
-    "smaller than the paper's",
+    "smaller than the paper's, exploratory",
     "cannot tell",
     "no verdict",
 )
@@ -81,6 +81,9 @@ class Finding:
         margin: float, of a claim of equivalence; None of another.
         adjusted: float, p after Holm's correction; None where it is exploratory.
         candidates: tuple of str, those of the part that are compared; empty for all.
+        scale: str, the one that differences are tested on, as of `interval`.
+        tests: int, how many there are in its family.
+        rose: bool, whether the curve of a seed still rises, which until 2026-11-27 left it open.
     """
 
     outcome: str
@@ -97,6 +100,9 @@ class Finding:
     margin: float | None = None
     adjusted: float | None = None
     candidates: tuple = ()
+    scale: str | None = None
+    tests: int = 1
+    rose: bool = False
 
     def __str__(self):
         return " ".join(filter(None, (self.outcome, self.numbers, self.because)))
@@ -121,27 +127,41 @@ class Finding:
         return found
 
     @property
+    def bounds(self):
+        """What the effect is tested against, a tuple of floats."""
+        return (self.bound,) if self.margin is None else (-self.margin, self.margin)
+
+    @property
     def decides(self):
         """What would decide it, a str."""
         if self.reason.startswith("after"):
             return f"{FULL_SCHEDULE} epochs, or curves that are flat"
-        if self.outcome not in ("cannot tell", "smaller than the paper's") or self.n is None:
+        is_open = self.outcome.startswith(("cannot tell", "smaller"))
+        if not is_open or self.n is None:
             return "-"
         if "did not learn" in self.reason:
             return "a rate at which both learn"
         if len(self.differences) < 2 or not np.ptp(self.differences):
             return "more seeds"
-        deviation = np.std(self.differences, ddof=1)
-        size, of = abs(self.effect - self.bound), "this effect"
+        forward, _ = SCALES[self.scale]
+        numbers = forward(np.asarray(self.differences)) - forward(np.asarray(self.bound))
+        deviation = np.std(numbers, ddof=1)
+        size, of = abs(np.mean(numbers)), "this effect"
         within = self.margin is not None and abs(self.effect) < self.margin
         if within:
             size, of = self.margin, "the margin"
         elif self.margin is not None:
             size, of = abs(self.effect) - self.margin, "what is beyond the margin"
-        elif self.expected:
-            size, of = abs(self.expected), "the paper's effect"
-        seeds = power.seeds_needed(deviation, size, is_equivalence=within)
-        return f"{seeds or f'over {power.MOST}'} seeds for {of}"
+        sizes = {of: size}
+        if self.expected and self.outcome == "cannot tell":
+            sizes = {"the paper's effect": abs(self.expected), **sizes}
+        significant = SIGNIFICANT / self.tests
+        for of, size in sizes.items():
+            seeds = power.seeds_needed(deviation, size, within, significant=significant)
+            # So many would have shown the paper's effect; this one is smaller.
+            if seeds is None or seeds > self.n:
+                return f"{seeds or f'over {power.MOST}'} seeds for {of}"
+        return "more seeds"
 
 
 def shown_p(p_value):
@@ -186,6 +206,7 @@ def settled(findings):
         # What could not be tested counts as a test too: whether it could be follows from the data.
         p_values = [1.0 if found[row].p_value is None else found[row].p_value for row in rows]
         for row, p_value in zip(rows, holm(p_values), strict=True):
+            found[row] = dataclasses.replace(found[row], tests=len(rows))
             if found[row].p_value is None:
                 continue
             found[row] = dataclasses.replace(found[row], adjusted=p_value)
@@ -296,6 +317,12 @@ def higher(name, part, test, candidates, expected=None, of_accuracy=True):
         differences=tuple(test.get("differences", ())),
         expected=expected,
         candidates=tuple(candidates),
+        rose=of_accuracy
+        and any(
+            not is_flat({seed: run})
+            for candidate in candidates
+            for seed, run in part["trials"][candidate].items()
+        ),
         **(_accuracies(part, candidates) if of_accuracy else {}),
     )
     if reason := obstacle(name, part, candidates, of_accuracy):
@@ -309,7 +336,7 @@ def higher(name, part, test, candidates, expected=None, of_accuracy=True):
     elif high < 0:
         outcome = "**does not hold**"
     elif expected is not None and high < expected:
-        outcome = "smaller than the paper's"
+        outcome = "smaller than the paper's, exploratory"
     return dataclasses.replace(found, outcome=outcome, p_value=test["p_value"])
 
 
@@ -360,7 +387,7 @@ def equivalent(name, part, test, candidates, of_accuracy=True):
 def not_worse(name, part, test, candidates):
     """Returns the `Finding` on the claim that a difference is not below a test's -margin."""
     found = higher(name, part, test, candidates)
-    found = dataclasses.replace(found, outcome="cannot tell")
+    found = dataclasses.replace(found, outcome="cannot tell", bound=-test["margin"])
     if found.reason:
         return found
     outcome, p_value = "cannot tell", test["p_value"]
@@ -388,6 +415,7 @@ def beyond(numbers, bound, above, scale=None):
         n=len(numbers),
         differences=tuple(numbers),
         bound=bound,
+        scale=scale,
         paper=f"{'above' if above else 'below'} {bound:g}",
         ours=f"{mean:.2f}",
     )

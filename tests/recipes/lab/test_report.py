@@ -114,15 +114,17 @@ def test_a_claim_of_some_blocks_names_the_commands_of_those(written):
 
 
 def test_commands_are_those_of_the_trials_and_of_older_ones_what_follows_from_the_name():
-    trials = {"a at 1": {"0": {"command": "first"}}, "b at 1": {"0": {}, "1": {}}}
-    trials["c at 1"] = {"0": {}, "1": {"command": "second"}}
+    older = {"environment": 0}
+    trials = {"a at 1": {"0": {"command": "first"}}, "b at 1": {"0": older, "1": older}}
+    trials["c at 1"] = {"0": older, "1": {"command": "second"}}
     section = sections.Section("x", "X", "y", None, None, flags=lambda name, part: list_of(part))
 
     def list_of(part):
         return {"networks": tuple(part["trials"])}
 
-    part = {"trials": trials}
-    derived = "python -m recipes.papers.x 'b at 1' 'c at 1' --dataset digits --epochs 3 --seeds 2"
+    part = {"trials": trials, "environments": [{"versions": {"backend": "torch 2.13"}}]}
+    derived = "KERAS_BACKEND=torch python -m recipes.papers.x 'b at 1' 'c at 1'"
+    derived += " --dataset digits --epochs 3 --seeds 2"
     assert section.commands("digits, 3 epochs", part) == ["first", "second", derived]
     assert section.commands("digits, 3 epochs", part, ("a at 1",)) == ["first"]
     only = derived.replace("'c at 1' ", "")
@@ -151,7 +153,7 @@ def test_a_section_by_another_route(written):
 
 
 def test_a_picture_is_the_same_bytes_again(tmp_path):
-    rows = {"A is better": ((0.1, 0.2, 0.4), (0.0, 0.5)), "B is": ((1.0, 1.0), None)}
+    rows = {"A is better": ((0.1, 0.2, 0.4), (0.0, 0.5), (0,)), "B is": ((1.0, 1.0), None, (-1, 1))}
     paths = [tmp_path / name for name in ("first.png", "second.png")]
     for path in paths:
         figures.differences(rows, "digits, 2 epochs", "points", path)

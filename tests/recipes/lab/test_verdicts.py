@@ -42,7 +42,7 @@ def part_of(flat=True, seeds=5, not_learned=0):
         (10, row(0.1, 0.2), part_of(), 0.9, "**holds** +"),
         (10, row(0.1, 0.5), part_of(flat=False), 0.3, "because after 10 epochs of 200"),
         (200, row(-0.5, -0.1), part_of(), 0.3, "**does not hold** "),
-        (200, row(-0.5, 0.1), part_of(), 0.3, "smaller than the paper's -0.2"),
+        (200, row(-0.5, 0.1), part_of(), 0.3, "smaller than the paper's, exploratory -0.2"),
         (200, row(-0.5, 0.4), part_of(), 0.3, "cannot tell "),
         (200, row(-0.5, 0.1), part_of(), None, "cannot tell "),
         (200, row(0.1, 0.5), part_of(seeds=1), None, "because there is one seed"),
