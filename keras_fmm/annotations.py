@@ -32,7 +32,8 @@ def checked(name, given, needed=("boxes", "labels"), optional=()):
         raise ValueError(f"`{name}` must have {missing}. Received: the keys {sorted(keys)}")
     if unknown := sorted(keys - {*needed, *optional}):
         raise ValueError(
-            f"`{name}` may have the keys {sorted({*needed, *optional})}. Received: {unknown}"
+            f"`{name}` may have the keys {sorted({*needed, *optional})}. Received: {unknown}. "
+            "Leave them out."
         )
     arrays = {"boxes": _boxes(f"{name}['boxes']", given["boxes"])}
     for key in given:
@@ -72,7 +73,7 @@ def padded(rows, max_boxes):
 
 
 def _boxes(name, boxes):
-    array = checks.real_array(name, boxes)
+    array = _of_numpy_s_own(checks.real_array(name, boxes))
     if array.size == 0 and array.ndim in (1, 2):
         array = np.zeros((0, 4))
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "iuf":
@@ -93,8 +94,12 @@ def _boxes(name, boxes):
     return array
 
 
+def _of_numpy_s_own(array):
+    return array.astype("float32") if array.dtype.name == "bfloat16" else array
+
+
 def _column(name, values, count, dtype):
-    array = np.asarray(values)
+    array = _of_numpy_s_own(np.asarray(checks.as_numpy(values)))
     kinds = {np.bool_: "bi", np.int64: "iu"}.get(dtype, "iuf")
     if array.size and array.dtype.kind not in kinds:
         rule = {np.bool_: "True and False", np.int64: "integers"}.get(dtype, "numbers")

@@ -31,7 +31,7 @@ import numpy as np
 
 from keras_fmm import data, detection, export, models, training
 from recipes.lab import artefacts, datasets
-from recipes.lab.settings import changed, flags, setting, shown, start, verbosity
+from recipes.lab.settings import LARGEST_SEED, changed, flags, setting, shown, start, verbosity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +66,9 @@ class Settings:
         "stride of the pyramid's finest map; none: 4 for sides up to 128, else 8",
         choices=(4, 8),
     )
-    smallest: float = setting(16.0, "side of the smallest anchors, in pixels")
+    smallest: float = setting(
+        16.0, "side of the smallest anchors, in pixels", minimum=1.0, maximum=10_000.0
+    )
     filters: int = setting(64, "of the pyramid and the heads", minimum=1)
     # Training
     epochs: int | None = setting(
@@ -74,14 +76,14 @@ class Settings:
     )
     batch_size: int | None = setting(None, "images; none: 16 of sides up to 128, else 8", minimum=1)
     box_loss: str = setting("l1", "of the boxes", choices=("l1", "giou"))
-    box_weight: float = setting(1.0, "of the boxes' loss")
+    box_weight: float = setting(1.0, "of the boxes' loss", minimum=0.0, maximum=1e6)
     learning_rate: float | None = setting(
         None,
         "the highest, of Adam; it rises, then falls as a cosine; none: 0.002, of a RetinaNet in "
         "batches from 16 on 0.004",
         minimum=0.0,
     )
-    seed: int = setting(0, "of weights, order and augmentation", minimum=0)
+    seed: int = setting(0, "of weights, order and augmentation", minimum=0, maximum=LARGEST_SEED)
     # Run
     workdir: str | None = setting(None, "the run's folder; none: runs/NAME")
     evaluate: str | None = setting(None, "a folder of other images to score a finished run on")
@@ -184,7 +186,13 @@ def size_of(settings, dataset):
             f"{width}x{height} of {dataset.name!r}. Add --image-size 300."
         )
     part = min(1, 320 / max(height, width))
-    return (round(height * part), round(width * part))
+    size = (round(height * part), round(width * part))
+    if min(size) < 32:
+        raise ValueError(
+            "Images must have sides of 32 pixels and more once the longer is at most 320. "
+            f"Received: images of {width}x{height} of {dataset.name!r}. Add --image-size 256."
+        )
+    return size
 
 
 def batch_size_of(settings, size):
@@ -288,7 +296,7 @@ def fit(model, run, dataset, settings, size):
         validation_data=validation,
         epochs=epochs,
         initial_epoch=first,
-        steps_per_epoch=2 if settings.smoke else None,
+        steps_per_epoch=min(2, dataset.steps("train", batch_size)) if settings.smoke else None,
         validation_steps=1 if settings.smoke else None,
         # The order of an epoch is the dataset's.
         shuffle=False,
@@ -423,13 +431,14 @@ def draw(path, images, found, annotations, class_names):
 
 
 def missed(annotation, boxes, labels):
-    """Returns the true boxes that no box of their class overlaps by half."""
+    """Returns the true boxes, no crowds, that no box of their class overlaps by half."""
+    is_crowd = annotation.get("crowd", np.zeros(len(annotation["labels"]), bool))
     overlaps = keras.utils.bounding_boxes.compute_iou(
         annotation["boxes"].reshape(1, -1, 4), boxes.reshape(1, -1, 4), "xyxy"
     )
     same = annotation["labels"][:, None] == labels
     hits = (keras.ops.convert_to_numpy(overlaps)[0] >= 0.5) & same
-    return annotation["boxes"][~hits.any(axis=1)]
+    return annotation["boxes"][~hits.any(axis=1) & ~is_crowd]
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ import keras
 from keras_fmm import graph, input_range, models, training
 from recipes import train
 from recipes.lab import artefacts, datasets, fitting, names
-from recipes.lab.settings import repeated, setting, start, verbosity
+from recipes.lab.settings import LARGEST_SEED, repeated, setting, start, verbosity
 
 # What stands before a name of timm's.
 TIMM = "timm/"
@@ -95,7 +95,12 @@ class Settings:
     )
     augmentation: str | None = setting(None, train.AUGMENTATION)
     class_weights: tuple = repeated(train.CLASS_WEIGHTS)
-    seed: int = setting(0, "of the new weights, the order of the data and the split", minimum=0)
+    seed: int = setting(
+        0,
+        "of the new weights, the order of the data and the split",
+        minimum=0,
+        maximum=LARGEST_SEED,
+    )
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     # Output
     workdir: str | None = setting(None, "folder; none: runs/fine_tune_MODEL_ATTENTION_DATASET")

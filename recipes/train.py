@@ -32,7 +32,7 @@ import numpy as np
 
 from keras_fmm import analysis, data, export, models, plots, training
 from recipes.lab import datasets, fitting, names
-from recipes.lab.settings import repeated, setting, shown, start, verbosity
+from recipes.lab.settings import LARGEST_SEED, repeated, setting, shown, start, verbosity
 
 MODELS = {
     "toy_cnn": models.ToyCNN,
@@ -91,7 +91,9 @@ class Settings:
     )
     augmentation: str | None = setting(None, AUGMENTATION)
     class_weights: tuple = repeated(CLASS_WEIGHTS)
-    seed: int = setting(0, "of the weights, the order of the data and the split", minimum=0)
+    seed: int = setting(
+        0, "of the weights, the order of the data and the split", minimum=0, maximum=LARGEST_SEED
+    )
     strategy: str = setting("auto", "which devices", choices=("auto", "mirrored", "default"))
     model_devices: int = setting(1, "cut the convolutions among so many devices (JAX)", minimum=1)
     # Hosts

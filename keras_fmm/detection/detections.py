@@ -76,7 +76,9 @@ class Detections(keras.layers.Layer):
         logits = inputs[..., 8:] if shares_box else inputs[..., 8]
         classes = logits.shape[-1]
         scores = ops.sigmoid(logits) if self.activation == "sigmoid" else _softmax(logits)
-        scores = ops.reshape(scores, (-1, ops.shape(inputs)[1] * classes))
+        # Not -1, of which TensorFlow's loop in `suppressed` would not know that it is the batch.
+        batch, anchors = ops.shape(inputs)[:2]
+        scores = ops.reshape(scores, (batch, anchors * classes))
         # At least the candidates there are; a map may be smaller.
         most = self.candidates
         if inputs.shape[1] is None:
@@ -87,7 +89,7 @@ class Detections(keras.layers.Layer):
         labels = ops.cast(index % classes, "int32")
         rows = inputs[..., :8]
         if not shares_box:
-            rows = ops.reshape(rows, (-1, ops.shape(rows)[1] * classes, 8))
+            rows = ops.reshape(rows, (batch, anchors * classes, 8))
         index = ops.minimum(index // classes if shares_box else index, ops.shape(rows)[1] - 1)
         index = ops.repeat(ops.expand_dims(index, 2), 8, axis=2)
         chosen = ops.take_along_axis(rows, index, axis=1)

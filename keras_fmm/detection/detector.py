@@ -3,6 +3,7 @@
 import keras
 
 from keras_fmm import checks
+from keras_fmm.detection.anchors import DefaultBoxes
 from keras_fmm.detection.detections import Detections
 from keras_fmm.detection.retinanet import Raw
 
@@ -38,6 +39,9 @@ def detector(model, **arguments):
             "`model` must be what `RetinaNet`, `FasterRCNN` or `SSD300` returned. "
             f"Received: the model {model.name!r}, which has no layer of the class Raw."
         )
-    arguments = {"activation": raw[0].activation, "name": "detections", **arguments}
+    # The model's own, whatever Keras' setting is now.
+    (data_format,) = {x.data_format for x in model.layers if isinstance(x, DefaultBoxes)}
+    given = {"activation": raw[0].activation, "data_format": data_format, "name": "detections"}
+    arguments = {**given, **arguments}
     images = model.inputs[0]
     return keras.Model(images, Detections(**arguments)(raw[0].output, images), name="detector")

@@ -4,9 +4,9 @@ import math
 
 import keras
 
-from keras_fmm import checks, models
+from keras_fmm import checks
 from keras_fmm.detection.anchors import Anchors
-from keras_fmm.detection.feature_pyramid import FeaturePyramid
+from keras_fmm.detection.feature_pyramid import FeaturePyramid, maps_of
 from keras_fmm.detection.region_proposals import RegionProposals, Sampling
 from keras_fmm.detection.retinanet import Raw, as_rows
 from keras_fmm.detection.roi_align import RoIAlign
@@ -54,7 +54,8 @@ def FasterRCNN(
         candidates: int, default 1000. How many anchors of each map are looked at for proposals.
         proposals: int, default 1000. The most regions that are proposed.
         units: int, default 1024. The width of both dense layers of the second stage.
-        seed: int or None, default None. Of the sampling of anchors and proposals.
+        seed: int from 0 to `2**32 - 1` or None, default None. Of the sampling of anchors and
+            proposals.
         name: str, default "faster_rcnn". The model's name.
 
     Returns:
@@ -89,7 +90,7 @@ def FasterRCNN(
     units = checks.positive_integer("units", units, 2**16)
     anchor_scale = checks.positive_number("anchor_scale", anchor_scale)
     if levels is None:
-        stages = len(models.feature_model(backbone).outputs)
+        stages = len(maps_of(backbone, None).outputs)
         levels = [f"stage{number}" for number in range(max(1, stages - 3), stages + 1)]
     pyramid = FeaturePyramid(
         backbone, levels, filters, attention, convolution, extra="pool", extra_levels=1

@@ -71,7 +71,7 @@ def FeaturePyramid(
     extra_levels = checks.integer("extra_levels", extra_levels, "from 0 to 8", below=9)
     layers.get_gate(attention)
     make = layers.get_convolution(convolution)
-    features = models.feature_model(backbone, levels)
+    features = maps_of(backbone, levels)
     maps = features.outputs if levels is not None else features.outputs[-3:]
     names = [f"p{level}" for level in levels_of(features.inputs[0], maps)]
 
@@ -104,6 +104,15 @@ def FeaturePyramid(
             x = keras.layers.Conv2D(filters, 3, 2, padding="same", name=place)(y)
         found[f"P{coarsest + 1 + index}"] = x
     return keras.Model(features.inputs[0], found, name=name)
+
+
+def maps_of(backbone, levels, argument="backbone"):
+    """Returns `models.feature_model`, whose errors name the arguments as they are named here."""
+    try:
+        return models.feature_model(backbone, levels)
+    except (TypeError, ValueError) as error:
+        told = str(error).replace("`names`", "`levels`").replace("names=", "levels=")
+        raise type(error)(told.replace("`model`", f"`{argument}`")) from error
 
 
 def levels_of(images, maps):

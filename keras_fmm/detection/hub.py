@@ -2,8 +2,8 @@
 
 import keras
 
-from keras_fmm import checks, models
-from keras_fmm.detection.feature_pyramid import levels_of
+from keras_fmm import checks
+from keras_fmm.detection.feature_pyramid import levels_of, maps_of
 
 keras_hub = checks.package("keras_hub", "A backbone for keras-hub", "hub")
 
@@ -27,7 +27,7 @@ class HubBackbone(keras_hub.models.FeaturePyramidBackbone):
     """
 
     def __init__(self, model, levels=None, **kwargs):
-        features = models.feature_model(model, levels)
+        features = maps_of(model, levels, "model")
         numbers = levels_of(features.inputs[0], features.outputs)
         maps = {f"P{n}": x for n, x in zip(numbers, features.outputs, strict=True)}
         super().__init__(inputs=features.inputs[0], outputs=maps, **kwargs)

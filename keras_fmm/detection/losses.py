@@ -82,15 +82,8 @@ class RetinaNetLoss(keras.losses.Loss):
         # Not `one_hot`, which refuses labels that are too large: Keras tries losses on ones.
         wanted = objects[..., 4:] == ops.arange(classes, dtype=objects.dtype)
         wanted = ops.cast(wanted, y_pred.dtype)
-        # Keras' is a mean over the classes.
-        focal = classes * keras.losses.binary_focal_crossentropy(
-            wanted * ops.expand_dims(is_positive, 2),
-            logits,
-            apply_class_balancing=True,
-            alpha=self.alpha,
-            gamma=self.gamma,
-            from_logits=True,
-        )
+        wanted = wanted * ops.expand_dims(is_positive, 2)
+        focal = ops.sum(focal_loss(wanted, logits, self.alpha, self.gamma), axis=2)
         losses = focal * is_asked + self.box_weight * is_positive * self._of_boxes(
             anchors, deltas, objects[..., :4]
         )
@@ -106,6 +99,23 @@ class RetinaNetLoss(keras.losses.Loss):
     def get_config(self):
         names = ("box_loss", "box_weight", "alpha", "gamma", "foreground", "background")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def focal_loss(wanted, logits, alpha, gamma):
+    """Returns the focal loss of each logit.
+
+    Not Keras' binary focal cross-entropy, which but on TensorFlow clips shares at its epsilon: what
+    is wrong with certainty has no gradient there.
+
+    Args:
+        wanted: float tensor, 1 and 0.
+        logits: float tensor of its shape.
+        alpha, gamma: float, as of `RetinaNetLoss`.
+    """
+    # The logit of what is right: p_t is its sigmoid, 1 - p_t = exp(-softplus).
+    right = logits * (2 * wanted - 1)
+    weight = alpha * wanted + (1 - alpha) * (1 - wanted)
+    return weight * ops.exp(-gamma * ops.softplus(right)) * ops.softplus(-right)
 
 
 def encoded(anchors, boxes):

@@ -15,8 +15,7 @@ def match(anchors, objects, foreground, background, best_of_each="any"):
 
     Args:
         anchors: float tensor `(n, 4)` or `(batch, n, 4)`.
-        objects: float tensor `(batch, m, 5)`, m at least 1: boxes and labels; a label below 0 is
-            padding.
+        objects: float tensor `(batch, m, 5)`: boxes and labels; a label below 0 is padding.
         foreground: float, from 0 to 1.
         background: float, from 0 to `foreground`.
         best_of_each: "any", "own" or None, default "any". What each object's best anchors are to
@@ -30,6 +29,9 @@ def match(anchors, objects, foreground, background, best_of_each="any"):
     """
     if len(anchors.shape) == 2:
         anchors = ops.expand_dims(anchors, 0)
+    if not objects.shape[1]:
+        # None has no best; of a batch without objects there may be none.
+        objects = ops.pad(objects, [[0, 0], [0, 1], [0, 0]], constant_values=-1.0)
     is_there = ops.expand_dims(objects[..., 4] >= 0, 1)
     found = boxes_of.overlaps(anchors, objects[..., :4])
     found = ops.where(is_there, found, 0.0)

@@ -98,7 +98,7 @@ class Sampling(keras.layers.Layer):
             however little they overlap.
         with_objects: bool, default False. Whether objects' own boxes are among those to choose
             from.
-        seed: int or None, default None. Of the choice.
+        seed: int from 0 to `2**32 - 1` or None, default None. Of the choice.
 
     Call arguments:
         boxes: `(n, 4)` or `(batch, n, 4)`: x1, y1, x2, y2; those of no area are never chosen.
@@ -147,8 +147,9 @@ class Sampling(keras.layers.Layer):
             )
         self.best_of_each = checks.flag("best_of_each", best_of_each)
         self.with_objects = checks.flag("with_objects", with_objects)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = checked_seed(seed)
+        # PyTorch's holds no more.
+        self.seed_generator = keras.random.SeedGenerator(None if seed is None else seed % 2**31)
 
     def call(self, boxes, objects):
         if len(boxes.shape) == 2:
@@ -197,6 +198,13 @@ class Sampling(keras.layers.Layer):
             "seed",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def checked_seed(seed):
+    """Returns a seed as an int, or None."""
+    return (
+        seed if seed is None else checks.integer("seed", seed, "from 0 to 2**32 - 1", below=2**32)
+    )
 
 
 def highest(scores, count):

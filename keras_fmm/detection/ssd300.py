@@ -6,9 +6,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_fmm import checks, layers, models
+from keras_fmm import checks, layers
 from keras_fmm.detection.anchors import DefaultBoxes
-from keras_fmm.detection.feature_pyramid import levels_of
+from keras_fmm.detection.feature_pyramid import levels_of, maps_of
 from keras_fmm.detection.retinanet import Raw, as_rows
 from keras_fmm.models import backbone as backbones
 from keras_fmm.models.blocks import called
@@ -86,7 +86,7 @@ def SSD300(
         backbone, levels = _vgg16(), ["block4_conv3", "fc7"]
     elif levels is None:
         levels = ["stage2", "stage3"]
-    features = models.feature_model(backbone, levels)
+    features = maps_of(backbone, levels)
     images, maps = features.inputs[0], list(features.outputs)
     side = _side(images)
     strides = [2**level for level in levels_of(images, maps)]

@@ -32,7 +32,10 @@ def load_model(name, path, **arguments):
     """
     path = pathlib.Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"`{name}` must be a .keras file. There is no file at {path}.")
+        raise FileNotFoundError(
+            f"`{name}` must be a .keras file that is there. Received: {path}, where there is no "
+            "file. Correct the path, or save the model there first."
+        )
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:

@@ -16,17 +16,20 @@ import typing
 
 from keras_fmm import checks, training
 
+# What NumPy, PyTorch and Keras' own take.
+LARGEST_SEED = 2**32 - 1
 
-def setting(default, text, choices=None, minimum=None):
+
+def setting(default, text, choices=None, minimum=None, maximum=None):
     """Returns a dataclass field with what the command line says of it.
 
     Args:
         default: the value without the flag; `...` where there is none.
         text: str, one line of help.
         choices: sequence of what is allowed, or None for anything of the type.
-        minimum: the least number allowed, or None.
+        minimum, maximum: the least and the largest number allowed, or None.
     """
-    metadata = {"text": text, "choices": choices, "minimum": minimum}
+    metadata = {"text": text, "choices": choices, "minimum": minimum, "maximum": maximum}
     if default is ...:
         return dataclasses.field(metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -136,7 +139,7 @@ def parse(settings, description, arguments=None):
             parser.add_argument(
                 field.name,
                 nargs="+",
-                type=_reader(str, False, field.metadata["choices"], None),
+                type=_reader(str, False, field.metadata["choices"]),
                 metavar=field.name.upper(),
                 help=text,
             )
@@ -147,13 +150,14 @@ def parse(settings, description, arguments=None):
         text += "" if required else f" (default: {_text(field.default)})"
         if kind is tuple:
             # A first one replaces the default, which argparse would add to.
-            reader = _reader(str, False, None, None)
+            reader = _reader(str, False, None)
             parser.add_argument(flag, action="append", type=reader, default=None, help=text)
         elif kind is bool:
             action = argparse.BooleanOptionalAction
             parser.add_argument(flag, action=action, default=field.default, help=text)
         else:
-            reader = _reader(kind, optional, field.metadata["choices"], field.metadata["minimum"])
+            bounds = (field.metadata[name] for name in ("choices", "minimum", "maximum"))
+            reader = _reader(kind, optional, *bounds)
             parser.add_argument(
                 flag,
                 type=reader,
@@ -191,7 +195,7 @@ def _listed(choices):
     return ", ".join(shlex.quote(_text(choice)) for choice in choices)
 
 
-def _reader(kind, optional, choices, minimum):
+def _reader(kind, optional, choices, minimum=None, maximum=None):
     """Returns a function that makes a value of a flag's text, or says why it cannot be one."""
 
     def read(text):
@@ -204,6 +208,8 @@ def _reader(kind, optional, choices, minimum):
         # Not `value < minimum`: a NaN must fail too.
         if minimum is not None and value is not None and not value >= minimum:
             raise argparse.ArgumentTypeError(f"must be at least {minimum}. Received: {text}")
+        if maximum is not None and value is not None and not value <= maximum:
+            raise argparse.ArgumentTypeError(f"must be at most {maximum}. Received: {text}")
         return value
 
     # argparse names the type in "invalid int value: ...".

@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -131,6 +132,18 @@ def test_padding_and_nothing():
     assert found.by_class == {}
     one = {"boxes": [[0, 0, 4, 4]], "labels": [0]}
     assert average_precision([one], [padded]).ap == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_takes_tensors(dtype):
+    given = {"boxes": np.array([[0, 0, 4, 4.0]]), "scores": np.array([0.5])}
+    given = {key: keras.ops.convert_to_tensor(x, dtype) for key, x in given.items()}
+    if keras.backend.backend() == "torch":
+        # As an eager call of a detector gives them.
+        given["scores"].requires_grad_()
+    labels = keras.ops.convert_to_tensor([0], "int32")
+    truth = {"boxes": given["boxes"], "labels": labels}
+    assert average_precision([truth], [{**given, "labels": labels}]).ap == 1
 
 
 GOOD = {"boxes": [[0, 0, 4, 4]], "labels": [0]}

@@ -74,7 +74,7 @@ def test_sampling_counts_and_changes():
     near = objects[0, np.arange(60) % 2, :4] + rng.uniform(-1, 1, (60, 4))
     far = boxes_of(rng, 200) + 60
     boxes = np.concatenate([near, far, np.zeros((50, 4))]).astype("float32")
-    layer = detection.Sampling(100, 0.25, 0.5, 0.5, seed=1, best_of_each=False)
+    layer = detection.Sampling(100, 0.25, 0.5, 0.5, seed=2**32 - 1, best_of_each=False)
     first, second = (arrays(layer(boxes, objects)) for _ in range(2))
     for image, (positive, negative) in enumerate([(25, 75), (0, 100)]):
         state, index = first["state"][image], first["index"][image]
@@ -87,6 +87,9 @@ def test_sampling_counts_and_changes():
             np.testing.assert_array_equal(first["objects"][0, :25], expected)
         np.testing.assert_array_equal(first["boxes"][image], boxes[index])
     assert set(first["index"][0]) != set(second["index"][0])
+    # A batch without a row of objects.
+    found = arrays(layer(boxes, objects[:, :0]))
+    assert (found["state"] == 0).sum(axis=1).tolist() == [100, 100]
     # Fewer than are asked for, among them the objects themselves.
     layer = detection.Sampling(9, 0.5, 0.5, 0.5, with_objects=True)
     found = arrays(layer(near[None, :1].repeat(2, 0).astype("float32"), objects))
@@ -168,6 +171,7 @@ def test_learns_two_images_saves_and_loads(tmp_path):
         (lambda: small(proposals=0), "`proposals` must be a positive integer"),
         (lambda: small(anchor_scale=0), "`anchor_scale` must be above 0"),
         (lambda: small(ratios=[0]), "`ratios` must hold numbers above 0"),
+        (lambda: detection.Sampling(seed=2**32), r"`seed` must be .* 2\*\*32 - 1"),
         (lambda: detection.Sampling(foreground=0.2), "`background` must be at most `foreground`"),
         (lambda: detection.RegionProposals(iou_threshold=2), "`iou_threshold` must be from 0"),
         (lambda: detection.SampledLoss(variance=[1]), "`variance` must be 4 numbers"),

@@ -89,6 +89,36 @@ def detector_of(model):
     return keras.Model(model.input, found)
 
 
+def test_one_detector_takes_images_of_several_sizes():
+    model = small((None, None, 3))
+    found = detection.detector(model, max_detections=5, score_threshold=0)
+    images = np.random.default_rng(0).uniform(size=(2, 64, 64, 3)).astype("float32")
+    # The batch is known where Keras makes a graph for the second size.
+    for height, width in ((64, 64), (37, 51), (64, 40)):
+        part = images[:, :height, :width]
+        given = found.predict(part, verbose=0)
+        expected = keras.tree.map_structure(keras.ops.convert_to_numpy, found(part))
+        for key in expected:
+            np.testing.assert_allclose(given[key], expected[key], rtol=1e-4, atol=1e-4)
+
+
+def test_a_detector_has_the_data_format_of_its_model(tmp_path):
+    if ON_TENSORFLOW:
+        pytest.skip("TensorFlow has no convolution of channels first on a CPU")
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = small((3, 32, 48))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    model.save(tmp_path / "model.keras")
+    model = keras.saving.load_model(tmp_path / "model.keras")
+    found = detection.detector(model, max_detections=50, score_threshold=0)
+    boxes = found.predict(IMAGES.transpose(0, 3, 1, 2), verbose=0)["boxes"]
+    assert boxes[..., 2].max() > 40
+    assert boxes[..., 3].max() > 24
+    assert boxes[..., 3].max() <= 32
+
+
 def same(found, expected, atol=1e-3):
     assert expected["count"].min() > 3
     for key in expected:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_fmm import detection, layers, models
+from keras_fmm import analysis, detection, layers, models
 
 
 def arrays(outputs):
@@ -271,6 +271,40 @@ def test_loss_by_loops(box_loss):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("logit", [-30.0, -17.0, 0.3, 17.0, 30.0])
+@pytest.mark.parametrize(("is_object", "gamma"), [(True, 2), (False, 2), (False, 0.5)])
+def test_what_is_wrong_with_certainty_is_unlearned(is_object, gamma, logit):
+    label = 0 if is_object else -1
+    wanted = np.array([[[0, 0, 10, 10, label]]], "float32")
+
+    def function(watch, logits):
+        watch([logits])
+        corners = keras.ops.convert_to_tensor([[[0, 0, 10, 10, 0, 0, 0, 0.0]]])
+        outputs = keras.ops.concatenate([corners, logits], axis=2)
+        return detection.RetinaNetLoss(gamma=gamma)(wanted, outputs), [logits], ()
+
+    logits = keras.ops.convert_to_tensor([[[logit]]], "float32")
+    loss, _, _, pullback = analysis.gradients.vjp(function, logits)
+    (slope,) = pullback(keras.ops.ones(()))
+
+    def expected(logit):
+        p = 1 / (1 + math.exp(-logit if is_object else logit))
+        return -(0.25 if is_object else 0.75) * (1 - p) ** gamma * math.log(p)
+
+    # As exact as doubles have 1 - p.
+    assert float(loss) == pytest.approx(expected(logit), rel=1e-4, abs=1e-12)
+    difference = (expected(logit + 1e-4) - expected(logit - 1e-4)) / 2e-4
+    assert float(keras.ops.squeeze(slope)) == pytest.approx(difference, rel=1e-3, abs=1e-7)
+
+
+@pytest.mark.parametrize("loss", [detection.RetinaNetLoss, detection.SSDLoss])
+def test_a_batch_without_a_row_is_one_without_objects(loss):
+    outputs = np.random.default_rng(0).normal(size=(2, 4, 11)).astype("float32")
+    none = np.zeros((2, 0, 5), "float32")
+    padding = detection.targets([{"boxes": [], "labels": []}] * 2, 3)
+    assert float(loss()(none, outputs)) == float(loss()(padding, outputs))
+
+
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("loss", [detection.RetinaNetLoss, detection.SSDLoss])
 def test_a_label_that_is_no_class_makes_the_loss_nan(loss, classes):
@@ -339,6 +373,10 @@ def test_detections_by_loops():
         (lambda: small(prior=1), "`prior` must be between 0 and 1"),
         (lambda: small(ratios=[]), "`ratios` must hold numbers above 0"),
         (lambda: small(levels=["stage2", "stage4"]), "each half as large"),
+        (
+            lambda: small(levels=["no"]),
+            "`levels` must name a layer of the model. Received: levels='no'",
+        ),
         (lambda: detection.Detections(iou_threshold=2), "`iou_threshold` must be from 0 to 1"),
         (
             lambda: detection.RetinaNetLoss(background=0.6),

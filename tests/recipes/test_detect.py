@@ -89,10 +89,28 @@ def test_a_folder_that_cannot_be_trained_on(tmp_path, widths, more, match):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_rate_below_0_is_refused(capsys):
+@pytest.mark.parametrize(
+    ("flag", "text", "rule"),
+    [
+        ("--learning-rate", "-1", "at least 0.0"),
+        ("--smallest", "-3", "at least 1.0"),
+        ("--smallest", "nan", "at least 1.0"),
+        ("--smallest", "1e30", "at most 10000.0"),
+        ("--box-weight", "nan", "at least 0.0"),
+        ("--seed", "5000000000", "at most 4294967295"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(flag, text, rule, capsys):
     with pytest.raises(SystemExit):
-        run("--learning-rate", "-1", "--evaluate", "images")
-    assert "--learning-rate: must be at least 0.0. Received: -1" in capsys.readouterr().err
+        run(flag, text, "--evaluate", "images")
+    assert f"{flag}: must be {rule}. Received: {text}" in capsys.readouterr().err
+
+
+def test_crowds_are_not_missed():
+    annotation = {"boxes": np.array([[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60.0]])}
+    annotation |= {"labels": np.zeros(3, int), "crowd": np.array([False, True, False])}
+    found = detect.missed(annotation, np.array([[0, 0, 10, 10.0]]), np.array([0]))
+    assert found.tolist() == [[50, 50, 60, 60]]
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def test_the_file_is_measured(trained):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--checkpoint", "absent.keras"], "There is no file at absent.keras"),
+        (["--checkpoint", "absent.keras"], "Received: absent.keras, where there is no file"),
         (["--quantization", "int4"], "must be one of none, float16, dynamic, int8"),
         (["--dataset", "didgits"], "didgits"),
         (["--quantization", "float16", "--io-dtype", "int8"], "must be one of 'float32' with"),

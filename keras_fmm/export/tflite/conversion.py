@@ -160,7 +160,7 @@ def _check_no_loop(model, graph):
         raise ValueError(
             "What measures ranges cannot look into a loop, as in a recurrent layer. Received: "
             f"model={model!r}, with {', '.join(loops[:5])}. Give a recurrent layer `unroll=True`, "
-            "export what `detection.split` makes of a detector, or take "
+            "export what `detection.split` makes of a detector of one stage, or take "
             '"dynamic" or "float16".'
         )
 
