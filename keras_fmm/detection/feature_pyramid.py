@@ -109,10 +109,21 @@ def FeaturePyramid(
 def maps_of(backbone, levels, argument="backbone"):
     """Returns `models.feature_model`, whose errors name the arguments as they are named here."""
     try:
-        return models.feature_model(backbone, levels)
+        features = models.feature_model(backbone, levels)
     except (TypeError, ValueError) as error:
         told = str(error).replace("`names`", "`levels`").replace("names=", "levels=")
         raise type(error)(told.replace("`model`", f"`{argument}`")) from error
+    read, wanted = graph.read(features), keras.config.image_data_format()
+    ends = set(map(id, read.outputs))
+    for call in read.calls:
+        # What is put behind them takes Keras' setting.
+        if call.data_format != wanted and ends & set(map(id, call.outputs)):
+            raise ValueError(
+                f"`{argument}` must have maps of Keras' data format, {wanted!r}. Received: "
+                f"{call.path!r} of {call.data_format!r}. Set it as it was when the model was made: "
+                f"`keras.config.set_image_data_format({call.data_format!r})`."
+            )
+    return features
 
 
 def levels_of(images, maps):

@@ -112,6 +112,8 @@ def test_a_detector_has_the_data_format_of_its_model(tmp_path):
         keras.config.set_image_data_format("channels_last")
     model.save(tmp_path / "model.keras")
     model = keras.saving.load_model(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"data format, 'channels_last'. Received: 'map1' of 'ch"):
+        detection.RetinaNet(model, 3, levels=["map1", "map2"])
     found = detection.detector(model, max_detections=50, score_threshold=0)
     boxes = found.predict(IMAGES.transpose(0, 3, 1, 2), verbose=0)["boxes"]
     assert boxes[..., 2].max() > 40
