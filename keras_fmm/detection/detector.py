@@ -14,7 +14,7 @@ def detector(model, **arguments):
     Args:
         model: what `RetinaNet`, `FasterRCNN` or `SSD300` returned, trained or loaded. The layers
             are shared.
-        **arguments: of `Detections`.
+        **arguments: of `Detections`; `data_format` is by default the model's.
 
     Returns:
         A functional `keras.Model` of the name "detector", from the images to what `Detections`
@@ -41,7 +41,7 @@ def detector(model, **arguments):
         )
     # The model's own, whatever Keras' setting is now.
     (data_format,) = {x.data_format for x in model.layers if isinstance(x, DefaultBoxes)}
-    given = {"activation": raw[0].activation, "data_format": data_format, "name": "detections"}
-    arguments = {**given, **arguments}
+    arguments["data_format"] = arguments.get("data_format") or data_format
+    arguments = {"activation": raw[0].activation, "name": "detections", **arguments}
     images = model.inputs[0]
     return keras.Model(images, Detections(**arguments)(raw[0].output, images), name="detector")

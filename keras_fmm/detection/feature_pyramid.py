@@ -111,8 +111,9 @@ def maps_of(backbone, levels, argument="backbone"):
     try:
         features = models.feature_model(backbone, levels)
     except (TypeError, ValueError) as error:
-        told = str(error).replace("`names`", "`levels`").replace("names=", "levels=")
-        raise type(error)(told.replace("`model`", f"`{argument}`")) from error
+        told = str(error).replace("`names`", "`levels`").replace(" names=", " levels=")
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(told.replace("`model`", f"`{argument}`")) from error
     read, wanted = graph.read(features), keras.config.image_data_format()
     ends = set(map(id, read.outputs))
     for call in read.calls:
@@ -159,12 +160,13 @@ def _strides(model, images):
         more = [
             [b - a for a, b in zip(*pair, strict=True)] for pair in zip(small, large, strict=True)
         ]
+        # One that resizes images of one size has strides; of any size they are the image's.
+        resizes = not any(map(any, more)) and None not in backbones.sides(images)
     # A backbone of one size; what its layers raise of another is of any class.
     except Exception:
-        more = [[0, 0]]
-    if all(map(all, more)):
+        more, resizes = [], True
+    if not resizes:
         return [tuple(_quotient(512, part) for part in each) for each in more]
-    # Of one size, or one that resizes what it is given.
     sides = tuple(side or 512 for side in backbones.sides(images))
     found = _sides_of(model, images, sides)
     return [tuple(map(_likely_stride, sides, each)) for each in found]
@@ -250,13 +252,13 @@ class UpsampleLike(keras.layers.Layer):
 
 def _as_many(x, like, axis):
     """Returns a map with the last row or column again, where it lacks some or may lack some."""
+    last = x[tuple(slice(-1, None) if each == axis else slice(None) for each in range(4))]
     if None in (like.shape[axis], x.shape[axis]):
         # One where none is missing: what is too much is cut off, and no tensor is empty.
         missing = ops.maximum(ops.shape(like)[axis] - ops.shape(x)[axis], 1)
-    else:
-        missing = like.shape[axis] - x.shape[axis]
-        if missing <= 0:
-            return x
-    last = x[tuple(slice(-1, None) if each == axis else slice(None) for each in range(4))]
-    shape = [missing if each == axis else size for each, size in enumerate(ops.shape(x))]
-    return ops.concatenate([x, ops.broadcast_to(last, shape)], axis=axis)
+        shape = [missing if each == axis else size for each, size in enumerate(ops.shape(x))]
+        return ops.concatenate([x, ops.broadcast_to(last, shape)], axis=axis)
+    missing = like.shape[axis] - x.shape[axis]
+    if missing <= 0:
+        return x
+    return ops.concatenate([x, ops.repeat(last, missing, axis=axis)], axis=axis)

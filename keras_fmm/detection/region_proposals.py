@@ -98,7 +98,8 @@ class Sampling(keras.layers.Layer):
             however little they overlap.
         with_objects: bool, default False. Whether objects' own boxes are among those to choose
             from.
-        seed: int from 0 to `2**32 - 1` or None, default None. Of the choice.
+        seed: int from 0 to `2**32 - 1` or None, default None. Of the choice, which is the same for
+            one that is 2**31 more.
 
     Call arguments:
         boxes: `(n, 4)` or `(batch, n, 4)`: x1, y1, x2, y2; those of no area are never chosen.
@@ -149,7 +150,8 @@ class Sampling(keras.layers.Layer):
         self.with_objects = checks.flag("with_objects", with_objects)
         self.seed = checked_seed(seed)
         # PyTorch's holds no more.
-        self.seed_generator = keras.random.SeedGenerator(None if seed is None else seed % 2**31)
+        within = None if seed is None else self.seed % 2**31
+        self.seed_generator = keras.random.SeedGenerator(within)
 
     def call(self, boxes, objects):
         if len(boxes.shape) == 2:

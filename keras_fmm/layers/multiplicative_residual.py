@@ -230,8 +230,9 @@ def _check_same_shape(shapes):
     if any(None in pair and 1 in pair for pair in pairs[1:]):
         raise ValueError(
             "The branch and the shortcut of MultiplicativeResidual must have one shape, and 1 "
-            f"beside a size that is not known may broadcast. Received: input_shape={shapes}. Let "
-            "the inputs of both have known sizes, or both unknown ones."
+            f"beside a size that is not known may broadcast. Received: input_shape={shapes}. A map "
+            "of one position is no shortcut of a larger one; else let the inputs of both have "
+            "known sizes, or both unknown ones."
         )
     if 0 in branch[1:] or 0 in shortcut[1:]:
         raise ValueError(

@@ -79,7 +79,7 @@ number of tests.
 - A difference is tested in pairs of one seed (two-sided t-test), an equivalence by two one-sided
   tests (TOST) against the margin that is stated.
 - Where an interval reaches zero and leaves out a difference as large as the paper's, that size is
-  excluded, uncorrected, and not the claim: **smaller than the paper's, exploratory**.
+  excluded, uncorrected, and not the claim: **smaller than the paper's, uncorrected**.
 - Else we **cannot tell**; nor where a trial did not learn: less than twice what guessing gives. One
   that diverged is entered as guessing, and its section says so.
 - Nor can we of an accuracy while a curve on validation still rises and the schedule is shorter than

@@ -64,14 +64,19 @@ class Section:
 
         Those that its trials have, and of older ones without what follows from the part's name.
         """
-        kept, older = set(), {}
+        kept, older = {}, {}
         for candidate in candidates or part["trials"]:
             for seed, trial in part["trials"].get(candidate, {}).items():
                 if "command" in trial:
-                    kept.add(trial["command"])
+                    kept[trial["command"]] = candidate
                 else:
                     older.setdefault(candidate, {})[seed] = trial
-        return sorted(kept) + (self._commands_of(name, {**part, "trials": older}) if older else [])
+        derived = self._commands_of(name, {**part, "trials": older}) if older else []
+        if not candidates:
+            return sorted(kept) + derived
+        # The one of what the claim is of comes first.
+        is_older = candidates[0] in older and candidates[0] not in kept.values()
+        return [*derived, *kept] if is_older else [*kept, *derived]
 
     def _commands_of(self, name, part):
         dataset, *_, epochs = name.split(", ")
@@ -128,8 +133,8 @@ class Section:
             ]
 
     def _shortly(self, name, part, candidates=()):
-        first, *more = self.commands(name, part, candidates)
-        return f"`{first}`" + (f" and {len(more)} more" if more else "")
+        commands = self.commands(name, part, candidates) or self.commands(name, part)
+        return f"`{commands[0]}`" + (f" and {len(commands) - 1} more" if commands[1:] else "")
 
     def text(self, name, part, claims, shown):
         """Returns the part's section.

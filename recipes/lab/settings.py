@@ -16,7 +16,7 @@ import typing
 
 from keras_fmm import checks, training
 
-# What NumPy, PyTorch and Keras' own take.
+# What `keras.utils.set_random_seed` takes.
 LARGEST_SEED = 2**32 - 1
 
 

@@ -57,7 +57,7 @@ OUTCOMES = (
     "**does not hold**",
     "in favour, exploratory",
     "against, exploratory",
-    "smaller than the paper's, exploratory",
+    "smaller than the paper's, uncorrected",
     "cannot tell",
     "no verdict",
 )
@@ -83,6 +83,7 @@ class Finding:
         candidates: tuple of str, those of the part that are compared; empty for all.
         scale: str, the one that differences are tested on, as of `interval`.
         tests: int, how many there are in its family.
+        one_sided: bool, whether the test is, of an effect above the bound.
         rose: bool, whether the curve of a seed still rises, which until 2026-11-27 left it open.
     """
 
@@ -102,6 +103,7 @@ class Finding:
     candidates: tuple = ()
     scale: str | None = None
     tests: int = 1
+    one_sided: bool = False
     rose: bool = False
 
     def __str__(self):
@@ -156,6 +158,8 @@ class Finding:
         if self.expected and self.outcome == "cannot tell":
             sizes = {"the paper's effect": abs(self.expected), **sizes}
         significant = SIGNIFICANT / self.tests
+        if self.one_sided and np.mean(numbers) > 0:
+            significant *= 2
         for of, size in sizes.items():
             seeds = power.seeds_needed(deviation, size, within, significant=significant)
             # So many would have shown the paper's effect; this one is smaller.
@@ -271,9 +275,9 @@ def obstacle(name, part, candidates, of_accuracy):
         if count := part["not_learned"][candidate]:
             of = len(part["trials"][candidate])
             return f"{count} of {of} trials of {candidate} did not learn"
-    epochs = int(name.split(", ")[-1].split()[0])
-    if not of_accuracy or epochs >= FULL_SCHEDULE:
+    if not _must_be_flat(name, of_accuracy):
         return None
+    epochs = _epochs(name)
     rising = [candidate for candidate in candidates if not is_flat(part["trials"][candidate])]
     if rising:
         curves = f"the curve of {rising[0]} still rises"
@@ -281,6 +285,15 @@ def obstacle(name, part, candidates, of_accuracy):
             curves = f"the curves of {' and '.join(rising)} still rise"
         return f"after {epochs} epochs of {FULL_SCHEDULE} {curves}"
     return None
+
+
+def _epochs(name):
+    return int(name.split(", ")[-1].split()[0])
+
+
+def _must_be_flat(name, of_accuracy):
+    """Whether curves must have stopped rising: of an accuracy after less than the full schedule."""
+    return of_accuracy and _epochs(name) < FULL_SCHEDULE
 
 
 def is_flat(runs):
@@ -317,7 +330,7 @@ def higher(name, part, test, candidates, expected=None, of_accuracy=True):
         differences=tuple(test.get("differences", ())),
         expected=expected,
         candidates=tuple(candidates),
-        rose=of_accuracy
+        rose=_must_be_flat(name, of_accuracy)
         and any(
             not is_flat({seed: run})
             for candidate in candidates
@@ -336,7 +349,7 @@ def higher(name, part, test, candidates, expected=None, of_accuracy=True):
     elif high < 0:
         outcome = "**does not hold**"
     elif expected is not None and high < expected:
-        outcome = "smaller than the paper's, exploratory"
+        outcome = "smaller than the paper's, uncorrected"
     return dataclasses.replace(found, outcome=outcome, p_value=test["p_value"])
 
 
@@ -387,7 +400,7 @@ def equivalent(name, part, test, candidates, of_accuracy=True):
 def not_worse(name, part, test, candidates):
     """Returns the `Finding` on the claim that a difference is not below a test's -margin."""
     found = higher(name, part, test, candidates)
-    found = dataclasses.replace(found, outcome="cannot tell", bound=-test["margin"])
+    found = dataclasses.replace(found, outcome="cannot tell", bound=-test["margin"], one_sided=True)
     if found.reason:
         return found
     outcome, p_value = "cannot tell", test["p_value"]

@@ -108,12 +108,14 @@ def best(part, network, seeds, rates=RATES):
 def conclusions(part, settings, classes):
     """Returns what follows from the networks whose search is complete, a dict."""
     rates = sorted({candidate_of(name)[1] for name in part["trials"]})
-    seeds = [str(seed) for seed in range(settings.search_seeds)]
+    # Another process may have searched with more meanwhile.
+    search_seeds = max(settings.search_seeds, part.get("search_seeds", 1))
+    seeds = [str(seed) for seed in range(search_seeds)]
     chosen = {}
     for network in NETWORKS:
         tried = [named(network, rate) for rate in rates]
         if all(seed in part["trials"].get(name, {}) for name in tried for seed in seeds):
-            chosen[network] = best(part, network, settings.search_seeds, rates)
+            chosen[network] = best(part, network, search_seeds, rates)
     tests = {}
     for other in chosen:
         if other != "AM" and "AM" in chosen:
@@ -121,7 +123,7 @@ def conclusions(part, settings, classes):
             tests[f"AM minus {other}"] = test
     return {
         **accuracies.conclusions(part, classes),
-        "search_seeds": settings.search_seeds,
+        "search_seeds": search_seeds,
         "chosen": chosen,
         "tests": tests,
     }

@@ -62,6 +62,16 @@ def test_proposals_by_loops():
         assert not found[image, len(kept) :].any()
 
 
+def test_a_seed_of_numpy_is_one():
+    rng = np.random.default_rng(0)
+    objects, boxes = np.zeros((1, 1, 5), "float32"), boxes_of(rng, 50)
+    chosen = [
+        arrays(detection.Sampling(5, seed=seed)(boxes, objects))["index"]
+        for seed in (3, np.int64(3))
+    ]
+    np.testing.assert_array_equal(*chosen)
+
+
 def test_sampling_counts_and_changes():
     rng = np.random.default_rng(0)
     objects = detection.targets(

@@ -165,6 +165,16 @@ def test_a_backbone_that_resizes():
     model = keras.Model(inputs, outputs)
     pyramid = detection.FeaturePyramid(model, ["map0", "map1"], 4, extra_levels=0)
     assert list(pyramid.output) == ["P2", "P3"]
+    # Of images of any size the stride would be the image's; a pooled map has none.
+    inputs = keras.Input((None, None, 3))
+    resized = keras.layers.Resizing(64, 64)(inputs)
+    model = keras.Model(inputs, strided((64, 64, 3), 2, 2)(resized))
+    with pytest.raises(ValueError, match=r"maps of the strides \[inf, inf\]"):
+        detection.FeaturePyramid(model, ["map0", "map1"], 4)
+    model = strided((128, 128, 3), 64)
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pooled")(model.output)
+    with pytest.raises(ValueError, match=r"maps of the strides \[64, inf\]"):
+        detection.FeaturePyramid(keras.Model(model.input, pooled), ["map0", "pooled"], 4)
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,13 @@ def test_a_number_out_of_range_is_refused(flag, text, rule, capsys):
     assert f"{flag}: must be {rule}. Received: {text}" in capsys.readouterr().err
 
 
+def test_images_that_are_too_narrow_once_they_are_smaller():
+    dataset = type("Dataset", (), {"input_shape": (4000, 60, 3), "name": "strips"})
+    with pytest.raises(ValueError, match=r"sides of 32 .* 60x4000 of 'strips'. Add --image-size"):
+        detect.size_of(detect.Settings(), dataset)
+    assert detect.size_of(detect.Settings(image_size=64), dataset) == (64, 64)
+
+
 def test_crowds_are_not_missed():
     annotation = {"boxes": np.array([[0, 0, 10, 10], [20, 20, 40, 40], [50, 50, 60, 60.0]])}
     annotation |= {"labels": np.zeros(3, int), "crowd": np.array([False, True, False])}

@@ -12,8 +12,9 @@ from keras_fmm.data import listing
 from keras_fmm.data.boxes import records
 
 _ENDINGS = (".yaml", ".yml")
-# How many items a YAML may have: aliases of aliases could be more than any memory holds.
-_MOST = 1_000_000
+# How many characters and numbers a YAML may stand for: aliases of aliases could be more than any
+# memory holds.
+_MOST = 4_000_000
 # What rounding may add to 1.
 _ROUNDING = 0.01
 
@@ -156,8 +157,9 @@ def _settings(directory):
         ) from error
     if size > _MOST:
         raise ValueError(
-            f"{rule} Received: {listing.shown(path)}, whose aliases repeat things without end. "
-            "Write there what they stand for."
+            f"{rule} Received: {listing.shown(path)}, which stands for more than {_MOST:,} "
+            "characters, as aliases that repeat things without end do. Write there what they stand "
+            "for, or less."
         )
     if not isinstance(found, dict):
         raise ValueError(f"{rule} Received: {listing.shown(path)}, which has no names")
@@ -165,9 +167,9 @@ def _settings(directory):
 
 
 def _size(found, inside=()):
-    """Returns how many items there are, an alias for all it stands for; no more than is taken."""
+    """Returns how much there is, an alias for all it stands for; inf for more than is taken."""
     if not isinstance(found, (dict, list, set, tuple)):
-        return 1
+        return 1 + len(found) if isinstance(found, (str, bytes)) else 1
     if id(found) in inside:
         return math.inf
     items = found if not isinstance(found, dict) else (x for pair in found.items() for x in pair)

@@ -433,8 +433,12 @@ ALIASES = "a: &a [x]\n" + "".join(
         ("names: [0x" + "f" * 5000 + "]", "data.yaml', which is none (Exceeds the limit"),
         ("names: [2001-13-01]", "data.yaml', which is none (month must be"),
         ("names: [!!timestamp x]", "data.yaml', which is none ("),
-        ("names: &a [cat, *a]", "data.yaml', whose aliases repeat things without end. Write"),
-        (ALIASES, "data.yaml', whose aliases repeat things without end. Write there"),
+        ("names: &a [cat, *a]", "data.yaml', which stands for more than 4,000,000 characters"),
+        (ALIASES, "data.yaml', which stands for more than 4,000,000 characters"),
+        (
+            f"a: &a {50_000 * 'x'}\nnames: [{', '.join(100 * ['*a'])}]",
+            "data.yaml', which stands for more than 4,000,000 characters",
+        ),
     ],
 )
 def test_bad_yaml(yaml, match, tmp_path):

@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from recipes.lab import verdicts
 
@@ -42,7 +43,7 @@ def part_of(flat=True, seeds=5, not_learned=0):
         (10, row(0.1, 0.2), part_of(), 0.9, "**holds** +"),
         (10, row(0.1, 0.5), part_of(flat=False), 0.3, "because after 10 epochs of 200"),
         (200, row(-0.5, -0.1), part_of(), 0.3, "**does not hold** "),
-        (200, row(-0.5, 0.1), part_of(), 0.3, "smaller than the paper's, exploratory -0.2"),
+        (200, row(-0.5, 0.1), part_of(), 0.3, "smaller than the paper's, uncorrected -0.2"),
         (200, row(-0.5, 0.4), part_of(), 0.3, "cannot tell "),
         (200, row(-0.5, 0.1), part_of(), None, "cannot tell "),
         (200, row(0.1, 0.5), part_of(seeds=1), None, "because there is one seed"),
@@ -108,6 +109,65 @@ def test_verdicts_on_equivalence(test, verdict):
 )
 def test_verdicts_on_a_bound(numbers, above, verdict):
     assert verdict in str(verdicts.beyond(numbers, 0.5, above))
+
+
+def seeds_by_simulation(mean, deviation, significant, one_sided=False):
+    """The least n of which eight of ten samples reject, by 20,000 drawn samples for each n."""
+    rng = np.random.default_rng(0)
+    for n in range(2, 200):
+        drawn = rng.normal(mean, deviation, (20_000, n))
+        t = drawn.mean(1) / drawn.std(1, ddof=1) * np.sqrt(n)
+        if (t > stats.t.ppf(1 - significant / (1 if one_sided else 2), n - 1)).mean() >= 0.8:
+            return n
+    return None
+
+
+def open_finding(**arguments):
+    numbers = (0.1, 0.5, -0.3, 0.9, 0.3)
+    arguments = {"effect": 0.3, "n": 5, "differences": numbers, **arguments}
+    return verdicts.Finding("cannot tell", **arguments)
+
+
+def told(finding):
+    count, _, of = finding.decides.partition(" seeds for ")
+    return int(count), of
+
+
+@pytest.mark.parametrize("tests", [1, 10])
+def test_the_seeds_that_would_decide_by_simulation(tests):
+    deviation = np.std([0.1, 0.5, -0.3, 0.9, 0.3], ddof=1)
+    found = told(open_finding(tests=tests))
+    assert found == (
+        pytest.approx(seeds_by_simulation(0.3, deviation, 0.05 / tests), abs=1),
+        "this effect",
+    )
+    # From a bound below: by a one-sided test.
+    found = told(open_finding(tests=tests, bound=-0.1, one_sided=True))
+    wanted = seeds_by_simulation(0.4, deviation, 0.05 / tests, one_sided=True)
+    assert found == (pytest.approx(wanted, abs=1), "this effect")
+    assert told(open_finding(tests=tests, expected=0.25))[1] == "the paper's effect"
+    # So few would have shown the paper's effect that this one must be smaller.
+    assert told(open_finding(tests=tests, expected=2.0))[1] == "this effect"
+
+
+def test_the_seeds_that_would_decide_are_those_of_the_scale_of_the_test():
+    shares = np.array([0.6, 0.9, 0.4, 0.8, 0.7])
+    logits = np.log(shares / (1 - shares))
+    found = verdicts.beyond(shares, 0.5, above=True, scale="share")
+    assert found.outcome == "cannot tell"
+    wanted = seeds_by_simulation(logits.mean(), logits.std(ddof=1), 0.05)
+    assert told(found) == (pytest.approx(wanted, abs=1), "this effect")
+
+
+def test_a_rising_seed_is_told_where_curves_must_be_flat():
+    part = part_of()
+    trial = next(iter(part["trials"]["A"].values()))
+    assert not verdicts.higher("mnist, 10 epochs", part, row(0.1, 0.5), ("A", "B")).rose
+    trial["val_accuracy"] = RISING
+    assert verdicts.higher("mnist, 10 epochs", part, row(0.1, 0.5), ("A", "B")).rose
+    assert not verdicts.higher("mnist, 200 epochs", part, row(0.1, 0.5), ("A", "B")).rose
+    arguments = ("mnist, 10 epochs", part, row(0.1, 0.5), ("A", "B"))
+    assert not verdicts.higher(*arguments, of_accuracy=False).rose
 
 
 def test_holm_by_hand():

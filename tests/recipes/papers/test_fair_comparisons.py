@@ -174,6 +174,11 @@ def test_the_best_rate_is_that_of_validation_over_the_search_seeds():
     rates = (0.1, 0.05, 0.01)
     assert rate_search.best(part, "AM", 1, rates) == "AM at 0.1"
     assert rate_search.best(part, "AM", 2, rates) == "AM at 0.01"
+    # A search of fewer seeds does not undo one of more.
+    for before, best in ({}, "AM at 0.1"), ({"search_seeds": 2}, "AM at 0.01"):
+        settings = rate_search.Settings(networks=("AM",), search_seeds=1)
+        found = rate_search.conclusions({**part, **before, "paper_percent": None}, settings, 10)
+        assert found["chosen"] == {"AM": best}
     part["trials"]["AM at 0.1"]["1"]["val_accuracy"] = []
     assert rate_search.on_validation(part, "AM at 0.1", 2) == pytest.approx(0.45)
 
