@@ -214,8 +214,11 @@ def page(results):
 def machines(part):
     """Returns on what and when it was trained, a sentence."""
     trials = [trial for of_name in part["trials"].values() for trial in of_name.values()]
+    # They differ by their commits too.
     where = " and ".join(
-        f"{sections.machine(each)} ({each['device']['kind']})" for each in part["environments"]
+        dict.fromkeys(
+            f"{sections.machine(each)} ({each['device']['kind']})" for each in part["environments"]
+        )
     )
     days = sorted({trial["date"] for trial in trials})
     return f"Trained on {where}, {' to '.join(dict.fromkeys((days[0], days[-1])))}."
