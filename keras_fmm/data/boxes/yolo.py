@@ -214,8 +214,8 @@ def _names(directory, settings):
             "In data.yaml `nc` must be how many names there are. "
             f"Received: {told} with nc: {settings['nc']!r}, and {len(names)} names"
         )
-    listed = [line.strip() for line in records.text_of(path).splitlines()] if path else []
-    listed = [name for name in listed if name]
+    lines = records.text_of(path).splitlines() if path else []
+    listed = [line.strip() for line in lines if line.strip()]
     if listed and listed != [name.strip() for name in names]:
         raise ValueError(
             "data.yaml and classes.txt must name the same classes in the same order. Received: "
