@@ -31,6 +31,9 @@ class Settings:
 
     dataset: str = datasets.named("mnist")
     data_dir: str | None = setting(None, "folder of prepared datasets; none: TFDS_DATA_DIR")
+    train_images: int | None = setting(
+        None, "how many of train, and of validation at most as many; none: all", minimum=1
+    )
     seeds: int = setting(3, "how many seeds, from 0 on; more that are there stay", minimum=1)
     epochs: int = setting(10, "passes over train", minimum=1)
     learning_rate: float = setting(trials.Schedule.learning_rate, "of SGD", minimum=0.0)
@@ -60,6 +63,8 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
     if settings.dataset.endswith(datasets.ARRAYS):
         # The same part of the results, wherever the dataset came from.
         settings = dataclasses.replace(settings, dataset=dataset.name)
+    if settings.train_images is not None:
+        dataset = dataset.subset(train=settings.train_images, validation=settings.train_images)
     # A folder may have few images.
     batch_size = min(batch_size, dataset.sizes["train"])
     schedule = trials.Schedule(
@@ -166,12 +171,17 @@ def _part(path, name, fixed):
 
 
 def part_name(settings, variant=None):
-    """Returns the name of a part: dataset, variant, a rate other than the default, epochs."""
+    """Returns the name of a part, a str.
+
+    It is made of the dataset, how many images if not all, the variant, a rate other than the
+    default, and the epochs.
+    """
+    images = settings.train_images and f"{settings.train_images} images"
     rate = None
     if settings.learning_rate != trials.Schedule.learning_rate:
         rate = f"rate {settings.learning_rate}"
     epochs = f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}"
-    return ", ".join(filter(None, (settings.dataset, variant, rate, epochs)))
+    return ", ".join(filter(None, (settings.dataset, images, variant, rate, epochs)))
 
 
 def picture(settings, *names, variant=None):

@@ -182,6 +182,8 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         parts.insert(1, f"mixup{schedule.mixup_alpha}")
     if schedule.learning_rate != Schedule.learning_rate:
         parts.append(f"rate{schedule.learning_rate}")
+    if "subset" in dataset.identity:
+        parts.append(f"{dataset.sizes['train']}images")
     folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
     config.update(dataset.identity)

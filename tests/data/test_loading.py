@@ -30,6 +30,57 @@ def test_digits():
         assert set(labels) == set(range(10))
 
 
+def test_a_subset_has_examples_of_its_split_and_of_each_class_its_share():
+    dataset = data.load("digits")
+    some = dataset.subset(train=200, validation=40)
+    assert some.sizes == {"train": 200, "validation": 40, "test": 359}
+    for split in some.sizes:
+        assert examples(some, split) <= examples(dataset, split)
+        share = some.sizes[split] / dataset.sizes[split]
+        wanted = np.bincount(dataset.labels(split), minlength=10) * share
+        assert np.abs(np.bincount(some.labels(split), minlength=10) - wanted).max() <= 1
+    whole = dataset.arrays("train")[0].tolist()
+    places = [whole.index(image) for image in some.arrays("train")[0].tolist()]
+    assert places == sorted(places)
+    # What follows from it is not taken for the whole dataset's.
+    assert some.identity != dataset.identity
+    assert some.identity != dataset.subset(train=201, validation=40).identity
+
+
+def test_a_subset_is_the_same_for_good_and_another_for_another_seed():
+    dataset = data.load("digits")
+    labels = dataset.subset(train=12).labels("train").tolist()
+    assert labels == [5, 7, 6, 4, 9, 0, 3, 4, 0, 1, 2, 8]
+    again = examples(dataset.subset(train=200), "train")
+    assert again == examples(dataset.subset(train=200), "train")
+    assert again != examples(dataset.subset(train=200, seed=1), "train")
+
+
+def test_a_subset_of_more_than_there_is_is_all(prepared):
+    dataset = data.load("fmm_tiny", data_dir=prepared)
+    some = dataset.subset(train=10**6, test=3)
+    assert some.sizes == {**dataset.sizes, "test": 3}
+    # A part of a part, by a pipeline too.
+    less = some.subset(test=2)
+    batch = next(iter(less.pipeline("test", 2, shuffle=False)))
+    np.testing.assert_array_equal(batch[0], less.arrays("test")[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"train": 0}, ValueError),
+        ({"test": 2.5}, TypeError),
+        ({"validation": True}, TypeError),
+        ({"train": 3, "seed": -1}, ValueError),
+    ],
+)
+def test_a_subset_of_no_size_is_refused(arguments, error):
+    name = "seed" if "seed" in arguments else next(iter(arguments))
+    with pytest.raises(error, match=f"`{name}`.*Received: {name}={arguments[name]}"):
+        data.load("digits").subset(**arguments)
+
+
 def test_digits_levels_are_rounded_to_0_255():
     # Level k of 16 is 255 k / 16: 15.9375 is 16, 127.5 is 128 (to even).
     levels = np.unique(data.load("digits").arrays("train")[0]).tolist()

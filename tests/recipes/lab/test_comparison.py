@@ -1,11 +1,14 @@
 import dataclasses
+import json
 import math
 
 import numpy as np
 import pytest
 
-from recipes.lab import comparison
+from keras_fmm import data
+from recipes.lab import comparison, trials
 from recipes.lab.settings import setting
+from recipes.papers.networks import builder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,22 @@ def test_what_the_file_has_is_not_measured_again(tmp_path):
     comparison.measured(longer, {"rate": 2}, ["a"], score)
     assert sorted(comparison.read(settings.output)) == ["mnist, 10 epochs", "mnist, 20 epochs"]
     assert comparison.read(settings.output)["mnist, 10 epochs"] == part
+
+
+def test_a_part_of_the_images_is_a_part_of_the_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = Settings(dataset="digits", train_images=100)
+    dataset = comparison.begun(settings)[1]
+    assert dataset.sizes == {"train": 100, "validation": 100, "test": 359}
+    assert comparison.part_name(settings) == "digits, 100 images, 10 epochs"
+    assert comparison.command(settings).endswith(" --dataset digits --train-images 100")
+    # Nor does a trial of it go on with one of all images.
+    build, schedule = builder("CNN"), trials.Schedule(epochs=1, batch_size=50, smoke=True)
+    for some in (dataset, data.load("digits")):
+        trials.trained("CNN", build, some, schedule, seed=0, verbose=0)
+    found = trials.SMOKE_FOLDER.glob("*/run.json")
+    trained = [json.loads(path.read_text())["config"].get("subset") for path in found]
+    assert sorted(trained, key=bool) == [None, dataset.identity["subset"]]
 
 
 def test_pairs_are_of_the_seeds_that_both_have():
