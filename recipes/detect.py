@@ -115,12 +115,7 @@ def main(settings):
     )
     # Recorded, so that a run goes on at the rate that it began with.
     settings = dataclasses.replace(settings, learning_rate=learning_rate_of(settings, size))
-    config = {
-        name: value
-        for name, value in dataclasses.asdict(settings).items()
-        if name not in NOT_IDENTITY
-    }
-    config.update(dataset.identity)
+    config = {**identity(settings), **dataset.identity}
     run = training.Run(workdir, config, monitor="val_loss", mode="min")
     model = build(settings, dataset, size)
     fit(model, run, dataset, settings, size)
@@ -149,6 +144,12 @@ def main(settings):
         print(f"{name}: ap50 {of_file['ap50']}")
     print(f"Test images: {len(images)}. All of it is in {workdir}.")
     return run.record
+
+
+def identity(settings):
+    """Returns the settings that make a run this one, a dict."""
+    given = dataclasses.asdict(settings)
+    return {name: value for name, value in given.items() if name not in NOT_IDENTITY}
 
 
 def refuse_unused(settings):

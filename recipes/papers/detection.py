@@ -9,7 +9,8 @@ Command:
     python -m recipes.papers.detection --dataset digits_on_canvas --seeds 5
 
 Each trial is a run of `recipes.detect` at its defaults, in a folder of its own under
-runs/detection, which goes on or is taken as it is when it is there. Scores are of the detector of
+runs/detection, which goes on or is taken as it is when it is there; one whose scores are in the
+results already is not trained again. Scores are of the detector of
 the last epoch, on the split that `--split` names; differences from the plain pyramid are paired by
 seed, which gives weights, order and augmentation. The papers' figures are COCO's, of far larger
 networks: they stand beside ours to say what was claimed, and are not compared.
@@ -23,13 +24,14 @@ Measured: recipes/results/detection.json and docs/results/detection.md, where th
 import dataclasses
 import json
 import pathlib
+import shlex
 
 import keras
 
 from keras_fmm import training
 from recipes import detect
 from recipes.lab import accuracies, comparison, sections, trials
-from recipes.lab.settings import output_path, setting, start, verbosity
+from recipes.lab.settings import flags, output_path, setting, start, verbosity
 
 # What stands in the pyramid: attention, convolution.
 CANDIDATES = {
@@ -62,23 +64,29 @@ def main(settings):
     """Trains what is missing, tests, prints; returns the part of the results, a dict."""
     path = output_path(settings)
     content = comparison.read(path)
-    part = {
-        "split": settings.split,
-        "fixed": None,
-        "environments": [],
-        "trials": {},
-        "paper_ap_coco": PAPER,
-        **({"remark": settings.remark} if settings.remark else {}),
-    }
-    content[pathlib.Path(settings.dataset).name] = part
+    name = pathlib.Path(settings.dataset).name
+    before = {} if settings.smoke else content.get(name, {})
+    if before.get("split", settings.split) != settings.split:
+        raise ValueError(
+            f"`split` must be the one that {path} was scored on. Received: {settings.split!r}, "
+            f"where its {name!r} has {before['split']!r}. Give another `output`."
+        )
+    part = {"split": settings.split, "fixed": None, "environments": [], "trials": {}, **before}
+    part["paper_ap_coco"] = PAPER
+    if settings.format:
+        part["format"] = settings.format
+    if settings.remark:
+        part["remark"] = settings.remark
+    content[name] = part
     found = dict(list(CANDIDATES.items())[: 2 if settings.smoke else None])
     for seed in range(1 if settings.smoke else settings.seeds):
         for candidate in found:
-            part["trials"].setdefault(candidate, {})[str(seed)] = trial(
-                settings, candidate, seed, part
-            )
-            part.update(conclusions(part))
-            comparison.write(path, content)
+            trials_of = part["trials"].setdefault(candidate, {})
+            # What the file has is not trained again.
+            if str(seed) not in trials_of:
+                trials_of[str(seed)] = trial(settings, candidate, seed, part)
+                part.update(conclusions(part))
+                comparison.write(path, content)
     print(table(part))
     return part
 
@@ -92,33 +100,27 @@ def trial(settings, candidate, seed, part):
     record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     here = None
     if record.get("status") != "finished":
+        of_run = detect.Settings(
+            settings.dataset,
+            settings.format,
+            attention=attention,
+            convolution=convolution,
+            seed=seed,
+            workdir=str(workdir),
+            smoke=settings.smoke,
+            verbose=settings.verbose,
+        )
+        if part["fixed"]:
+            # Before it trains for minutes; what follows from the dataset is seen afterwards.
+            known = {**part["fixed"], **fixed_of(detect.identity(of_run))}
+            refuse_other(workdir, known, part["fixed"])
         # The run's own record counts as changes what recipes have written.
         here = training.environment(ignored=trials.WRITTEN)
-        record = detect.main(
-            detect.Settings(
-                settings.dataset,
-                settings.format,
-                attention=attention,
-                convolution=convolution,
-                seed=seed,
-                workdir=str(workdir),
-                smoke=settings.smoke,
-                verbose=settings.verbose,
-            )
-        )
+        record = detect.main(of_run)
         keras.backend.clear_session()
-    fixed = {
-        key: value
-        for key, value in record["config"].items()
-        if key not in ("attention", "convolution", "seed", "dataset", "root")
-    }
+    fixed = fixed_of(record["config"])
     part["fixed"] = part["fixed"] or fixed
-    if fixed != part["fixed"]:
-        raise ValueError(
-            "All runs must have the same settings but for seed, attention and convolution. "
-            f"Received: {workdir} with {fixed}, where the first one has {part['fixed']}. "
-            "Name another folder of `runs`."
-        )
+    refuse_other(workdir, fixed, part["fixed"])
     environment = here or record["environment"]
     if environment not in part["environments"]:
         part["environments"].append(environment)
@@ -130,6 +132,22 @@ def trial(settings, candidate, seed, part):
         "environment": part["environments"].index(environment),
         "date": record["end"][:10],
     }
+
+
+def fixed_of(config):
+    """Returns what of a run's settings all runs share, a dict."""
+    own = ("attention", "convolution", "seed", "dataset", "root")
+    return {key: value for key, value in config.items() if key not in own}
+
+
+def refuse_other(workdir, given, fixed):
+    """Raises ValueError where a run has other settings than the ones that all share."""
+    if given != fixed:
+        raise ValueError(
+            "All runs must have the same settings but for seed, attention and convolution. "
+            f"Received: {workdir} with {given}, where the results so far have {fixed}. "
+            "Name another folder of `runs`, or another `output`."
+        )
 
 
 def conclusions(part):
@@ -206,9 +224,18 @@ def page(results):
             *([part["remark"]] if "remark" in part else []),
             "",
         ]
-    lines += ["What trains them anew:", ""]
-    lines += ["```", "python -m recipes.papers.detection --seeds 5", "```", ""]
+    lines += ["What trains those that are missing, or all where `--output` names a new file:", ""]
+    lines += ["```", *(command(name, part) for name, part in content.items()), "```", ""]
     return "\n".join(lines)
+
+
+def command(name, part):
+    """Returns the command of a part, a str; a folder is one beside the checkout, of that name."""
+    values = {"dataset": f"../{name}", "format": part["format"]} if "format" in part else {}
+    if part["split"] != "test":
+        values["split"] = part["split"]
+    values["seeds"] = max(map(len, part["trials"].values()))
+    return shlex.join(["python", "-m", "recipes.papers.detection", *flags(values)])
 
 
 def machines(part):

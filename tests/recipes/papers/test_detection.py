@@ -22,7 +22,7 @@ def runs(folder):
             record = {
                 "status": "finished",
                 "end": "2026-11-27T12:00:00+00:00",
-                "config": {"attention": name, "seed": seed, "epochs": None},
+                "config": detect.identity(detect.Settings(attention=name, seed=seed)),
                 "environment": {
                     "device": {"kind": "gpu", "names": ["A card"], "cores": 16},
                     "versions": {"keras": "3.15.1", "backend": "jax"},
@@ -33,14 +33,8 @@ def runs(folder):
 
 
 def main(tmp_path, **settings):
-    return recipe.main(
-        recipe.Settings(
-            seeds=2,
-            runs=str(tmp_path / "runs"),
-            output=str(tmp_path / "detection.json"),
-            **settings,
-        )
-    )
+    paths = {"runs": str(tmp_path / "runs"), "output": str(tmp_path / "detection.json")}
+    return recipe.main(recipe.Settings(**{"seeds": 2, **paths, **settings}))
 
 
 def test_differences_are_paired_by_seed(tmp_path):
@@ -55,7 +49,36 @@ def test_differences_are_paired_by_seed(tmp_path):
     assert "| squeeze_excite | 1,000 | 90.0 " in page
     assert "38.11" in page
     assert "A card (gpu), 2026-11-27" in page
-    assert main(tmp_path, split="validation")["summaries"]["ap"]["aw"]["mean"] == pytest.approx(10)
+    assert "recipes.papers.detection --seeds 2\n" in page
+
+
+def test_the_split_that_is_scored(tmp_path):
+    runs(tmp_path / "runs")
+    part = main(tmp_path, split="validation", format="voc")
+    assert part["summaries"]["ap"]["aw"]["mean"] == pytest.approx(10)
+    command = "--dataset ../digits_on_canvas --format voc --split validation --seeds 2\n"
+    assert command in recipe.page(tmp_path)
+    # One file is of one split.
+    with pytest.raises(ValueError, match="`split`.*Received: 'test', where .* has 'validation'"):
+        main(tmp_path)
+
+
+def test_what_the_results_have_is_not_trained_again(tmp_path, monkeypatch):
+    runs(tmp_path / "runs")
+    content = main(tmp_path)
+    for seed in range(2):
+        (tmp_path / "runs" / f"digits_on_canvas_plain_{seed}" / "run.json").unlink()
+    assert main(tmp_path) == content
+    # One seed more, of other settings: refused before it trains.
+    monkeypatch.setattr(detect, "main", None)
+    given = detect.Settings
+
+    def other(*arguments, **named):
+        return given(*arguments, **named, width=8)
+
+    monkeypatch.setattr(detect, "Settings", other)
+    with pytest.raises(ValueError, match="same settings.*digits_on_canvas_plain_2.*`output`"):
+        main(tmp_path, seeds=3)
 
 
 def test_runs_of_other_settings_are_refused(tmp_path):
