@@ -30,7 +30,7 @@ import keras
 
 from keras_fmm import training
 from recipes import detect
-from recipes.lab import accuracies, comparison, sections, trials
+from recipes.lab import accuracies, comparison, sections, trials, verdicts
 from recipes.lab.settings import flags, output_path, setting, start, verbosity
 
 # What stands in the pyramid: attention, convolution.
@@ -170,17 +170,22 @@ def conclusions(part):
 def table(part):
     """Returns Markdown: of each candidate the scores, and the difference in AP from the plain."""
     lines = [
-        "| in the pyramid | parameters | AP50, % | AP, % | AP minus plain (95 %) | p | n | COCO, "
-        "the paper |",
-        "|---|---|---|---|---|---|---|---|",
+        "| in the pyramid | parameters | AP50, % | AP, % | AP minus plain (95 %) | p | Holm | n | "
+        "COCO, the paper |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
+    tests = part["tests"]["ap"]
+    # One that could not be tested counts as a test.
+    raw = [1.0 if test["p_value"] is None else test["p_value"] for test in tests.values()]
+    corrected = dict(zip(tests, verdicts.holm(raw), strict=True))
     for name, found in part["trials"].items():
         ap50, ap = (part["summaries"][metric][name] for metric in ("ap50", "ap"))
-        test = part["tests"]["ap"].get(name)
-        difference, p_value = "", ""
+        test = tests.get(name)
+        difference, p_value, holm = "", "", ""
         if test is not None:
             difference = f"{test['difference']:+.2f} ({accuracies.interval(test)})"
             p_value = accuracies.p_value(test)
+            holm = verdicts.shown_p(corrected[name])
         cells = [
             name,
             f"{next(iter(found.values()))['parameters']:,}",
@@ -188,6 +193,7 @@ def table(part):
             f"{ap['mean']:.1f} ({accuracies.interval(ap, '.1f')})",
             difference,
             p_value,
+            holm,
             str(ap["n"]),
             f"{PAPER[name]:.2f}",
         ]
@@ -205,7 +211,8 @@ def page(results):
         "",
         "RetinaNets of half a million to a million parameters, trained by `recipes.detect` at its "
         "defaults, with something in each lateral and output convolution of the pyramid. Means "
-        "over the seeds, and their 95 % intervals; differences are paired by seed. The last column "
+        "over the seeds, and their 95 % intervals; differences are paired by seed, and their p is "
+        "corrected by Holm for the three of a table. The last column "
         'quotes Table 3 of "An Attention Module for Convolutional Neural Networks": AP on COCO of '
         "Faster R-CNN with ResNet-101. Those are the paper's figures, of other networks and "
         "images, and nothing here was trained on COCO.",
