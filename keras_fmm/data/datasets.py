@@ -39,7 +39,8 @@ class ImageDataset:
         sizes: dict. The number of examples by split: "train", "validation" and "test".
         identity: dict. Of `load_folder`: "class_names", "files" (how many, and a checksum of their
             names, labels and contents) and how they are read. A run whose `config` holds it is not
-            gone on with when the files have changed. Else empty: there the name says it.
+            gone on with when the files have changed. Of `subset` "subset". Else empty: there the
+            name says it.
         left_out: tuple of str. As given.
 
     Raises:
@@ -143,9 +144,10 @@ class ImageDataset:
     ) -> "ImageDataset":
         """Returns the dataset of at most so many examples of a split, of each class its share.
 
-        To try something in a fraction of the time. The examples that are kept follow from their
-        number and `seed` alone, the same on every machine, and stay in stored order; nothing is
-        copied.
+        To try something in a fraction of the time. The examples that are kept follow from the
+        split, their number and `seed`, the same on every machine, and stay in stored order; nothing
+        is copied. Of a dataset of tensorflow-datasets that is not held in memory all images of a
+        split are decoded once, to know its labels.
 
         Args:
             train, validation, test: int, at least 1, default None (all). How many of the split to
@@ -153,7 +155,8 @@ class ImageDataset:
             seed: int from 0 to `2**32 - 1`, default 0. Which are kept.
 
         Returns:
-            `ImageDataset`, whose `identity` has "subset", the sizes and the seed.
+            `ImageDataset`. Where a split has become smaller, its `identity` has "subset": a list of
+            dicts, one for each such call, of sizes and seed.
 
         Raises:
             TypeError: an argument is no int.
@@ -178,13 +181,12 @@ class ImageDataset:
                     indices = np.asarray(indices)[kept]
             parts[split] = (source, indices)
         sizes = {split: len(indices) for split, (_, indices) in parts.items()}
+        identity = self.identity
+        if sizes != self.sizes:
+            before = identity.get("subset", [])
+            identity = {**identity, "subset": [*before, {**sizes, "seed": seed}]}
         return ImageDataset(
-            self.name,
-            self.input_shape,
-            self.class_names,
-            parts,
-            {**self.identity, "subset": {**sizes, "seed": seed}},
-            self.left_out,
+            self.name, self.input_shape, self.class_names, parts, identity, self.left_out
         )
 
     def labels(self, split: str) -> np.ndarray:

@@ -56,7 +56,9 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
     """
     if settings.smoke:
         trials.forget_smoke()
-        settings = dataclasses.replace(settings, dataset="digits", seeds=1, epochs=1)
+        settings = dataclasses.replace(
+            settings, dataset="digits", train_images=None, seeds=1, epochs=1
+        )
         batch_size = 32
     size = getattr(settings, "image_size", None)
     dataset = datasets.load(settings, size and (size, size))
@@ -64,6 +66,11 @@ def begun(settings, batch_size=trials.Schedule.batch_size):
         # The same part of the results, wherever the dataset came from.
         settings = dataclasses.replace(settings, dataset=dataset.name)
     if settings.train_images is not None:
+        if settings.train_images >= dataset.sizes["train"]:
+            raise ValueError(
+                f"`train_images` must be fewer than the {dataset.sizes['train']} of train. "
+                f"Received: train_images={settings.train_images}. Leave it out to take all."
+            )
         dataset = dataset.subset(train=settings.train_images, validation=settings.train_images)
     # A folder may have few images.
     batch_size = min(batch_size, dataset.sizes["train"])
@@ -173,7 +180,7 @@ def _part(path, name, fixed):
 def part_name(settings, variant=None):
     """Returns the name of a part, a str.
 
-    It is made of the dataset, how many images if not all, the variant, a rate other than the
+    It is made of the dataset, the variant, how many images if not all, a rate other than the
     default, and the epochs.
     """
     images = settings.train_images and f"{settings.train_images} images"
@@ -181,7 +188,7 @@ def part_name(settings, variant=None):
     if settings.learning_rate != trials.Schedule.learning_rate:
         rate = f"rate {settings.learning_rate}"
     epochs = f"{settings.epochs} {'epoch' if settings.epochs == 1 else 'epochs'}"
-    return ", ".join(filter(None, (settings.dataset, images, variant, rate, epochs)))
+    return ", ".join(filter(None, (settings.dataset, variant, images, rate, epochs)))
 
 
 def picture(settings, *names, variant=None):

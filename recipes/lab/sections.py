@@ -90,6 +90,8 @@ class Section:
         given = [f"KERAS_BACKEND={x}" for x in backends if x != "tensorflow" and len(backends) < 2]
         if rate := re.search(", rate ([0-9.e-]+)", name):
             values["learning_rate"] = float(rate[1])
+        if images := re.search(", ([0-9]+) images", name):
+            values["train_images"] = int(images[1])
         more = self.flags(name, part)
         found = []
         for each in [more] if isinstance(more, dict) else more:

@@ -63,74 +63,100 @@ class Settings:
 def main(settings):
     """Trains what is missing, tests, prints; returns the part of the results, a dict."""
     path = output_path(settings)
-    content = comparison.read(path)
     name = pathlib.Path(settings.dataset).name
-    before = {} if settings.smoke else content.get(name, {})
-    if before.get("split", settings.split) != settings.split:
-        raise ValueError(
-            f"`split` must be the one that {path} was scored on. Received: {settings.split!r}, "
-            f"where its {name!r} has {before['split']!r}. Give another `output`."
-        )
-    part = {"split": settings.split, "fixed": None, "environments": [], "trials": {}, **before}
-    part["paper_ap_coco"] = PAPER
-    if settings.format:
-        part["format"] = settings.format
-    if settings.remark:
-        part["remark"] = settings.remark
-    content[name] = part
+    if settings.smoke:
+        with comparison.alone(path):
+            others = {key: part for key, part in comparison.read(path).items() if key != name}
+            comparison.write(path, others)
     found = dict(list(CANDIDATES.items())[: 2 if settings.smoke else None])
     for seed in range(1 if settings.smoke else settings.seeds):
         for candidate in found:
-            trials_of = part["trials"].setdefault(candidate, {})
+            part = part_of(settings, comparison.read(path), name)
             # What the file has is not trained again.
-            if str(seed) not in trials_of:
-                trials_of[str(seed)] = trial(settings, candidate, seed, part)
-                part.update(conclusions(part))
-                comparison.write(path, content)
+            if str(seed) not in part["trials"].get(candidate, {}):
+                trained = trial(settings, candidate, seed, part)
+                # Read anew: another process may have trained something else meanwhile.
+                with comparison.alone(path):
+                    content = comparison.read(path)
+                    part = part_of(settings, content, name)
+                    record(part, candidate, seed, *trained)
+                    comparison.write(path, content)
+    with comparison.alone(path):
+        content = comparison.read(path)
+        part = part_of(settings, content, name)
+        part.update(conclusions(part), paper_ap_coco=PAPER)
+        if settings.remark:
+            part["remark"] = settings.remark
+        comparison.write(path, content)
     print(table(part))
     return part
 
 
-def trial(settings, candidate, seed, part):
-    """Returns what a run scored, a dict; trains it where it has not finished."""
+def part_of(settings, content, name):
+    """Returns a part of the results, which is put there if it is new; refuses another's."""
+    if name not in content:
+        part = {"split": settings.split, "fixed": None, "environments": [], "trials": {}}
+        content[name] = part
+    part = content[name]
+    if part["split"] != settings.split:
+        raise ValueError(
+            "`split` must be the one that the results are of. Received: "
+            f"{settings.split!r}, where those of {name!r} are of {part['split']!r}. "
+            "Give another `output`."
+        )
+    if part["fixed"]:
+        # Before anything trains for minutes. None follows from the dataset, which is seen later.
+        wanted = fixed_of(detect.identity(run_of(settings, "plain", 0)))
+        given = {k: v for k, v in wanted.items() if v is not None or k == "format"}
+        refuse_other(f"dataset={settings.dataset!r}", {**part["fixed"], **given}, part["fixed"])
+    return part
+
+
+def run_of(settings, candidate, seed):
+    """Returns the settings of a run, `detect.Settings`."""
     attention, convolution = CANDIDATES[candidate]
     name = f"{pathlib.Path(settings.dataset).name}_{candidate}_{seed}"
     workdir = pathlib.Path(settings.runs) / (f"smoke_{name}" if settings.smoke else name)
-    file = workdir / "run.json"
-    record = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return detect.Settings(
+        settings.dataset,
+        settings.format,
+        attention=attention,
+        convolution=convolution,
+        seed=seed,
+        workdir=str(workdir),
+        smoke=settings.smoke,
+        verbose=settings.verbose,
+    )
+
+
+def trial(settings, candidate, seed, part):
+    """Returns the record of a run and its environment; trains it where it has not finished."""
+    given = run_of(settings, candidate, seed)
+    file = pathlib.Path(given.workdir) / "run.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     here = None
-    if record.get("status") != "finished":
-        of_run = detect.Settings(
-            settings.dataset,
-            settings.format,
-            attention=attention,
-            convolution=convolution,
-            seed=seed,
-            workdir=str(workdir),
-            smoke=settings.smoke,
-            verbose=settings.verbose,
-        )
-        if part["fixed"]:
-            # Before it trains for minutes; what follows from the dataset is seen afterwards.
-            known = {**part["fixed"], **fixed_of(detect.identity(of_run))}
-            refuse_other(workdir, known, part["fixed"])
+    if found.get("status") != "finished":
         # The run's own record counts as changes what recipes have written.
         here = training.environment(ignored=trials.WRITTEN)
-        record = detect.main(of_run)
+        found = detect.main(given)
         keras.backend.clear_session()
-    fixed = fixed_of(record["config"])
-    part["fixed"] = part["fixed"] or fixed
-    refuse_other(workdir, fixed, part["fixed"])
-    environment = here or record["environment"]
+    if part["fixed"]:
+        refuse_other(given.workdir, fixed_of(found["config"]), part["fixed"])
+    return found, here or found["environment"]
+
+
+def record(part, candidate, seed, found, environment):
+    """Puts what a run scored into a part of the results."""
+    part["fixed"] = part["fixed"] or fixed_of(found["config"])
     if environment not in part["environments"]:
         part["environments"].append(environment)
-    metrics = record["metrics"]
-    scores = metrics["validation"] if settings.split == "validation" else metrics
-    return {
+    metrics = found["metrics"]
+    scores = metrics["validation"] if part["split"] == "validation" else metrics
+    part["trials"].setdefault(candidate, {})[str(seed)] = {
         **{key: scores[key] for key in (*METRICS, "by_class", "images")},
         "parameters": metrics["parameters"],
         "environment": part["environments"].index(environment),
-        "date": record["end"][:10],
+        "date": found["end"][:10],
     }
 
 
@@ -140,12 +166,14 @@ def fixed_of(config):
     return {key: value for key, value in config.items() if key not in own}
 
 
-def refuse_other(workdir, given, fixed):
+def refuse_other(what, given, fixed):
     """Raises ValueError where a run has other settings than the ones that all share."""
     if given != fixed:
+        names = [key for key in {**fixed, **given} if given.get(key) != fixed.get(key)]
+        ours, theirs = ({key: x.get(key) for key in names} for x in (given, fixed))
         raise ValueError(
             "All runs must have the same settings but for seed, attention and convolution. "
-            f"Received: {workdir} with {given}, where the results so far have {fixed}. "
+            f"Received: {what} with {ours}, where the results so far have {theirs}. "
             "Name another folder of `runs`, or another `output`."
         )
 
@@ -231,17 +259,18 @@ def page(results):
             *([part["remark"]] if "remark" in part else []),
             "",
         ]
-    lines += ["What trains those that are missing, or all where `--output` names a new file:", ""]
+    lines += ["What trains those that are missing; with another `--output` and `--runs`, all:", ""]
     lines += ["```", *(command(name, part) for name, part in content.items()), "```", ""]
     return "\n".join(lines)
 
 
 def command(name, part):
     """Returns the command of a part, a str; a folder is one beside the checkout, of that name."""
-    values = {"dataset": f"../{name}", "format": part["format"]} if "format" in part else {}
+    of_folder = part["fixed"].get("format")
+    values = {"dataset": f"../{name}", "format": of_folder} if of_folder else {}
     if part["split"] != "test":
         values["split"] = part["split"]
-    values["seeds"] = max(map(len, part["trials"].values()))
+    values["seeds"] = 1 + max(int(seed) for seeds in part["trials"].values() for seed in seeds)
     return shlex.join(["python", "-m", "recipes.papers.detection", *flags(values)])
 
 

@@ -183,9 +183,9 @@ SECTIONS = (
         judged,
         deviations=(
             "20 to 60 epochs of 200; batches of 64 but for whole MNIST and Fashion-MNIST; of these "
-            "two 3,000 images of train where it says so; a rate of its own for each network, where "
-            "the paper states none. Rates above 0.1 were tried after five of seven networks had "
-            "been best at that on digits, the highest until then."
+            "two 3,000 images of train and of validation where it says so; a rate of its own for "
+            "each network, where the paper states none. Rates above 0.1 were tried after five of "
+            "seven networks had been best at that on digits, the highest until then."
         ),
     ),
 )

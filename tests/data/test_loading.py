@@ -60,8 +60,11 @@ def test_a_subset_of_more_than_there_is_is_all(prepared):
     dataset = data.load("fmm_tiny", data_dir=prepared)
     some = dataset.subset(train=10**6, test=3)
     assert some.sizes == {**dataset.sizes, "test": 3}
-    # A part of a part, by a pipeline too.
+    assert dataset.subset(train=10**6, seed=7).identity == dataset.identity
+    # A part of a part, by a pipeline too; it is not that part of the whole.
     less = some.subset(test=2)
+    assert examples(less, "test") < examples(some, "test")
+    assert less.identity != dataset.subset(test=2).identity
     batch = next(iter(less.pipeline("test", 2, shuffle=False)))
     np.testing.assert_array_equal(batch[0], less.arrays("test")[0])
 

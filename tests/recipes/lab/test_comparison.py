@@ -53,6 +53,8 @@ def test_a_part_of_the_images_is_a_part_of_the_results(tmp_path, monkeypatch):
     dataset = comparison.begun(settings)[1]
     assert dataset.sizes == {"train": 100, "validation": 100, "test": 359}
     assert comparison.part_name(settings) == "digits, 100 images, 10 epochs"
+    # The variant is read by its place.
+    assert comparison.part_name(settings, "chain") == "digits, chain, 100 images, 10 epochs"
     assert comparison.command(settings).endswith(" --dataset digits --train-images 100")
     # Nor does a trial of it go on with one of all images.
     build, schedule = builder("CNN"), trials.Schedule(epochs=1, batch_size=50, smoke=True)
@@ -61,6 +63,8 @@ def test_a_part_of_the_images_is_a_part_of_the_results(tmp_path, monkeypatch):
     found = trials.SMOKE_FOLDER.glob("*/run.json")
     trained = [json.loads(path.read_text())["config"].get("subset") for path in found]
     assert sorted(trained, key=bool) == [None, dataset.identity["subset"]]
+    with pytest.raises(ValueError, match="`train_images`.* 1294 .*Received: train_images=1294"):
+        comparison.begun(dataclasses.replace(settings, train_images=1294))
 
 
 def test_pairs_are_of_the_seeds_that_both_have():

@@ -1,6 +1,7 @@
 """`recipes.papers.detection`: what follows from finished runs, and which it refuses."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -12,17 +13,22 @@ from recipes.papers import detection as recipe
 AP = {"plain": (0.5, 0.6), "squeeze_excite": (0.55, 0.67), "cbam": (0.4, 0.5), "aw": (0.5, 0.7)}
 
 
-def runs(folder):
+def runs(folder, seeds=(0, 1), image_format=None):
     """Writes the records of finished runs."""
     for name, scores in AP.items():
-        for seed, ap in enumerate(scores):
+        for seed in seeds:
+            ap = scores[seed % 2]
             file = folder / f"digits_on_canvas_{name}_{seed}" / "run.json"
             file.parent.mkdir(parents=True)
             given = {"ap": ap, "ap50": 0.9, "ap75": 0.5, "by_class": {"1": ap}, "images": 300}
             record = {
                 "status": "finished",
                 "end": "2026-11-27T12:00:00+00:00",
-                "config": detect.identity(detect.Settings(attention=name, seed=seed)),
+                # A run writes down the rate that it took where none was given.
+                "config": {
+                    **detect.identity(detect.Settings(format=image_format, seed=seed)),
+                    "learning_rate": 0.004,
+                },
                 "environment": {
                     "device": {"kind": "gpu", "names": ["A card"], "cores": 16},
                     "versions": {"keras": "3.15.1", "backend": "jax"},
@@ -57,14 +63,14 @@ def test_differences_are_paired_by_seed(tmp_path):
 
 
 def test_the_split_that_is_scored(tmp_path):
-    runs(tmp_path / "runs")
+    runs(tmp_path / "runs", image_format="voc")
     part = main(tmp_path, split="validation", format="voc")
     assert part["summaries"]["ap"]["aw"]["mean"] == pytest.approx(10)
     command = "--dataset ../digits_on_canvas --format voc --split validation --seeds 2\n"
     assert command in recipe.page(tmp_path)
     # One file is of one split.
-    with pytest.raises(ValueError, match="`split`.*Received: 'test', where .* has 'validation'"):
-        main(tmp_path)
+    with pytest.raises(ValueError, match="`split`.*Received: 'test', where .* of 'validation'"):
+        main(tmp_path, format="voc")
 
 
 def test_what_the_results_have_is_not_trained_again(tmp_path, monkeypatch):
@@ -73,15 +79,37 @@ def test_what_the_results_have_is_not_trained_again(tmp_path, monkeypatch):
     for seed in range(2):
         (tmp_path / "runs" / f"digits_on_canvas_plain_{seed}" / "run.json").unlink()
     assert main(tmp_path) == content
-    # One seed more, of other settings: refused before it trains.
+    # A remark is taken all the same.
+    assert main(tmp_path, remark="Beside other work.")["remark"] == "Beside other work."
+    # One seed more: a run for each that is missing.
+    runs(tmp_path / "others", seeds=(2,))
+    asked = []
+
+    def train(given):
+        asked.append((given.attention, given.convolution, given.seed))
+        name = pathlib.Path(given.workdir).name
+        return json.loads((tmp_path / "others" / name / "run.json").read_text(encoding="utf-8"))
+
+    monkeypatch.setattr(detect, "main", train)
+    part = main(tmp_path, seeds=3)
+    assert asked == [(*what, 2) for what in recipe.CANDIDATES.values()]
+    assert [part["summaries"]["ap"][name]["n"] for name in AP] == [3] * 4
+    assert "detection --seeds 3\n" in recipe.page(tmp_path)
+
+
+def test_other_settings_are_refused_before_anything_trains(tmp_path, monkeypatch):
+    runs(tmp_path / "runs")
+    main(tmp_path)
     monkeypatch.setattr(detect, "main", None)
     given = detect.Settings
 
     def other(*arguments, **named):
         return given(*arguments, **named, width=8)
 
+    with pytest.raises(ValueError, match="same settings.*'voc'.*None.*`output`"):
+        main(tmp_path, format="voc")
     monkeypatch.setattr(detect, "Settings", other)
-    with pytest.raises(ValueError, match="same settings.*digits_on_canvas_plain_2.*`output`"):
+    with pytest.raises(ValueError, match="same settings.*'width': 8.*'width': 24.*`output`"):
         main(tmp_path, seeds=3)
 
 
