@@ -14,16 +14,16 @@ Command, one or more networks, which may run beside each other:
         --dataset fashion_mnist --train-images 3000 --epochs 40 --batch-size 64
 
 On a GPU with JAX, JAX_DEFAULT_MATMUL_PRECISION=highest must stand before it.
-Fixed before the first run (2026-11-27): the networks and the schedule of multiplication_is_the_key
-(digits and 3,000 images in batches of 64), at its rate of 0.05; mixup with alpha 1 as in
-mixup_regularization; decoupled weight decay of 0.005; measured after 1, 2, 3, 5, 8, 12 and 20
-epochs (of digits thrice as many, of 3,000 images twice). Of two networks of one seed, the loss at
-which they are compared is the higher of the two lowest that each reaches; J, S and the rest are
-interpolated there, on logarithmic scales of both, between the two measurements around the loss, the
-first that reach it. So at equal accuracy, the lower of the two highest, on a linear scale of it.
-The criterion is the mean logarithm of AM / CNN over the seeds, with a paired t-test. S and J as in
-sensitivity. Five seeds: `python -m recipes.lab.power` plans for two to four for the paper's ratios
-of J.
+Fixed before the first run (2026-11-27; 3,000 images: 2026-11-28): the networks and the schedule of
+multiplication_is_the_key (digits and 3,000 images in batches of 64), at its rate of 0.05; mixup
+with alpha 1 as in mixup_regularization; decoupled weight decay of 0.005; measured after 1, 2, 3, 5,
+8, 12 and 20 epochs (of digits thrice as many, of 3,000 images twice). Of two networks of one seed,
+the loss at which they are compared is the higher of the two lowest that each reaches; J, S and the
+rest are interpolated there, on logarithmic scales of both, between the two measurements around the
+loss, the first that reach it. So at equal accuracy, the lower of the two highest, on a linear scale
+of it. The criterion is the mean logarithm of AM / CNN over the seeds, with a paired t-test. S and J
+as in sensitivity. Five seeds: `python -m recipes.lab.power` plans for two to four for the paper's
+ratios of J.
 Cost: a minute a network on a GPU; 3,000 images, three minutes on one core.
 Measured: recipes/results/smoothness_along_training.json.
 """
