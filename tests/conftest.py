@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -75,6 +76,14 @@ def _little_to_collect():
     # for that; what is there before a module's tests is not looked at again.
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _temporary_folders(tmp_path_factory):
+    # What the docstrings' examples make goes with pytest's own folders, which it clears.
+    tempfile.tempdir = str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = None
 
 
 @pytest.fixture(autouse=True)
