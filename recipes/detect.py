@@ -31,7 +31,16 @@ import numpy as np
 
 from keras_fmm import data, detection, export, models, training
 from recipes.lab import artefacts, datasets
-from recipes.lab.settings import LARGEST_SEED, changed, flags, setting, shown, start, verbosity
+from recipes.lab.settings import (
+    LARGEST_SEED,
+    WRITTEN,
+    changed,
+    flags,
+    setting,
+    shown,
+    start,
+    verbosity,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +125,7 @@ def main(settings):
     # Recorded, so that a run goes on at the rate that it began with.
     settings = dataclasses.replace(settings, learning_rate=learning_rate_of(settings, size))
     config = {**identity(settings), **dataset.identity}
-    run = training.Run(workdir, config, monitor="val_loss", mode="min")
+    run = training.Run(workdir, config, monitor="val_loss", mode="min", ignored=WRITTEN)
     model = build(settings, dataset, size)
     fit(model, run, dataset, settings, size)
     # That of the last epoch, whose rate is 0: none is chosen by images that it is scored on.

@@ -32,7 +32,7 @@ import numpy as np
 
 from keras_fmm import analysis, data, export, models, plots, training
 from recipes.lab import datasets, fitting, names
-from recipes.lab.settings import LARGEST_SEED, repeated, setting, shown, start, verbosity
+from recipes.lab.settings import LARGEST_SEED, WRITTEN, repeated, setting, shown, start, verbosity
 
 MODELS = {
     "toy_cnn": models.ToyCNN,
@@ -279,7 +279,7 @@ def new_run(settings, workdir, dataset):
     # Of a schedule the number of epochs is a part.
     resumable = ["epochs"] if settings.schedule == "constant" else []
     patience = {"patience": settings.patience, "min_delta": settings.min_delta}
-    return training.Run(workdir, config, resumable=resumable, **patience)
+    return training.Run(workdir, config, resumable=resumable, ignored=WRITTEN, **patience)
 
 
 def score(model, dataset, settings, batch_size):

@@ -63,6 +63,8 @@ class Run:
             `monitor` the training ends, as `stopped` then says; None trains to the end.
         min_delta: number, at least 0, default 0. By how much more than this a `monitor` must be
             better to be so for `patience`. Any better one is kept in `best.keras`.
+        ignored: sequence of paths, default (). As of `environment`: files and folders whose changes
+            do not count as changes of the code in `record["environment"]`.
 
     Attributes:
         workdir: `pathlib.Path`. The folder.
@@ -109,6 +111,7 @@ class Run:
         resumable: Sequence[str] = (),
         patience: int | None = None,
         min_delta: float = 0.0,
+        ignored: Sequence[hints.Path] = (),
     ) -> None:
         config = _as_json("config", config)
         if not isinstance(monitor, str) or not monitor:
@@ -129,6 +132,7 @@ class Run:
         self._min_delta = checks.number("min_delta", min_delta)
         if self._min_delta < 0:
             raise ValueError(f"`min_delta` must be at least 0. Received: min_delta={min_delta}")
+        self._ignored = checks.listed("ignored", ignored)
         asked = {"monitor": monitor, "mode": mode, "patience": patience}
         hosts.check_same({**config, **asked, "min_delta": self._min_delta})
         self.workdir = checks.path("workdir", workdir)
@@ -217,7 +221,8 @@ class Run:
                 f"built={model.built}, compiled={model.compiled}. Give it an Input or call "
                 "`model.build(input_shape)`, then `model.compile(...)`."
             )
-        self._environment = environment(getattr(model, "distribute_strategy", None))
+        strategy = getattr(model, "distribute_strategy", None)
+        self._environment = environment(strategy, self._ignored)
         path = self.workdir / records.BACKUP
         if hosts.from_first(lambda: self._has_backup(path)):
             self._state = backup.load(path, model, _is_state, lambda: self._check_best(model))
@@ -371,7 +376,7 @@ class Run:
             "reason": None,
             "config": config,
             "monitor": monitor,
-            "environment": environment(),
+            "environment": environment(ignored=self._ignored),
             "start": records.now(),
             "end": None,
             "seconds_per_epoch": [],

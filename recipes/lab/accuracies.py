@@ -83,19 +83,26 @@ def markdown(part):
         figure = f"{paper[name]:.2f}" if name in paper else "-"
         failed = " (did not learn)" if part["not_learned"].get(name) else ""
         lines.append(f"| {name} | {mean_and_spread(row)}{failed} | {interval(row)} | {figure} |")
-    for name, count in part["not_learned"].items():
-        if count:
-            trials = part["accuracy_percent"][name]["n"]
-            text = f"{count} of {trials} trials of {name} did not learn."
-            if imputed := part.get("imputed", {}).get(name):
-                text += f" {imputed} of them diverged, and are entered as guessing."
-            lines += ["", text]
+    lines += failures(part, part["not_learned"])
     lines += ["", "| difference | points | 95 % interval | p |", "|---|---|---|---|"]
     for name, row in part["tests"].items():
         margin = f" within ± {row['margin']}" if "margin" in row else ""
         cells = (f"{row['difference']:+.2f}", interval(row), p_value(row))
         lines.append(f"| {name}{margin} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def failures(part, candidates):
+    """Returns how many trials of candidates did not learn, and diverged, lines of Markdown."""
+    lines = []
+    for name in candidates:
+        if count := part["not_learned"][name]:
+            trials = part["accuracy_percent"][name]["n"]
+            text = f"{count} of {trials} trials of {name} did not learn."
+            if imputed := part.get("imputed", {}).get(name):
+                text += f" {imputed} of them diverged, and are entered as guessing."
+            lines += ["", text]
+    return lines
 
 
 def costs(part, timed=True):

@@ -19,7 +19,7 @@ from scipy import stats
 
 from keras_fmm import files, locks, training
 from recipes.lab import datasets, trials, verdicts
-from recipes.lab.settings import changed, flags, output_path, setting, verbosity
+from recipes.lab.settings import WRITTEN, changed, flags, output_path, setting, verbosity
 
 # Without it, "highest", JAX rounds to TF32 on a GPU, and curves are rough by that alone.
 PRECISION = "JAX_DEFAULT_MATMUL_PRECISION"
@@ -109,7 +109,7 @@ def measured(settings, fixed, candidates, measure, variant=None, seeds=None):
             if str(seed) in part["trials"].get(candidate, {}):
                 continue
             found = measure(candidate, seed)
-            here = training.environment(ignored=(*trials.WRITTEN, path.parent))
+            here = training.environment(ignored=(*WRITTEN, path.parent))
             # Read anew: another process may have measured something else meanwhile.
             with alone(path):
                 content, part = _part(path, name, fixed)

@@ -63,11 +63,13 @@ def judged(name, part, kind):
         name, part: as of `verdicts.lower`; the candidates are "CNN" and "AM".
         kind: str.
     """
+    when = "" if kind == "random" else " after equally many epochs"
     for measure in (f"{kind}, total_variation, relative", f"{kind}, monotone_pieces"):
         ours, theirs = comparison.paired(part, "AM", "CNN", measure)
         test = comparison.paired_test(ours, theirs)
         found = verdicts.lower(name, part, test, ("CNN", "AM"))
         yield (
-            f"{kind}: {measure.removeprefix(f'{kind}, ')} is lower with attention (CNN minus AM)",
+            f"{kind}: {measure.removeprefix(f'{kind}, ')} is lower with attention{when} "
+            "(CNN minus AM)",
             dataclasses.replace(found, ours=f"{ours.mean():.3g} against {theirs.mean():.3g}"),
         )

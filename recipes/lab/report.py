@@ -66,14 +66,14 @@ RULES = f"""## How a verdict is reached
 
 This page is written by `make report` from `recipes/results/`, whose files have every trial by seed.
 The rules are in `recipes/lab/verdicts.py`; they are of {verdicts.RULES_DATE}, as is the list of
-primary endpoints. **What was measured until that day was measured before these rules**; what was
-fixed before its first run is in its recipe's docstring. The rules before corrected nothing for the
-number of tests.
+primary endpoints. **What was measured before them says so in its section**; what was fixed before
+its first run is in its recipe's docstring. The rules before corrected nothing for the number of
+tests.
 
 - The **primary** endpoints of one paper are one family: their p is corrected by Holm, and stands
   beside the raw one; one that could not be tested counts as a test. A claim **holds**, or **does
   not hold**, only by a corrected p < {verdicts.SIGNIFICANT}. The table above has the primary ones,
-  and all of a section without.
+  and all of a section without; of the deep products, which are no paper's claim, the primary ones.
 - All else is exploratory: in favour or against by the raw p, uncorrected; of what is counted, such
   as trials that stay finite, by whether it is so of all.
 - A difference is tested in pairs of one seed (two-sided t-test), an equivalence by two one-sided
@@ -91,8 +91,11 @@ number of tests.
 - There is **no verdict** where the paper gives no number to compare with.
 
 Intervals are of 95 %, over the seeds (n), by Student's t: of accuracies and shares on the logit, of
-tau by Fisher's z, so that none holds what cannot be. With three seeds they lean on normality: of
-three pairs an exact test of their signs can have no p below 0.25.
+tau by Fisher's z, so that none of these holds what cannot be; of differences as they are. With
+three seeds they lean on normality: of three pairs an exact test of their signs can have no p below
+0.25.
+"With changes" stands behind a commit whose tracked files differed; until 2026-11-29 the results
+that other trials had written meanwhile counted as such.
 Effects are in the direction of the claim. Seconds are of training, on the machine of the section;
 recipes that use the same networks train them once. The seeds that would decide are those of a power
 of 0.8 with the deviation that was found, at 0.05 divided by the number of tests of the family.

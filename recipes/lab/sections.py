@@ -22,6 +22,8 @@ class Section:
             command has beside dataset, epochs, rate and seeds.
         deviations: str, how what was done differs from the paper.
         draw: function of a part and a path that draws its picture there, or None.
+        only_primary: bool, whether the table of all claims leaves out what is exploratory in a part
+            without primary claims too.
     """
 
     recipe: str
@@ -33,6 +35,7 @@ class Section:
     flags: object = lambda name, part: {}
     deviations: str = ""
     draw: object = None
+    only_primary: bool = False
 
     def is_of(self, name):
         return self.variant is None or self.variant in name
@@ -116,6 +119,8 @@ class Section:
             yield [statement, name, "-", "-", "not finished", "-", "-", "-", command, "-", where]
             return
         primary = [claim for claim in claims if claim.family]
+        if not primary and self.only_primary:
+            return
         for claim in primary or claims:
             finding = claim.finding
             # What stands in brackets is in the section.
@@ -186,7 +191,7 @@ class Section:
             f"- Code: trained with {commits(trained)}; measured with {commits(measured)}.",
             f"- Machine: {machines}.",
             f"- Date: {dates[0] if len(dates) == 1 else f'{dates[0]} to {dates[-1]}'}"
-            + (", before today's rules." if dates[0] <= verdicts.RULES_DATE else "."),
+            + f", {beside_rules(environments, trials)}.",
             f"- Training: {seconds(name, part)} seconds.",
         ]
         if self.deviations:
@@ -214,6 +219,20 @@ def seconds(name, part):
         if "seconds_per_epoch" in trial and trial.get("epoch", epochs) == epochs
     ]
     return f"{sum(found):.0f}" if found else "-"
+
+
+def beside_rules(environments, trials):
+    """Returns whether trials were trained before the rules, in part, or after them, a str."""
+
+    def is_after(trial):
+        git = environments[trial.get("trained_in", trial["environment"])].get("git") or {}
+        had_them = git.get("commit", "")[:10] in verdicts.WITH_RULES
+        return trial["date"] > verdicts.RULES_DATE or had_them
+
+    found = {is_after(trial) for trial in trials}
+    if len(found) > 1:
+        return "in part before the rules"
+    return "after the rules" if True in found else "before the rules"
 
 
 def commits(environments):

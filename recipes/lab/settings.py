@@ -18,6 +18,8 @@ from keras_fmm import checks, training
 
 # What `keras.utils.set_random_seed` takes.
 LARGEST_SEED = 2**32 - 1
+# What recipes write themselves, whose changes are none of the code.
+WRITTEN = ("recipes/results", "docs")
 
 
 def setting(default, text, choices=None, minimum=None, maximum=None):

@@ -16,11 +16,10 @@ import numpy as np
 
 from keras_fmm import training
 from recipes.lab import fitting
+from recipes.lab.settings import WRITTEN
 
 FOLDER = pathlib.Path("runs/trials")
 SMOKE_FOLDER = pathlib.Path("runs/smoke/trials")
-# What recipes write themselves, which is no other code than the commit's.
-WRITTEN = ("recipes/results", "docs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,10 +186,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
     folder = (SMOKE_FOLDER if schedule.smoke else FOLDER) / "_".join(parts)
     config = {"name": name, "dataset": dataset.name, "seed": seed, **dataclasses.asdict(schedule)}
     config.update(dataset.identity)
-    # The run's own record counts as changes what recipes have written.
-    goes_on = (folder / "run.json").exists()
-    here = None if goes_on else training.environment(ignored=WRITTEN)
-    run = training.Run(folder, config, resumable=["epochs"])
+    run = training.Run(folder, config, resumable=["epochs"], ignored=WRITTEN)
     try:
         fitting.fit(model, run, data, schedule.epochs, verbose=verbose)
     except RuntimeError as error:
@@ -208,7 +204,7 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         "train_accuracy": round(history["accuracy"][-1], 5),
         "val_accuracy": [round(value, 5) for value in history["val_accuracy"]],
         "seconds_per_epoch": round(float(np.median(run.record["seconds_per_epoch"])), 1),
-        "trained_in": here or run.record["environment"],
+        "trained_in": run.record["environment"],
     }
 
 

@@ -14,6 +14,8 @@ from recipes.lab import power
 # The day of these rules. What was measured until then was measured before them, under the criterion
 # that the docstring of its recipe had; these rules are fixed for what is measured later.
 RULES_DATE = "2026-11-28"
+# The commits of that day, by their first ten digits, that had these rules before they trained.
+WITH_RULES = ("acb5a293d1",)
 FULL_SCHEDULE = 200
 SIGNIFICANT = 0.05
 # A share or an accuracy of exactly 0 or 1 has no logit; it counts as half an image of so many.

@@ -28,9 +28,8 @@ import shlex
 
 import keras
 
-from keras_fmm import training
 from recipes import detect
-from recipes.lab import accuracies, comparison, sections, trials, verdicts
+from recipes.lab import accuracies, comparison, sections, verdicts
 from recipes.lab.settings import flags, output_path, setting, start, verbosity
 
 # What stands in the pyramid: attention, convolution.
@@ -74,12 +73,12 @@ def main(settings):
             part = part_of(settings, comparison.read(path), name)
             # What the file has is not trained again.
             if str(seed) not in part["trials"].get(candidate, {}):
-                trained = trial(settings, candidate, seed, part)
+                run = trial(settings, candidate, seed, part)
                 # Read anew: another process may have trained something else meanwhile.
                 with comparison.alone(path):
                     content = comparison.read(path)
                     part = part_of(settings, content, name)
-                    record(part, candidate, seed, *trained)
+                    record(part, candidate, seed, run)
                     comparison.write(path, content)
     with comparison.alone(path):
         content = comparison.read(path)
@@ -130,23 +129,21 @@ def run_of(settings, candidate, seed):
 
 
 def trial(settings, candidate, seed, part):
-    """Returns the record of a run and its environment; trains it where it has not finished."""
+    """Returns the record of a run; trains it where it has not finished."""
     given = run_of(settings, candidate, seed)
     file = pathlib.Path(given.workdir) / "run.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    here = None
     if found.get("status") != "finished":
-        # The run's own record counts as changes what recipes have written.
-        here = training.environment(ignored=trials.WRITTEN)
         found = detect.main(given)
         keras.backend.clear_session()
     if part["fixed"]:
         refuse_other(given.workdir, fixed_of(found["config"]), part["fixed"])
-    return found, here or found["environment"]
+    return found
 
 
-def record(part, candidate, seed, found, environment):
+def record(part, candidate, seed, found):
     """Puts what a run scored into a part of the results."""
+    environment = found["environment"]
     part["fixed"] = part["fixed"] or fixed_of(found["config"])
     if environment not in part["environments"]:
         part["environments"].append(environment)

@@ -191,7 +191,7 @@ def accuracy_judged(name, part):
     paper = part["paper_percent"] or {}
     expected = paper["multiply"] - paper["add"] if paper else None
     test = part["tests"]["multiply minus add"]
-    verdict = verdicts.higher(name, part, test, ("add", "multiply"), expected)
+    verdict = verdicts.higher(name, part, test, ("multiply", "add"), expected)
     yield "F(x) * x is better than F(x) + x", verdict
 
 

@@ -76,9 +76,9 @@ def judged(name, part):
     """Table III: what mixup adds to each network."""
     paper = part["paper_percent"] or {}
     expected = paper["CNN, mixup"] - paper["CNN"] if paper else None
-    test, candidates = part["tests"]["CNN, mixup minus CNN"], ("CNN", "CNN, mixup")
+    test, candidates = part["tests"]["CNN, mixup minus CNN"], ("CNN, mixup", "CNN")
     yield "mixup helps the CNN", verdicts.higher(name, part, test, candidates, expected)
-    test, candidates = part["tests"]["AM, mixup equals AM"], ("AM", "AM, mixup")
+    test, candidates = part["tests"]["AM, mixup equals AM"], ("AM, mixup", "AM")
     yield (
         f"mixup changes AM by less than {test['margin']} points",
         verdicts.equivalent(name, part, test, candidates),

@@ -143,7 +143,7 @@ def judged(name, part):
             plain, attended = figures[key]
             expected = math.log(attended / plain)
         yield (
-            f"{quantity} is lower with attention (log of CNN / AM)",
+            f"{quantity} is lower with attention after equally many epochs (log of CNN / AM)",
             dataclasses.replace(
                 verdicts.lower(name, part, test, CANDIDATES, expected),
                 paper=f"{math.exp(expected):.2f} times" if expected else "-",

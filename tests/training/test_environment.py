@@ -6,6 +6,7 @@ import keras
 import pytest
 
 from keras_fmm import training
+from tests.training import small
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="mirrors are TensorFlow's")
@@ -58,3 +59,10 @@ def test_commit_of_the_working_directory(tmp_path, monkeypatch):
     assert ignored == {"commit": commit, "dirty": False}
     assert training.environment(ignored=["../a"])["git"]["dirty"]
     assert not training.environment(ignored=[tmp_path])["git"]["dirty"]
+    # And as a run records it: made, and gone on with.
+    run = training.Run(tmp_path / "run", {}, ignored=["../a.txt"])
+    assert run.record["environment"]["git"] == ignored
+    run.restore(small.make_model())
+    run.callbacks()
+    assert run.record["environment"]["git"] == ignored
+    assert training.Run(tmp_path / "other", {}).record["environment"]["git"]["dirty"]

@@ -81,11 +81,13 @@ def test_the_first_table_has_the_verdicts_of_the_sections_and_leads_to_them(writ
             (line,) = [x for x in sections[heading].splitlines() if x.startswith(f"- {claim}")]
             assert f": {row[4]}" in line
             found.append((heading, line))
-    # Every primary endpoint of a section is among them, and every section.
+    # Every primary endpoint of a section is among them, and every section of a paper's claims.
     for heading, text in sections.items():
         primary = [x for x in text.splitlines() if x.endswith("[primary]")]
         assert {(heading, x) for x in primary} <= set(found)
-    assert {f"{x[-1][1:].partition(']')[0]}: {x[1]}" for x in rows} == set(list(sections)[2:])
+    ours = [x for x in sections if x.startswith("Deep products") and "[primary]" not in sections[x]]
+    listed = {f"{x[-1][1:].partition(']')[0]}: {x[1]}" for x in rows}
+    assert listed == set(list(sections)[2:]) - set(ours)
 
 
 def test_the_commands_parse(written):

@@ -5,9 +5,7 @@ import pathlib
 
 import pytest
 
-from keras_fmm import training
 from recipes import detect
-from recipes.lab import trials
 from recipes.papers import detection as recipe
 
 AP = {"plain": (0.5, 0.6), "squeeze_excite": (0.55, 0.67), "cbam": (0.4, 0.5), "aw": (0.5, 0.7)}
@@ -121,18 +119,6 @@ def test_runs_of_other_settings_are_refused(tmp_path):
     file.write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(ValueError, match="digits_on_canvas_aw_1"):
         main(tmp_path)
-
-
-def test_results_that_were_written_meanwhile_are_no_change_of_the_code(tmp_path, monkeypatch):
-    runs(tmp_path / "runs")
-    file = tmp_path / "runs" / "digits_on_canvas_cbam_1" / "run.json"
-    record = json.loads(file.read_text(encoding="utf-8"))
-    file.unlink()
-    monkeypatch.setattr(detect, "main", lambda settings: record)
-    part = main(tmp_path)
-    assert part["trials"]["cbam"]["1"]["environment"] == 1
-    here = training.environment(ignored=trials.WRITTEN)
-    assert part["environments"] == [record["environment"], here]
 
 
 def test_nothing_measured_has_no_page(tmp_path):
