@@ -16,9 +16,7 @@ images by the weights of the last epoch, and gallery.png: test images with the b
 scored: saved_model/ and detector.tflite, with the suppression inside, and network_int8.tflite, of
 which `detection.split` tells how boxes are made. `--workdir RUN --evaluate FOLDER` prints one line
 of JSON about all images of another folder, by a finished run's detector.
-Measured: on BCCD's blood cells (205 images of train.txt, 87 of val.txt; `--format voc`, one seed,
-PyTorch 2.13, 2 cores of an AMD EPYC shared with other work, 2026-11-27) AP50 .865 and AP .503 on
-val.txt after 941 CPU seconds. On canvases see docs/results/detection.md.
+Measured: docs/results/detection.md, of canvases and of BCCD's blood cells.
 """
 
 import dataclasses

@@ -61,7 +61,9 @@ def FasterRCNN(
     Returns:
         A functional `keras.Model` of two inputs, images and objects `(batch, objects, 5)` (see
         `targets`), to float32 `(batch, proposals, classes, 9)`: the proposal (x1, y1, x2, y2 in
-        pixels), its box's four deltas of the class, and the class's logit; that of nothing is 0.
+        pixels), its box's four deltas of the class, and the class's logit; that of nothing is 0. A
+        label that is not below `classes` makes the loss NaN. Under a strategy each replica divides
+        its losses by its own number of samples.
         Layers are called `proposal_conv`, `proposal_logits`, `proposal_deltas`, `proposals`,
         `box_dense1`, `box_dense2`, `box_logits`, `box_deltas`.
 
@@ -117,7 +119,7 @@ def FasterRCNN(
     samples = Sampling(256, 0.5, 0.7, 0.3, seed=seed, name="proposal_sampling")(anchors, objects)
     outputs = SampledLoss(of_all=True, name="proposal_loss")(raw, samples, deltas, logits)
     samples = Sampling(512, 0.25, 0.5, 0.5, False, True, seed, name="box_sampling")(found, objects)
-    outputs = SampledLoss(_VARIANCE, name="box_loss")(
+    outputs = SampledLoss(_VARIANCE, one_for_all=False, name="box_loss")(
         outputs, samples, *head(align([samples["boxes"], *maps]))
     )
     return keras.Model([images, objects], outputs, name=name)

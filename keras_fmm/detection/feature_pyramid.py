@@ -113,7 +113,8 @@ def maps_of(backbone, levels, argument="backbone"):
     except (TypeError, ValueError) as error:
         told = str(error).replace("`names`", "`levels`").replace(" names=", " levels=")
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(told.replace("`model`", f"`{argument}`")) from error
+        told = told.replace("`model`", f"`{argument}`").replace(" model=", f" {argument}=")
+        raise kind(told) from error
     read, wanted = graph.read(features), keras.config.image_data_format()
     ends = set(map(id, read.outputs))
     for call in read.calls:

@@ -23,13 +23,15 @@ class SampledLoss(keras.layers.Layer):
         beta: number above 0, default 1 / 9. Up to which error smooth L1 is a square.
         of_all: bool, default False. Whether deltas and logits are of all boxes that the samples
             were chosen from; else of the samples.
+        one_for_all: bool, default True. Whether, where there is one class, all objects are of it,
+            as of region proposals; else its label is 0.
 
     Call arguments:
         inputs: any tensor.
         samples: a dict, what `Sampling` gives.
         deltas: `(batch, samples, 4)`, or of each class `(batch, samples, classes, 4)`.
-        logits: `(batch, samples, classes)`. Where there is one class, all objects are of it; else a
-            label that is not below `classes` makes the loss NaN.
+        logits: `(batch, samples, classes)`. A label that is not below `classes` makes the loss NaN,
+            unless one class is for all.
 
     Output shape:
         That of `inputs`.
@@ -53,11 +55,14 @@ class SampledLoss(keras.layers.Layer):
         in torchvision.
     """
 
-    def __init__(self, variance=(1.0, 1.0, 1.0, 1.0), beta=1 / 9, of_all=False, **kwargs):
+    def __init__(
+        self, variance=(1.0, 1.0, 1.0, 1.0), beta=1 / 9, of_all=False, one_for_all=True, **kwargs
+    ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.variance = checked_variance(variance)
         self.beta = checks.positive_number("beta", beta)
         self.of_all = checks.flag("of_all", of_all)
+        self.one_for_all = checks.flag("one_for_all", one_for_all)
 
     def call(self, inputs, samples, deltas, logits):
         objects, state = samples["objects"], samples["state"]
@@ -67,7 +72,7 @@ class SampledLoss(keras.layers.Layer):
         is_asked = ops.cast(state >= 0, "float32")
         labels = ops.maximum(ops.cast(objects[..., 4], "int32"), 0)
         is_known = 1.0
-        if logits.shape[-1] > 1:
+        if logits.shape[-1] > 1 or not self.one_for_all:
             is_known = only_known(labels, logits.shape[-1], "float32")
         labels = ops.minimum(labels, logits.shape[-1] - 1)
         classes = cross_entropy(logits, labels, is_positive)
@@ -93,6 +98,7 @@ class SampledLoss(keras.layers.Layer):
             "variance": self.variance,
             "beta": self.beta,
             "of_all": self.of_all,
+            "one_for_all": self.one_for_all,
         }
 
 

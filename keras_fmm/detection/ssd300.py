@@ -27,6 +27,7 @@ def SSD300(
     extra_filters=(512, 256, 256, 256),
     scales=None,
     name="ssd300",
+    weights=None,
 ):
     """Returns an SSD for training: what it says of each default box, in one tensor.
 
@@ -51,13 +52,17 @@ def SSD300(
             side, and one more. None, the default, is torchvision's for six maps; else they rise
             evenly from 0.15 to 0.9, and the last is 1.
         name: str, default "ssd300". The model's name.
+        weights: None, "imagenet" or a `keras.applications.VGG16`, default None (random). Whose
+            weights the VGG16 that stands without `backbone` begins with; "imagenet" are downloaded.
+            Images must then be as `keras.applications.vgg16.preprocess_input` makes them. The
+            convolutions with holes, which VGG16 has as dense layers, stay random.
 
     Returns:
         A functional `keras.Model` from images to float32 `(batch, boxes, 8 + classes)`: the default
         box (x1, y1, x2, y2 in pixels), its four deltas, and the logits of the classes; that of
         nothing is 0. Layers are called `ssd_map1_norm`, `ssd_map3_reduce`, `ssd_map3`,
         `ssd_map1_attention`, `ssd_map1_logits`, `ssd_map1_deltas`. VGG16's are called as in
-        keras.applications, whose weights fit up to `block5_conv3`.
+        keras.applications.
 
     Raises:
         TypeError: an argument is of another type.
@@ -82,8 +87,13 @@ def SSD300(
         for value in checks.listed("extra_filters", extra_filters)
     ]
     is_vgg = backbone is None
+    if weights is not None and not is_vgg:
+        raise ValueError(
+            "`weights` must be None with a `backbone`, which has its own. "
+            f"Received: {weights=} and {backbone=}"
+        )
     if is_vgg:
-        backbone, levels = _vgg16(), ["block4_conv3", "fc7"]
+        backbone, levels = _vgg16(weights), ["block4_conv3", "fc7"]
     elif levels is None:
         levels = ["stage2", "stage3"]
     features = maps_of(backbone, levels)
@@ -170,8 +180,15 @@ def _shapes(side, maps, scales):
     return shapes
 
 
-def _vgg16():
+def _vgg16(weights):
     """Returns VGG16 to its fifth block, and its first dense layers as convolutions with holes."""
+    if weights == "imagenet":
+        weights = keras.applications.VGG16(include_top=False)
+    if weights is not None and not isinstance(weights, keras.Model):
+        raise ValueError(
+            '`weights` must be None, "imagenet" or a model. '
+            f"Received: {weights=}. Load a file into `keras.applications.VGG16(include_top=False)`."
+        )
     x = inputs = keras.Input(backbones.default_shape(True, 300))
 
     def convolution(filters, size, name, holes=1):
@@ -186,7 +203,25 @@ def _vgg16():
         pool = keras.layers.MaxPooling2D(size, stride, padding="same", name=f"block{block}_pool")
         x = pool(x)
     x = convolution(1024, 3, "fc6", holes=6)(x)
-    return keras.Model(inputs, convolution(1024, 1, "fc7")(x), name="vgg16")
+    model = keras.Model(inputs, convolution(1024, 1, "fc7")(x), name="vgg16")
+    if weights is not None:
+        _take(model, weights)
+    return model
+
+
+def _take(model, source):
+    """Gives the five blocks the weights of a VGG16's layers of the same names."""
+    wanted = [x for x in model.layers if x.weights and x.name.startswith("block")]
+    there = {layer.name: layer for layer in source.layers}
+    for layer in wanted:
+        shapes = [tuple(x.shape) for x in getattr(there.get(layer.name), "weights", [])]
+        if shapes != [tuple(x.shape) for x in layer.weights]:
+            raise ValueError(
+                "`weights` must be a VGG16, for images of as many channels. Received: a model "
+                f"{source.name!r} whose layer {layer.name!r} has weights of the shapes {shapes}"
+            )
+    for layer in wanted:
+        layer.set_weights(there[layer.name].get_weights())
 
 
 @keras.saving.register_keras_serializable(package="keras_fmm")

@@ -18,7 +18,7 @@ class SSDLoss(keras.losses.Loss):
     object's best box that object. Smooth L1 of the deltas of these boxes is summed, and so are the
     cross-entropies of theirs and of `negatives` times as many of the others of the same image,
     those of the highest. The mean over the batch is the sum over it, divided by its number of boxes
-    with an object, at least 1.
+    with an object, at least 1; under a strategy each replica divides by its own.
 
     Args:
         foreground: number from 0 to 1, default 0.5.

@@ -152,6 +152,7 @@ def record(part, candidate, seed, found):
     part["trials"].setdefault(candidate, {})[str(seed)] = {
         **{key: scores[key] for key in (*METRICS, "by_class", "images")},
         "parameters": metrics["parameters"],
+        "seconds": round(sum(found["seconds_per_epoch"])),
         "environment": part["environments"].index(environment),
         "date": found["end"][:10],
     }
@@ -281,7 +282,9 @@ def machines(part):
         )
     )
     days = sorted({trial["date"] for trial in trials})
-    return f"Trained on {where}, {' to '.join(dict.fromkeys((days[0], days[-1])))}."
+    text = f"Trained on {where}, {' to '.join(dict.fromkeys((days[0], days[-1])))}"
+    seconds = [trial["seconds"] for trial in trials if "seconds" in trial]
+    return f"{text}, {min(seconds)} to {max(seconds)} seconds a trial." if seconds else f"{text}."
 
 
 if __name__ == "__main__":

@@ -144,6 +144,21 @@ def test_loss_by_loops(per_class):
     assert math.isnan(float(layer.losses[-1]))
 
 
+@pytest.mark.parametrize(("one_for_all", "is_known"), [(True, True), (False, False)])
+def test_one_class_is_that_of_all_objects_or_has_the_label_0(one_for_all, is_known):
+    boxes = np.array([[[0, 0, 8, 8]]], "float32")
+    objects = np.concatenate([boxes, [[[7.0]]]], axis=2).astype("float32")
+    samples = {"boxes": boxes, "objects": objects, "state": np.ones((1, 1), "float32")}
+    layer = detection.SampledLoss(one_for_all=one_for_all)
+    layer(np.zeros(3), samples, np.zeros((1, 1, 4), "float32"), np.zeros((1, 1, 1), "float32"))
+    assert math.isfinite(float(layer.losses[0])) == is_known
+    again = detection.SampledLoss.from_config(layer.get_config())
+    assert again.one_for_all is one_for_all
+    model = detection.FasterRCNN(backbone(), 1, filters=16, units=32)
+    assert not model.get_layer("box_loss").one_for_all
+    assert model.get_layer("proposal_loss").one_for_all
+
+
 @pytest.mark.slow
 def test_learns_two_images_saves_and_loads(tmp_path):
     keras.utils.set_random_seed(0)

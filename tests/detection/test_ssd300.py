@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_fmm import detection, layers, models
 from tests.detection.test_retinanet import arrays, centred, overlap
@@ -176,3 +177,22 @@ def test_learns_two_images_saves_and_loads(tmp_path):
 def test_refuses(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_begins_with_the_weights_of_a_vgg16(on_vgg):
+    source = keras.applications.VGG16(include_top=False, weights=None)
+    model = detection.SSD300(classes=3, weights=source)
+    own = [layer for layer in source.layers if layer.weights]
+    assert len(own) == 13
+    for layer in own:
+        for given, taken in zip(layer.weights, model.get_layer(layer.name).weights, strict=True):
+            np.testing.assert_array_equal(ops.convert_to_numpy(given), ops.convert_to_numpy(taken))
+    # What is no part of it has its own shapes.
+    assert model.get_layer("fc6").kernel.shape == on_vgg.get_layer("fc6").kernel.shape
+    with pytest.raises(ValueError, match=r"None with a `backbone`.*Received: weights='imagenet'"):
+        detection.SSD300(source, weights="imagenet")
+    with pytest.raises(ValueError, match=r"or a model. Received: weights='vgg.h5'"):
+        detection.SSD300(weights="vgg.h5")
+    grey = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 1))
+    with pytest.raises(ValueError, match=r"must be a VGG16.*block1_conv1' .*\(3, 3, 1, 64\)"):
+        detection.SSD300(weights=grey)

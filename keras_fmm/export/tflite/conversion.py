@@ -160,8 +160,8 @@ def _check_no_loop(model, graph):
         raise ValueError(
             "What measures ranges cannot look into a loop, as in a recurrent layer. Received: "
             f"model={model!r}, with {', '.join(loops[:5])}. Give a recurrent layer `unroll=True`, "
-            "export what `detection.split` makes of a detector of one stage, or take "
-            '"dynamic" or "float16".'
+            "export what `detection.split` makes of a detector of one stage (of Faster R-CNN there "
+            'is no form in integers), or take "dynamic" or "float16".'
         )
 
 

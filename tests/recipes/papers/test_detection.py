@@ -31,6 +31,7 @@ def runs(folder, seeds=(0, 1), image_format=None):
                     "device": {"kind": "gpu", "names": ["A card"], "cores": 16},
                     "versions": {"keras": "3.15.1", "backend": "jax"},
                 },
+                "seconds_per_epoch": [2.5, 3.6 + seed],
                 "metrics": {"parameters": 1000, **given, "validation": {**given, "ap": 0.1}},
             }
             file.write_text(json.dumps(record), encoding="utf-8")
@@ -56,7 +57,7 @@ def test_differences_are_paired_by_seed(tmp_path):
     # The least of three, of which one cannot be tested.
     assert cells[5:7] == ["0.105", "0.315"]
     assert "38.11" in page
-    assert "A card (gpu), 2026-11-27" in page
+    assert "A card (gpu), 2026-11-27, 6 to 7 seconds a trial." in page
     assert "recipes.papers.detection --seeds 2\n" in page
 
 
