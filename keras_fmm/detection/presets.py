@@ -86,9 +86,9 @@ def from_preset(preset, **arguments):
     Args:
         preset: str. A name among `PRESETS`.
         **arguments: `classes`, default 91 (as torchvision counts those of COCO); the backbone's
-            `weights`, default None; for ResNets `input_shape`, default (None, None, 3); and
-            those of the detector, `RetinaNet`, `FasterRCNN` or `SSD300`, which go before the
-            preset's.
+            `weights`, default None, as of its function; for ResNets `input_shape`, default
+            (None, None, 3); and those of the detector, `RetinaNet`, `FasterRCNN` or `SSD300`, which
+            go before the preset's.
 
     Returns:
         A functional `keras.Model`.

@@ -182,10 +182,10 @@ def _shapes(side, maps, scales):
 
 def _vgg16(weights):
     """Returns VGG16 to its fifth block, and its first dense layers as convolutions with holes."""
-    if weights == "imagenet":
+    if isinstance(weights, str) and weights == "imagenet":
         weights = keras.applications.VGG16(include_top=False)
     if weights is not None and not isinstance(weights, keras.Model):
-        raise ValueError(
+        raise (ValueError if isinstance(weights, str) else TypeError)(
             '`weights` must be None, "imagenet" or a model. '
             f"Received: {weights=}. Load a file into `keras.applications.VGG16(include_top=False)`."
         )
@@ -213,6 +213,11 @@ def _take(model, source):
     """Gives the five blocks the weights of a VGG16's layers of the same names."""
     wanted = [x for x in model.layers if x.weights and x.name.startswith("block")]
     there = {layer.name: layer for layer in source.layers}
+    if "block3_conv4" in there:
+        raise ValueError(
+            f"`weights` must be a VGG16. Received: a model {source.name!r} with a layer "
+            "'block3_conv4', as VGG19 has it"
+        )
     for layer in wanted:
         shapes = [tuple(x.shape) for x in getattr(there.get(layer.name), "weights", [])]
         if shapes != [tuple(x.shape) for x in layer.weights]:

@@ -20,7 +20,8 @@ class Section:
         variant: str that a part's name must hold, or None for any.
         flags: function of a part's name and the part to the settings, a dict or several, that the
             command has beside dataset, epochs, rate and seeds.
-        deviations: str, how what was done differs from the paper.
+        deviations: str, how what was done differs from the paper, or a function of a part's name to
+            it.
         draw: function of a part and a path that draws its picture there, or None.
         only_primary: bool, whether the table of all claims leaves out what is exploratory in a part
             without primary claims too.
@@ -33,7 +34,7 @@ class Section:
     judge: object
     variant: str | None = None
     flags: object = lambda name, part: {}
-    deviations: str = ""
+    deviations: object = ""
     draw: object = None
     only_primary: bool = False
 
@@ -194,8 +195,9 @@ class Section:
             + f", {beside_rules(environments, trials)}.",
             f"- Training: {seconds(name, part)} seconds.",
         ]
-        if self.deviations:
-            lines.append(f"- Deviations from the paper: {self.deviations}")
+        deviations = self.deviations(name) if callable(self.deviations) else self.deviations
+        if deviations:
+            lines.append(f"- Deviations from the paper: {deviations}")
         return [*lines, ""]
 
 
@@ -222,10 +224,10 @@ def seconds(name, part):
 
 
 def beside_rules(environments, trials):
-    """Returns whether trials were trained before the rules, in part, or after them, a str."""
+    """Returns whether trials were measured before the rules, in part, or after them, a str."""
 
     def is_after(trial):
-        git = environments[trial.get("trained_in", trial["environment"])].get("git") or {}
+        git = environments[trial["environment"]].get("git") or {}
         had_them = git.get("commit", "")[:10] in verdicts.WITH_RULES
         return trial["date"] > verdicts.RULES_DATE or had_them
 

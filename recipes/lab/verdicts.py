@@ -11,10 +11,10 @@ from scipy import stats
 
 from recipes.lab import power
 
-# The day of these rules. What was measured until then was measured before them, under the criterion
-# that the docstring of its recipe had; these rules are fixed for what is measured later.
+# The day of these rules. What was measured before them had the criterion of its recipe's docstring;
+# these rules are fixed for what is measured later.
 RULES_DATE = "2026-11-28"
-# The commits of that day, by their first ten digits, that had these rules before they trained.
+# The commits of that day, by their first ten digits, that had these rules already.
 WITH_RULES = ("acb5a293d1",)
 FULL_SCHEDULE = 200
 SIGNIFICANT = 0.05
@@ -83,7 +83,6 @@ class Finding:
         margin: float, of a claim of equivalence; None of another.
         adjusted: float, p after Holm's correction; None where it is exploratory.
         candidates: tuple of str, those of the part that are compared; empty for all.
-        scale: str, the one that differences are tested on, as of `interval`.
         tests: int, how many there are in its family.
         one_sided: bool, whether the test is, of an effect above the bound.
         rose: bool, whether the curve of a seed still rises, which until 2026-11-27 left it open.
@@ -103,7 +102,6 @@ class Finding:
     margin: float | None = None
     adjusted: float | None = None
     candidates: tuple = ()
-    scale: str | None = None
     tests: int = 1
     one_sided: bool = False
     rose: bool = False
@@ -147,8 +145,7 @@ class Finding:
             return "a rate at which both learn"
         if len(self.differences) < 2 or not np.ptp(self.differences):
             return "more seeds"
-        forward, _ = SCALES[self.scale]
-        numbers = forward(np.asarray(self.differences)) - forward(np.asarray(self.bound))
+        numbers = np.asarray(self.differences) - self.bound
         deviation = np.std(numbers, ddof=1)
         size, of = abs(np.mean(numbers)), "this effect"
         within = self.margin is not None and abs(self.effect) < self.margin
@@ -411,35 +408,3 @@ def not_worse(name, part, test, candidates):
     elif found.confidence_95[1] < -test["margin"]:
         outcome, p_value = "**does not hold**", min(1.0, 2 * (1 - p_value))
     return dataclasses.replace(found, outcome=outcome, p_value=p_value)
-
-
-def beyond(numbers, bound, above, scale=None):
-    """Returns the `Finding` on the claim that a mean over the seeds is above, or below, a bound.
-
-    Args:
-        numbers: sequence of float, one a seed.
-        bound: float.
-        above: bool.
-        scale: as of `interval`.
-    """
-    mean, confidence = interval(numbers, scale)
-    found = Finding(
-        "cannot tell",
-        effect=mean,
-        confidence_95=confidence,
-        n=len(numbers),
-        differences=tuple(numbers),
-        bound=bound,
-        scale=scale,
-        paper=f"{'above' if above else 'below'} {bound:g}",
-        ours=f"{mean:.2f}",
-    )
-    if confidence is None:
-        return dataclasses.replace(found, reason="there is one seed, or the same of all")
-    forward, _ = SCALES[scale]
-    p_value = stats.ttest_1samp(forward(np.asarray(numbers)), float(forward(bound))).pvalue
-    low, high = confidence
-    outcome = "cannot tell"
-    if low > bound or high < bound:
-        outcome = "**holds**" if (low > bound) == above else "**does not hold**"
-    return dataclasses.replace(found, outcome=outcome, p_value=float(p_value))

@@ -17,7 +17,7 @@ networks: they stand beside ours to say what was claimed, and are not compared.
 The highest learning rate was chosen on validation (canvases, seed 0, 2026-11-28). AP50 in percent
 at 0.002, 0.004 and 0.008: plain 93.0, 93.6 and not run; CBAM 81.0, 86.1 and 8.4. Larger images, in
 smaller batches, keep 0.002: on BCCD's val.txt the plain one had 86.7 with it and 57.7 at 0.004.
-Cost: canvases six to twelve, BCCD nine to sixteen CPU minutes a trial.
+Cost: canvases six to twelve CPU minutes a trial, BCCD some ten.
 Measured: recipes/results/detection.json and docs/results/detection.md, where they are there.
 """
 
@@ -284,7 +284,9 @@ def machines(part):
     days = sorted({trial["date"] for trial in trials})
     text = f"Trained on {where}, {' to '.join(dict.fromkeys((days[0], days[-1])))}"
     seconds = [trial["seconds"] for trial in trials if "seconds" in trial]
-    return f"{text}, {min(seconds)} to {max(seconds)} seconds a trial." if seconds else f"{text}."
+    if len(seconds) < len(trials):
+        return f"{text}."
+    return f"{text}, {min(seconds)} to {max(seconds)} seconds a trial."
 
 
 if __name__ == "__main__":

@@ -169,18 +169,16 @@ def judged(name, part):
         if min(len(taus), len(shares)) < 2:
             yield gate, "cannot tell: in some trial its attention or importance is the same of all"
             continue
-        tau, interval = verdicts.interval(taus, "correlation")
-        text = f"{tau:.2f}" + (" ({:.2f} to {:.2f})".format(*interval) if interval else "")
-        yield (
-            f"{gate}: |median tau| is below 0.1 (median tau {text}, n = {len(taus)})",
-            "no verdict, as attention is a factor of this importance: see the controls",
-        )
-        share, interval = verdicts.interval(shares, "share")
-        text = f"{share:.2f}" + (" ({:.2f} to {:.2f})".format(*interval) if interval else "")
-        yield (
-            f"{gate}: the cosine is above 0.7 for most images (share {text}, n = {len(shares)})",
-            "no verdict, as attention is a factor of this importance: see the controls",
-        )
+        for claim, numbers, scale in (
+            ("|median tau| is below 0.1 (median tau", taus, "correlation"),
+            ("the cosine is above 0.7 for most images (share", shares, "share"),
+        ):
+            mean, interval = verdicts.interval(numbers, scale)
+            text = f"{mean:.2f}" + (" ({:.2f} to {:.2f})".format(*interval) if interval else "")
+            yield (
+                f"{gate}: {claim} {text}, n = {len(numbers)})",
+                "no verdict, as attention is a factor of this importance: see the controls",
+            )
 
 
 SECTIONS = (

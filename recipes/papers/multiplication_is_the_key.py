@@ -27,13 +27,7 @@ import dataclasses
 from recipes.lab import accuracies, comparison, trials, verdicts
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
-from recipes.papers.networks import ATTENTIONS, builder
-
-# Table I, accuracy in percent.
-PAPER = {
-    "mnist": {"CNN": 98.61, "AM": 99.03, "AMnoRL": 99.06, "AMnoMTP": 98.69},
-    "cifar10": {"CNN": 79.57, "AM": 80.40, "AMnoRL": 80.12, "AMnoMTP": 79.66},
-}
+from recipes.papers.networks import ATTENTIONS, TABLE_1, builder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +49,7 @@ def main(settings):
     part = comparison.measured(settings, dataclasses.asdict(schedule), ATTENTIONS, measure)
     others = [name for name in ATTENTIONS if name != "AM"]
     conclusions = {
-        **accuracies.conclusions(part, dataset.classes, PAPER.get(settings.dataset)),
+        **accuracies.conclusions(part, dataset.classes, TABLE_1.get(settings.dataset)),
         "tests": {f"AM minus {other}": accuracies.test(part, "AM", other) for other in others},
     }
     part = comparison.conclude(settings, conclusions)

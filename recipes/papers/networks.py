@@ -32,6 +32,12 @@ ATTENTIONS = {
     "AMnoMTP": lambda: layers.SqueezeExcite(merge="add"),
 }
 
+# Their accuracy in percent in the paper's Table I.
+TABLE_1 = {
+    "mnist": {"CNN": 98.61, "AM": 99.03, "AMnoRL": 99.06, "AMnoMTP": 98.69},
+    "cifar10": {"CNN": 79.57, "AM": 80.40, "AMnoRL": 80.12, "AMnoMTP": 79.66},
+}
+
 # What the paper lacks. The paper's added gate lies between 0 and 1; AMadd's is as large, has as
 # many parameters, and may lower a channel too. A product whose factor knows nothing of the image,
 # and one whose factor is another image's.

@@ -193,6 +193,12 @@ def test_begins_with_the_weights_of_a_vgg16(on_vgg):
         detection.SSD300(source, weights="imagenet")
     with pytest.raises(ValueError, match=r"or a model. Received: weights='vgg.h5'"):
         detection.SSD300(weights="vgg.h5")
+    for other in (5, np.zeros(3)):
+        with pytest.raises(TypeError, match="`weights` must be None, "):
+            detection.SSD300(weights=other)
+    deeper = keras.applications.VGG19(include_top=False, weights=None)
+    with pytest.raises(ValueError, match="must be a VGG16.*'vgg19' with a layer 'block3_conv4'"):
+        detection.SSD300(weights=deeper)
     grey = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 1))
     with pytest.raises(ValueError, match=r"must be a VGG16.*block1_conv1' .*\(3, 3, 1, 64\)"):
         detection.SSD300(weights=grey)

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from recipes import detect
-from recipes.lab.settings import start
+from keras_fmm import training
+from recipes import detect, train
+from recipes.lab.settings import WRITTEN, start
 
 XML = """<annotation><filename>{0}.png</filename>
 <size><width>96</width><height>96</height><depth>1</depth></size>
@@ -165,3 +166,14 @@ def test_what_is_wrong_with_other_images(tmp_path, monkeypatch, config, name, ma
         detector.write_bytes(detector.read_bytes()[:1000])
     with pytest.raises(SystemExit, match=match):
         run("--workdir", str(tmp_path), "--evaluate", name)
+
+
+@pytest.mark.parametrize(("recipe", "dataset"), [(detect, "digits_on_canvas"), (train, "digits")])
+def test_what_recipes_write_is_no_change_of_the_code(recipe, dataset, tmp_path, monkeypatch):
+    def begun(*args, ignored=(), **kwargs):
+        raise InterruptedError(*ignored)
+
+    monkeypatch.setattr(training, "Run", begun)
+    with pytest.raises(InterruptedError) as found:
+        recipe.main(recipe.Settings(dataset, workdir=str(tmp_path / "run")))
+    assert found.value.args == WRITTEN

@@ -60,9 +60,8 @@ def test_commit_of_the_working_directory(tmp_path, monkeypatch):
     assert training.environment(ignored=["../a"])["git"]["dirty"]
     assert not training.environment(ignored=[tmp_path])["git"]["dirty"]
     # And as a run records it: made, and gone on with.
-    run = training.Run(tmp_path / "run", {}, ignored=["../a.txt"])
+    run = training.Run(tmp_path / "run", {}, "loss", ignored=["../a.txt"])
     assert run.record["environment"]["git"] == ignored
-    run.restore(small.make_model())
-    run.callbacks()
+    small.fit(small.make_model(), run, epochs=1)
     assert run.record["environment"]["git"] == ignored
     assert training.Run(tmp_path / "other", {}).record["environment"]["git"]["dirty"]

@@ -12,6 +12,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the benchmarks export", allow_module_level=True)
 
 from recipes.lab import comparison, figures, report, sections, settings, verdicts
+from recipes.papers import rate_search
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -131,6 +132,35 @@ def test_commands_are_those_of_the_trials_and_of_older_ones_what_follows_from_th
     assert section.commands("digits, 3 epochs", part, ("a at 1",)) == ["first"]
     only = derived.replace("'c at 1' ", "")
     assert section.commands("digits, 3 epochs", part, ("b at 1",)) == [only]
+
+
+@pytest.mark.parametrize(
+    ("measured", "told"),
+    [
+        ([("2026-11-27", "a")], "before the rules"),
+        ([("2026-11-28", "b")], "before the rules"),
+        ([("2026-11-28", verdicts.WITH_RULES[0] + "3")], "after the rules"),
+        ([("2026-11-29", "b"), ("2026-11-28", verdicts.WITH_RULES[0])], "after the rules"),
+        ([("2026-11-29", "b"), ("2026-11-28", "b")], "in part before the rules"),
+    ],
+)
+def test_what_was_measured_before_the_rules_is_told(measured, told):
+    environments = [{"git": {"commit": commit, "dirty": False}} for _, commit in measured]
+    trials = [{"date": day, "environment": index} for index, (day, _) in enumerate(measured)]
+    assert sections.beside_rules(environments, trials) == told
+    assert sections.beside_rules([{"git": None}], [{"date": "2026-11-28", "environment": 0}]) == (
+        "before the rules"
+    )
+
+
+def test_a_score_on_validation_tells_how_many_diverged():
+    runs = {
+        "0": {"val_accuracy": [0.1, 0.2, 0.3, 0.4, 0.8]},
+        "1": {"val_accuracy": [], "finite": False},
+    }
+    part = {"search_seeds": 2, "trials": {"AM at 0.1": runs, "AM at 1": {"0": runs["1"]}}}
+    assert rate_search.score_of(part, "AM at 0.1") == "40.00 (1 of 2 diverged)"
+    assert rate_search.score_of({**part, "search_seeds": 1}, "AM at 1") == "diverged"
 
 
 def test_a_section_by_another_route(written):

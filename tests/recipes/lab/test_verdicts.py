@@ -98,19 +98,6 @@ def test_verdicts_on_equivalence(test, verdict):
     assert verdict in str(found)
 
 
-@pytest.mark.parametrize(
-    ("numbers", "above", "verdict"),
-    [
-        ([0.8, 0.9, 0.85], True, "**holds**"),
-        ([0.8, 0.9, 0.85], False, "**does not hold**"),
-        ([0.1, 0.9, 0.5], True, "cannot tell "),
-        ([0.9], True, "because there is one seed"),
-    ],
-)
-def test_verdicts_on_a_bound(numbers, above, verdict):
-    assert verdict in str(verdicts.beyond(numbers, 0.5, above))
-
-
 def seeds_by_simulation(mean, deviation, significant, one_sided=False):
     """The least n of which eight of ten samples reject, by 20,000 drawn samples for each n."""
     rng = np.random.default_rng(0)
@@ -148,15 +135,6 @@ def test_the_seeds_that_would_decide_by_simulation(tests):
     assert told(open_finding(tests=tests, expected=0.25))[1] == "the paper's effect"
     # So few would have shown the paper's effect that this one must be smaller.
     assert told(open_finding(tests=tests, expected=2.0))[1] == "this effect"
-
-
-def test_the_seeds_that_would_decide_are_those_of_the_scale_of_the_test():
-    shares = np.array([0.6, 0.9, 0.4, 0.8, 0.7])
-    logits = np.log(shares / (1 - shares))
-    found = verdicts.beyond(shares, 0.5, above=True, scale="share")
-    assert found.outcome == "cannot tell"
-    wanted = seeds_by_simulation(logits.mean(), logits.std(ddof=1), 0.05)
-    assert told(found) == (pytest.approx(wanted, abs=1), "this effect")
 
 
 def test_a_rising_seed_is_told_where_curves_must_be_flat():
