@@ -42,7 +42,7 @@ def _presets():
         "resnet101": ResNet101,
         "resnet152": ResNet152,
         "mobilenet": MobileNet,
-        "wide_resnet28_10": functools.partial(WideResNet, 28, 10),
+        "wide_resnet28_10": functools.partial(WideResNet, depth=28, width=10),
     }
     for backbone, function in backbones.items():
         for attention, arguments in attentions.items():
@@ -53,7 +53,8 @@ def _presets():
     for depth, width in ((16, 4), (28, 10), (58, 1), (112, 1), (208, 1)):
         name = f"fmmnet{depth}_{width}"
         residual = "multiply" if depth == 16 else "centered_multiply"
-        yield name, functools.partial(WideResNet, depth, width, name=name, residual=residual)
+        arguments = {"depth": depth, "width": width, "residual": residual}
+        yield name, functools.partial(WideResNet, name=name, **arguments)
     backbones = {
         "stand_alone_resnet26": StandAloneResNet26,
         "stand_alone_resnet38": StandAloneResNet38,
@@ -70,7 +71,8 @@ def _presets():
     ]
     for number, convolution in enumerate((both, *inside)):
         name = f"aw_aa_wide_resnet28_10_{number}"
-        yield name, functools.partial(WideResNet, 28, 10, name=name, convolution=convolution)
+        arguments = {"depth": 28, "width": 10, "convolution": convolution}
+        yield name, functools.partial(WideResNet, name=name, **arguments)
 
 
 # The names that `from_preset` knows, each with the function that builds the model.

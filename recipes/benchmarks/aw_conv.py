@@ -8,16 +8,16 @@ Command (with the machine to itself):
 
     python -m recipes.benchmarks.aw_conv
 
-Each round runs every candidate once, in random order in the same process; the ratio is taken
-within a round, and the median over the rounds is reported, so that a machine whose speed drifts
-does not change it. A training step gives the loss, its gradient to the inputs and
+Each round runs every candidate once, in random order in the same process; the ratio of CPU times,
+which add up all cores and leave out what else runs, is taken within a round. Given are the median
+over the rounds, so that a machine whose speed drifts does not change it, and the two ratios between
+which it lies with 95 % confidence. A training step gives the loss, its gradient to the inputs and
 every weight, and the moving statistics.
 The ways outside the package are measured in rounds of their own, fewer, since they are slow.
 `KERAS_BACKEND=jax` measures what XLA compiles there.
-`--clock cpu` on a machine that does other work too.
-Cost: ten minutes on 2 cores.
+Cost: half an hour on 2 cores.
 Measured: recipes/results/benchmark_aw_conv.json and benchmark_aw_conv_narrow.json, with pictures,
-the same on another CPU as `_amd`, and docs/results/aw_conv.md, which has their flags;
+the same on another CPU as `_intel`, and docs/results/aw_conv.md, which has their flags;
 `recipes.benchmarks.accelerator` measures GPUs.
 """
 
@@ -35,7 +35,7 @@ from keras import ops
 
 from keras_fmm import export, layers, plots
 from recipes.benchmarks import timing
-from recipes.lab import comparison, figures
+from recipes.lab import figures
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
 BACKEND = keras.backend.backend()
@@ -56,7 +56,7 @@ class Settings:
     outside_rounds: int = setting(5, "the same for the ways outside the package", minimum=0)
     stages: str = setting("56x56x64,28x28x128,14x14x256,7x7x512", "maps, square")
     dtype: str = setting("float32", "of layers and maps", ("float32", "bfloat16", "float16"))
-    clock: str = setting("wall", '"cpu" adds up all cores and leaves other work out', tuple(CLOCKS))
+    clock: str = setting("cpu", '"cpu" adds up all cores and leaves other work out', tuple(CLOCKS))
     output: str = setting("recipes/results/benchmark_aw_conv.json", "where the results go")
     verbose: str = verbosity()
     smoke: bool = setting(False, "one small stage, one round, to see that all of it runs")
@@ -187,12 +187,12 @@ def main(settings):
                     how = (settings.dtype, times, shown(settings), clock)
                     found |= measure(makers, mode, shape, *how)
             for name, ratio in found.items():
-                ratios.setdefault(mode, {}).setdefault(name, {})[stage] = round(ratio, 3)
+                ratios.setdefault(mode, {}).setdefault(name, {})[stage] = ratio
             if settings.verbose != "0":
                 print(f"measured {mode} at {stage}", flush=True)
     results = timing.write(output_path(settings), settings, {"ratios": ratios})
     drawn = {
-        mode: {name: row for name, row in rows.items() if name not in variants()}
+        mode: {name: medians(row) for name, row in rows.items() if name not in variants()}
         for mode, rows in ratios.items()
     }
     plots.save_figure(figures.cost_by_stage(drawn), output_path(settings).with_suffix(".png"))
@@ -211,8 +211,8 @@ def sizes(stage):
     return found
 
 
-def measure(makers, mode, shape, dtype, rounds, verbose="auto", clock=time.perf_counter):
-    """Returns the median ratio of each layer's time to the plain convolution's, by name."""
+def measure(makers, mode, shape, dtype, rounds, verbose="auto", clock=time.process_time):
+    """Returns `timing.ratios` of each layer's time to the plain convolution's, by name."""
     makers = {
         "Conv2D": lambda channels, **common: keras.layers.Conv2D(
             channels, 3, padding="same", **common
@@ -223,7 +223,7 @@ def measure(makers, mode, shape, dtype, rounds, verbose="auto", clock=time.perf_
     for name, make in makers.items():
         layer = make(shape[3], dtype=dtype)
         steps[name] = lite_step(layer, shape) if "LiteRT" in mode else step(layer, mode, shape)
-    return timing.median_ratios(timing.seconds(steps, rounds, verbose, clock), "Conv2D")
+    return timing.ratios(timing.seconds(steps, rounds, verbose, clock), "Conv2D")
 
 
 def step(layer, mode, shape, calls=1):
@@ -347,8 +347,13 @@ def print_table(ratios, stages):
     print(f"\n{'':<44}" + "".join(f"{stage:>12}" for stage in [*stages, "geo. mean"]))
     for mode, rows in ratios.items():
         for name, row in rows.items():
+            row = medians(row)
             numbers = [*(row[stage] for stage in stages), geometric_mean(row)]
             print(f"{mode + ', ' + name:<44}" + "".join(f"{number:>12.2f}" for number in numbers))
+
+
+def medians(row):
+    return {stage: timing.median(ratio) for stage, ratio in row.items()}
 
 
 def geometric_mean(row):
@@ -360,7 +365,7 @@ def markdown(ratios):
     names = list(dict.fromkeys(name for rows in ratios.values() for name in rows))
     lines = ["| | " + " | ".join(ratios) + " |", "|---|" + "---|" * len(ratios)]
     for name in names:
-        rows = [mode.get(name) for mode in ratios.values()]
+        rows = [medians(mode.get(name, {})) for mode in ratios.values()]
         cells = [
             f"{geometric_mean(row):.2f} ({max(row.values()):.2f})" if row else "" for row in rows
         ]
@@ -370,14 +375,15 @@ def markdown(ratios):
 
 INTRODUCTION = """# What AWConv2D costs
 
-The time of `AWConv2D`, its attention included, as a ratio to `keras.layers.Conv2D`. The tables are
-written by `make report` from `recipes/results/`. LiteRT, which runs TFLite files, takes one image
-and one thread.
+The CPU time of `AWConv2D`, its attention included, as a ratio to `keras.layers.Conv2D`. The tables
+are written by `make report` from `recipes/results/`. LiteRT, which runs TFLite files, takes one
+image and one thread.
 
 ## At the stages of ResNet-50
 
-The geometric mean over the four 3x3 stages and, in brackets, the worst. Batch 16, float32; medians
-of 31 rounds, of 5 for the last three rows.
+The geometric mean over the four 3x3 stages and, in brackets, the worst; then each stage of "auto",
+with the two numbers between which it lies with 95 % confidence. Batch 16, float32; medians of 31
+rounds, of 5 for the last three rows.
 """
 
 ROWS = """
@@ -395,15 +401,13 @@ Both CPUs have AVX-512. "auto" chooses by sizes, the same on both.
 """
 
 # Of the first table on the other CPU.
-BEFORE = """,
-where three runs agreed within 0.02 in the first row, except in inference (1.18, 1.20 and 1.22);
-before the gradient of "factored", which "auto" takes at 14x14x256, held no maps"""
+WALL = ", by the clock on the wall"
 
 NARROW = """
 ## Narrow layers on large maps pay more
 
 A plain convolution of few channels has little to do for each number, and the attention meets every
-one. This is "auto" at the stages of a ResNet for 32x32 images, in CPU time:
+one. This is "auto" at the stages of a ResNet for 32x32 images:
 """
 
 
@@ -416,45 +420,40 @@ def page(folder):
     results = timing.read(folder, "benchmark_aw_conv")
     if results is None:
         return None
+    of_this = ("aw_conv", Settings)
+
+    def tables(results):
+        return f"{markdown(results['ratios'])}\n\n{by_stage(results)}"
+
+    def by_stage(results):
+        return stage_table(results["ratios"])
+
+    name = "benchmark_aw_conv"
     parts = [
         INTRODUCTION,
-        timing.source("aw_conv", Settings, results, "2026-11-20"),
+        timing.source(*of_this, results, "2026-11-29"),
         "",
-        markdown(results["ratios"]),
-        timing.on_another_cpu(
-            folder,
-            "benchmark_aw_conv",
-            lambda results: markdown(results["ratios"]),
-            "2026-11-20",
-            BEFORE,
-        ),
+        tables(results),
+        timing.on_another_cpu(folder, name, *of_this, tables, "2026-11-28", WALL),
         ROWS.strip() + "\n",
-        "![Ratio by stage, a panel a mode and a line a way]"
-        "(../../recipes/results/benchmark_aw_conv.png)",
+        f"![Ratio by stage, a panel a mode and a line a way](../../recipes/results/{name}.png)",
     ]
-    results = timing.read(folder, "benchmark_aw_conv_narrow")
+    name = "benchmark_aw_conv_narrow"
+    results = timing.read(folder, name)
     if results is not None:
-        parts += [NARROW, timing.source("aw_conv", Settings, results, "2026-11-26"), ""]
-        parts.append(narrow_table(results["ratios"]))
-        parts.append(
-            timing.on_another_cpu(
-                folder,
-                "benchmark_aw_conv_narrow",
-                lambda results: narrow_table(results["ratios"]),
-                "2026-11-26",
-            )
-        )
+        parts += [NARROW, timing.source(*of_this, results, "2026-11-29"), "", by_stage(results)]
+        parts.append(timing.on_another_cpu(folder, name, *of_this, by_stage, "2026-11-28"))
         parts += [narrow_remarks(results["ratios"]), ""]
-        parts += [epochs(folder), ""]
-        parts.append("![The same picture](../../recipes/results/benchmark_aw_conv_narrow.png)")
+        parts += ["[A whole network of such layers](models.md) is beside the others.", ""]
+        parts.append(f"![The same picture](../../recipes/results/{name}.png)")
     return "\n".join(parts) + "\n"
 
 
-def narrow_table(ratios):
+def stage_table(ratios):
     """Returns the table of "auto" by stage: a row a stage, a column a mode."""
     lines = ["| | " + " | ".join(ratios) + " |", "|---|" + "---|" * len(ratios)]
     for stage in ratios["train"]["auto"]:
-        cells = [f"{mode['auto'][stage]:.2f}" for mode in ratios.values()]
+        cells = [timing.cell(mode["auto"][stage]) for mode in ratios.values()]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -464,25 +463,9 @@ def narrow_remarks(ratios):
     first, whole = next(iter(ratios["train"]["auto"])), "r_hw = 3"
     return (
         "One value for a whole kernel, `kernel_reduction=3`, costs far less: "
-        f"{ratios['train'][whole][first]:.2f} in training and\n"
-        f"{ratios['inference'][whole][first]:.2f} at inference, in the first row."
+        f"{timing.median(ratios['train'][whole][first]):.2f} in training and\n"
+        f"{timing.median(ratios['inference'][whole][first]):.2f} at inference, in the first row."
     )
-
-
-def epochs(folder):
-    """Returns how long an epoch of such a network took where it was trained, a str."""
-    for name, part in comparison.read(folder / "attentional_weights.json").items():
-        if "resnet" in name and {"AW", "plain"} <= set(part["trials"]):
-            attending, plain = (
-                comparison.values(part, kind, "seconds_per_epoch").mean()
-                for kind in ("AW", "plain")
-            )
-            return (
-                f"An epoch of such a ResNet took {attending:.0f} s with AW-convolutions and "
-                f"{plain:.0f} s without, beside other work\n"
-                "([What was reproduced](../reproduction.md))."
-            )
-    return ""
 
 
 if __name__ == "__main__":

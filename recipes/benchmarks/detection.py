@@ -172,19 +172,13 @@ def table(results):
     ]
     for mode, found in results["detection"].items():
         seconds = [found["seconds"].get(name) for name in ("plain", "torchvision")]
-        cells = [_cell(found.get(pair)) for pair in pairs] + [_cell(x) for x in seconds]
+        cells = [*(found.get(pair) for pair in pairs), *seconds]
+        cells = ["-" if numbers is None else timing.cell(numbers) for numbers in cells]
         lines.append(f"| {mode} | {' | '.join(cells)} |")
     versions = results["environment"]["versions"]
     if "torchvision" in versions:
         lines += ["", f"torch {versions['torch']}, torchvision {versions['torchvision']}."]
     return "\n".join(lines)
-
-
-def _cell(numbers):
-    if numbers is None:
-        return "-"
-    median, low, high = numbers
-    return f"{median:.2f} ({low:.2f} to {high:.2f})"
 
 
 INTRODUCTION = """# What a detector costs

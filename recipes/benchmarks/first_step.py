@@ -1,7 +1,8 @@
-"""What does attention add to the first training step, which traces the graph?
+"""What does attention add to the first training step, which traces, and may compile, the graph?
 
 Question: CPU seconds of the first `train_on_batch` of MobileNet with each attention, as a ratio to
-the plain one; the first step of each of a day's many small runs waits for it.
+the plain one; the first step of each of a day's many small runs waits for it. Or, with
+`--jit-compile`, those of XLA, which compiles the step and is most of it.
 Data: random images, batch 16 of 96x96, a quarter of the filters.
 Command (with the machine to itself):
 
@@ -12,13 +13,14 @@ before. Each round measures every candidate once, in random order. Given are the
 rounds of the ratio, the ratio of the shortest times, and how many operators the step's graph has,
 which is the same at each run and to which the time is nearly proportional.
 Fixed before the first run: at most 1.3 of the plain one's time with ECA and AW-convolutions, 1.6
-with squeeze-and-excitation, 2.2 with CBAM.
+with squeeze-and-excitation, 2.2 with CBAM; under XLA 1.5 of ResNet-50's with AW-convolutions.
 Tried without gain: one traced function for all gates of a shape, of which CBAM has 10 in 26. The
 step's own graph had 4504 operators instead of 7798, but each function and its gradient are traced
 too, and TensorFlow writes them all out in the step before it optimises it. Kept apart (`_noinline`)
 they made every later step slower.
-Cost: five minutes on 2 cores.
-Measured: recipes/results/benchmark_first_step.json and docs/results/first_step.md.
+Cost: five minutes on 2 cores; ResNet-50 under XLA fifteen.
+Measured: recipes/results/benchmark_first_step.json and benchmark_first_step_xla.json, and
+docs/results/first_step.md, which has their flags.
 """
 
 import dataclasses
@@ -33,24 +35,29 @@ from keras_fmm import models, progress
 from recipes.benchmarks import timing
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
-# What is added to the plain network, and how much of its time all may take.
+# What is added to the plain network.
 CANDIDATES = {
-    "plain": ({}, None),
-    "eca": ({"attention": "eca"}, 1.3),
-    "squeeze_excite": ({"attention": "squeeze_excite"}, 1.6),
-    "cbam": ({"attention": "cbam"}, 2.2),
-    "aw": ({"convolution": "aw"}, 1.3),
+    "plain": {},
+    "eca": {"attention": "eca"},
+    "squeeze_excite": {"attention": "squeeze_excite"},
+    "cbam": {"attention": "cbam"},
+    "aw": {"convolution": "aw"},
 }
+# How much of the plain network's time all may take, without XLA and with it.
+GOALS = {False: {"eca": 1.3, "squeeze_excite": 1.6, "cbam": 2.2, "aw": 1.3}, True: {"aw": 1.5}}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What is measured and how often."""
 
+    backbone: str = setting("mobilenet", "which", choices=("mobilenet", "resnet50"))
     alpha: float = setting(0.25, "the part of MobileNet's filters")
+    candidates: str = setting(",".join(CANDIDATES), "with commas between, the plain one first")
     batch_size: int = setting(16, "images a step", minimum=1)
     image_size: int = setting(96, "the side of an image", minimum=32)
     optimizer: str = setting("sgd", "the optimizer, which has operators for each weight")
+    jit_compile: bool = setting(False, "have XLA compile the step")
     rounds: int = setting(7, "how often each candidate is timed", minimum=1)
     output: str = setting("recipes/results/benchmark_first_step.json", "where the results go")
     verbose: str = verbosity()
@@ -59,10 +66,15 @@ class Settings:
 
 def main(settings):
     """Measures, prints and saves; returns the results, a dict."""
-    names = list(CANDIDATES)
     if settings.smoke:
-        settings = dataclasses.replace(settings, batch_size=2, image_size=32, rounds=1)
-        names = ["plain", "eca"]
+        smaller = {"batch_size": 2, "image_size": 32, "rounds": 1, "candidates": "plain,eca"}
+        settings = dataclasses.replace(settings, **smaller)
+    names = settings.candidates.split(",")
+    if names[0] != "plain" or not set(names) <= set(CANDIDATES):
+        raise ValueError(
+            f"`candidates` must be of {', '.join(CANDIDATES)}, and begin with plain. "
+            f"Received: {settings.candidates!r}"
+        )
     seconds, operators = {name: [] for name in names}, {}
     display = progress.Progress(settings.rounds, shown(settings), unit_name="round")
     rng = np.random.default_rng(0)
@@ -71,7 +83,7 @@ def main(settings):
             taken, operators[str(name)] = in_fresh_process(str(name), settings)
             seconds[name].append(taken)
         display.add(1)
-    found = table(seconds, operators)
+    found = table(seconds, operators, GOALS[settings.jit_compile])
     results = timing.write(output_path(settings), settings, {"first_step": found})
     print(markdown(found))
     return results
@@ -87,9 +99,13 @@ def in_fresh_process(name, settings):
 def first_step(name, settings):
     """Returns the CPU seconds of the first training step of this process, and its operators."""
     size = settings.image_size
-    arguments, _ = CANDIDATES[name]
-    model = models.MobileNet((size, size, 3), alpha=settings.alpha, classes=10, **arguments)
-    model.compile(settings.optimizer, "sparse_categorical_crossentropy")
+    arguments = {"input_shape": (size, size, 3), "classes": 10, **CANDIDATES[name]}
+    if settings.backbone == "mobilenet":
+        model = models.MobileNet(alpha=settings.alpha, **arguments)
+    else:
+        model = models.ResNet50(stem="imagenet", **arguments)
+    compiled = settings.jit_compile
+    model.compile(settings.optimizer, "sparse_categorical_crossentropy", jit_compile=compiled)
     # Otherwise the first step is traced twice, the first time to make its variables.
     model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
@@ -110,7 +126,7 @@ def operators_of_step(model, images, labels):
     return len(step.get_concrete_function((images, labels)).graph.get_operations())
 
 
-def table(seconds, operators):
+def table(seconds, operators, goals):
     """Returns what is written of each candidate, a dict by its name."""
     medians = {"plain": 1.0, **timing.median_ratios(seconds, "plain")}
     fastest = {"plain": 1.0, **timing.fastest_ratios(seconds, "plain")}
@@ -119,7 +135,7 @@ def table(seconds, operators):
             "seconds": round(statistics.median(times), 2),
             "ratio": round(medians[name], 2),
             "ratio, fastest": round(fastest[name], 2),
-            "goal": CANDIDATES[name][1],
+            "goal": goals.get(name),
             "operators": operators[name],
         }
         for name, times in seconds.items()
@@ -150,6 +166,12 @@ COLUMNS = """
 - "operators" are those of the step's graph.
 """
 
+COMPILED = """
+## Compiled by XLA
+
+The same of ResNet-50, whose step XLA compiles, as `jit_compile=True` says.
+"""
+
 
 def page(folder):
     """Returns docs/results/first_step.md, a str, or None where nothing was measured.
@@ -157,16 +179,16 @@ def page(folder):
     Args:
         folder: `pathlib.Path`, of results.
     """
-    path = folder / "benchmark_first_step.json"
-    return timing.page(
-        path,
-        "first_step",
-        Settings,
-        "2026-11-26",
-        INTRODUCTION,
-        lambda results: markdown(results["first_step"]),
-        COLUMNS,
-    )
+
+    def part(name, date, introduction, remarks=""):
+        def table(results):
+            return markdown(results["first_step"])
+
+        path = folder / f"{name}.json"
+        return timing.page(path, "first_step", Settings, date, introduction, table, remarks)
+
+    compiled = part("benchmark_first_step_xla", "2026-11-29", COMPILED, "\n") or ""
+    return part("benchmark_first_step", "2026-11-26", INTRODUCTION, COLUMNS + compiled)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,21 @@
 """What do attention layers cost in a whole network?
 
-Question: the time of a training step (SGD with momentum) and of inference of ResNet-50 with each
-attention, as a ratio to this package's plain ResNet-50 in the same process; the same for
+Question: the CPU time of a training step (SGD with momentum) and of inference of ResNet-50 with
+each attention, as a ratio to this package's plain ResNet-50 in the same process; the same for
 keras.applications' ResNet50, whose convolutions have biases; and the memory that a training step
-needs at its peak, in a process of its own, without what the process has before.
+needs at its peak, in a process of its own, without what the process has before. Or of another
+backbone, such as the narrow Wide ResNet of 22 layers, whose convolutions are those of a ResNet-20
+for images of 32x32.
 Data: random images, batch 8 of 224x224.
 Command (with the machine to itself):
 
     python -m recipes.benchmarks.models
 
-Rounds and random order as in aw_conv. Given are the median over the rounds of the ratio,
-and the ratio of the shortest times: gates wait for memory, which others on the machine take too.
-Cost: seven minutes on 2 cores.
-Measured: recipes/results/benchmark_models.json and docs/results/models.md;
+Rounds and random order as in aw_conv. Given are the median over the rounds of the ratio, and the
+two ratios between which it lies with 95 % confidence.
+Cost: ten minutes on 2 cores.
+Measured: recipes/results/benchmark_models.json and benchmark_models_small.json, on another CPU
+benchmark_models_intel.json, and docs/results/models.md, which has their flags;
 `recipes.benchmarks.accelerator` measures GPUs.
 """
 
@@ -20,6 +23,7 @@ import dataclasses
 import multiprocessing
 import pathlib
 import re
+import time
 
 import keras
 import numpy as np
@@ -34,17 +38,19 @@ APPLICATIONS = {
     "resnet50": keras.applications.ResNet50,
     "mobilenet": keras.applications.MobileNet,
 }
+# Of these keras.applications has none: the preset and what makes it smaller.
+SMALL = {"wide_resnet22_1": ("wide_resnet28_10", {"depth": 22, "width": 1})}
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What is measured and how often."""
 
-    backbone: str = setting("resnet50", "which", choices=tuple(APPLICATIONS))
+    backbone: str = setting("resnet50", "which", choices=(*APPLICATIONS, *SMALL))
     attentions: str = setting(",".join(ATTENTIONS), "prefixes of presets, with commas between")
     batch_size: int = setting(8, "images a step", minimum=1)
     image_size: int = setting(224, "the side of an image", minimum=32)
-    rounds: int = setting(11, "how often each candidate is timed", minimum=1)
+    rounds: int = setting(15, "how often each candidate is timed", minimum=1)
     memory: bool = setting(True, "measure the memory too")
     output: str = setting("recipes/results/benchmark_models.json", "where the results go")
     verbose: str = verbosity()
@@ -57,10 +63,11 @@ def main(settings):
         settings = dataclasses.replace(
             settings, attentions="se", batch_size=2, image_size=32, rounds=1, memory=False
         )
-    attentions = settings.attentions.split(",")
-    names = [settings.backbone, THEIRS, *(f"{a}_{settings.backbone}" for a in attentions)]
+    backbone = settings.backbone
+    names = [backbone, *([THEIRS] if backbone in APPLICATIONS else [])]
+    names += [f"{attention}_{backbone}" for attention in settings.attentions.split(",")]
     for name in names:
-        if name not in (THEIRS, *models.PRESETS):
+        if name != THEIRS and preset(name, backbone)[0] not in models.PRESETS:
             raise ValueError(
                 "`attentions` must be prefixes of presets, such as se,aw_cbam. "
                 f"Received: {settings.attentions}, and there is no preset {name}."
@@ -68,22 +75,24 @@ def main(settings):
     networks = {name: build(name, settings) for name in names}
     found = {}
     for mode in ("train", "inference"):
-        seconds = timing.seconds(steps(networks, mode, settings), settings.rounds, shown(settings))
-        found[mode] = rounded(timing.median_ratios(seconds, names[0]))
-        found[f"{mode}, fastest"] = rounded(timing.fastest_ratios(seconds, names[0]))
+        each = steps(networks, mode, settings)
+        seconds = timing.seconds(each, settings.rounds, shown(settings), time.process_time)
+        found[mode] = timing.ratios(seconds, backbone)
     # What was measured is kept, should the memory fail.
     timing.write(output_path(settings), settings, {"ratios": found})
     if settings.memory:
         needed = {name: memory(name, settings) for name in names}
-        plain = needed.pop(names[0])
-        found["memory"] = rounded({name: amount / plain for name, amount in needed.items()})
+        plain = needed.pop(backbone)
+        found["memory"] = {name: round(amount / plain, 3) for name, amount in needed.items()}
     results = timing.write(output_path(settings), settings, {"ratios": found})
     print(markdown(found))
     return results
 
 
-def rounded(ratios):
-    return {name: round(ratio, 3) for name, ratio in ratios.items()}
+def preset(name, backbone):
+    """Returns the name of a preset and the arguments that make it the network of a name."""
+    known, smaller = SMALL.get(backbone, (backbone, {}))
+    return name.replace(backbone, known), smaller
 
 
 def build(name, settings):
@@ -92,8 +101,9 @@ def build(name, settings):
     if name == THEIRS:
         model = APPLICATIONS[settings.backbone](weights=None, **arguments)
     else:
-        stem = {"stem": "imagenet"} if "resnet" in name else {}
-        model = models.from_preset(name, **arguments, **stem)
+        known, smaller = preset(name, settings.backbone)
+        stem = {"stem": "imagenet"} if known.endswith("resnet50") else {}
+        model = models.from_preset(known, classes=1000, **arguments, **smaller, **stem)
     model.compile(
         keras.optimizers.SGD(1e-3, momentum=0.9),
         "sparse_categorical_crossentropy",
@@ -157,21 +167,21 @@ def markdown(ratios):
     names = list(dict.fromkeys(name for row in ratios.values() for name in row))
     lines = ["| | " + " | ".join(ratios) + " |", "|---|" + "---|" * len(ratios)]
     for name in names:
-        cells = [f"{row[name]:.2f}" for row in ratios.values()]
+        cells = [timing.cell(row[name]) for row in ratios.values()]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 INTRODUCTION = """# What attention costs in a whole network
 
-Training steps and inference of ResNet-50 with each attention, as a ratio to `ResNet50` of this
-package. Batch 8 of 224x224, float32, SGD with momentum. Written by `make report` from
+CPU time of training steps and inference of ResNet-50 with each attention, as a ratio to `ResNet50`
+of this package. Batch 8 of 224x224, float32, SGD with momentum. Written by `make report` from
 `recipes/results/`.
 """
 
 COLUMNS = """
-- "train" and "inference" are medians over the rounds.
-- "fastest" compares the shortest times, which what else ran on a shared machine disturbs least.
+- "train" and "inference" are medians over the rounds, and between what they lie with 95 %
+  confidence.
 - "memory" is the peak of a training step beyond what the process has before.
 - "keras.applications" is its ResNet50, whose convolutions have biases.
 
@@ -179,10 +189,15 @@ COLUMNS = """
 """
 
 # Of the table on the other CPU.
-BEFORE = """,
-where the medians of four runs were: squeeze-and-excitation 1.05 to 1.12, CBAM 1.20 to 1.31,
-keras.applications 1.08 to 1.12; before CBAM and AW-convolutions held fewer maps for their
-gradient"""
+BEFORE = """, by the clock on the wall, where "fastest" compares the shortest times, which what else
+ran on a shared machine disturbs least"""
+
+SMALL_NETWORK = """
+## A small network
+
+A Wide ResNet of 22 layers and width 1, for images of 32x32 in batches of 128. Its 3x3 convolutions
+have 16, 32 and 64 filters, as those of a ResNet-20.
+"""
 
 
 def page(folder):
@@ -192,12 +207,16 @@ def page(folder):
         folder: `pathlib.Path`, of results.
     """
     path = folder / "benchmark_models.json"
+    of_this = ("models", Settings)
 
     def table(results):
         return markdown(results["ratios"])
 
-    other = timing.on_another_cpu(folder, path.stem, table, "2026-11-20", BEFORE)
-    return timing.page(path, "models", Settings, "2026-11-20", INTRODUCTION, table, other + COLUMNS)
+    remarks = timing.on_another_cpu(folder, path.stem, *of_this, table, "2026-11-28", BEFORE)
+    remarks += COLUMNS
+    small = folder / "benchmark_models_small.json"
+    remarks += timing.page(small, *of_this, "2026-11-29", SMALL_NETWORK, table, "\n") or ""
+    return timing.page(path, *of_this, "2026-11-29", INTRODUCTION, table, remarks)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,31 @@ def interval(values, digits=2):
     return [round(value, digits) for value in ends]
 
 
+def ratios(found, plain):
+    """Returns of each step's time to the plain one's the median over the rounds and its interval.
+
+    Args:
+        found, plain: as of `median_ratios`.
+    """
+    return {
+        name: interval([a / b for a, b in zip(times, found[plain], strict=True)], 3)
+        for name, times in found.items()
+        if name != plain
+    }
+
+
+def median(ratio):
+    """Returns the median of a stored ratio, which is of `ratios`, or was one number once."""
+    return ratio if isinstance(ratio, float | int) else ratio[0]
+
+
+def cell(ratio):
+    """Returns a stored ratio as a table shows it, a str."""
+    if isinstance(ratio, float | int):
+        return f"{ratio:.2f}"
+    return "{:.2f} ({:.2f} to {:.2f})".format(*ratio)
+
+
 def median_ratios(found, plain):
     """Returns the median over the rounds of each step's time to the plain one's, by name.
 
@@ -154,20 +179,21 @@ def page(path, module, settings, date, introduction, table, remarks=""):
     return "\n".join([introduction, from_where, "", table(results), remarks])
 
 
-def on_another_cpu(folder, name, table, date, remark=""):
+def on_another_cpu(folder, name, module, settings, table, date, remark=""):
     """Returns Markdown of what was measured before on another CPU, or "" where it was not.
 
     Args:
         folder: `pathlib.Path`, of results.
-        name: str, of the results beside which they stand; these are called `NAME_amd`.
+        name: str, of the results beside which they stand; these are called `NAME_intel`.
+        module, settings, date: as of `source`.
         table: function of the results to the table.
-        date: str, for results from before dates were written into them.
         remark: str, what is to be said of them.
     """
-    results = read(folder, f"{name}_amd")
+    results = read(folder, f"{name}_intel")
     if results is None:
         return ""
-    return f"\nThe same command on {machine(results, date)}{remark}:\n\n{table(results)}\n"
+    from_where = source(module, settings, results, date).removesuffix(".")
+    return f"\nOn another CPU{remark}:\n\n{from_where}:\n\n{table(results)}\n"
 
 
 def source(module, settings, results, date):
