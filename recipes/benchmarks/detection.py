@@ -2,7 +2,8 @@
 
 Question: CPU time of a training step of two images and of finding boxes in one, of
 RetinaNet-ResNet-50-FPN of 91 classes at 320x320: of torchvision's, where it is installed, and of
-the one with AW-convolutions in the pyramid, beside the plain one.
+the one with AW-convolutions in the pyramid, beside the plain one. And of its SavedModel and TFLite
+file, with the suppression inside.
 Data: random images and boxes in float32.
 Command (on Linux, with the machine to itself):
 
@@ -14,22 +15,24 @@ confidence. What is in the results already, of the same commit, machine, version
 not measured again: a run that was stopped goes on. Goals: no more than torchvision's time, and at
 most 1.25 of the plain step for AW.
 Cost: 15 minutes on 2 cores.
-Measured: recipes/results/benchmark_detection.json and docs/results/detection_cost.md.
+Measured: recipes/results/benchmark_detection.json and, of what is exported,
+benchmark_detection_exported.json; docs/results/detection_cost.md, which has their flags.
 """
 
 import dataclasses
 import importlib.metadata
 import importlib.util
+import tempfile
 import time
 
 import keras
 import numpy as np
 
-from keras_fmm import detection, models, training
+from keras_fmm import checks, detection, export, models, training
 from recipes.benchmarks import timing
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
 
-MODES = ("train", "inference")
+MODES = ("train", "inference", "exported")
 _CLASSES = 91
 
 
@@ -38,6 +41,7 @@ class Settings:
     """What is measured and how often."""
 
     rounds: int = setting(15, "how often each candidate is timed", minimum=1)
+    modes: str = setting("train,inference", f"of {', '.join(MODES)}, with commas between")
     output: str = setting("recipes/results/benchmark_detection.json", "where the results go")
     verbose: str = verbosity()
     smoke: bool = setting(False, "small images and networks, one round")
@@ -61,13 +65,29 @@ def ours(mode, size, smoke, convolution=None):
     backbone = make(include_top=False, input_shape=(size, size, 3), stem="imagenet")
     model = detection.RetinaNet(backbone, _CLASSES, convolution=convolution)
     images, annotations = given(size, 2 if mode == "train" else 1)
-    if mode == "inference":
-        found = detection.Detections()(model.output, model.input)
-        detector = keras.Model(model.input, found)
-        return lambda: detector.predict_on_batch(images)
+    if mode != "train":
+        detector = detection.detector(model)
+        found = {"plain": lambda: detector.predict_on_batch(images)}
+        return found["plain"] if mode == "inference" else found | exported(detector, images)
     model.compile(keras.optimizers.SGD(1e-4), detection.RetinaNetLoss())
     targets = detection.targets(annotations, _CLASSES)
     return lambda: model.train_on_batch(images, targets)
+
+
+def exported(detector, images):
+    """Returns the steps of a detector's SavedModel and of its TFLite file on two threads."""
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = export.to_saved_model(detector, folder + "/detector")
+        loaded = tf.saved_model.load(path)
+        # Whose weights are read when it is loaded.
+        lite = export.to_tflite(detector, folder + "/detector.tflite")
+        invoke = timing.lite_step(lite, lambda rng, shape: rng.uniform(size=shape), threads=2)
+    serve = loaded.signatures["serving_default"]
+    ((name, _),) = serve.structured_input_signature[1].items()
+    images = tf.constant(images)
+    return {"SavedModel": lambda: serve(**{name: images}), "TFLite": invoke}
 
 
 def torchvision_s(mode, size):
@@ -116,6 +136,8 @@ def has_torchvision():
 
 def candidates(mode, size, smoke):
     """Returns the steps by name, the plain one of this package first."""
+    if mode == "exported":
+        return ours(mode, size, smoke)
     found = {
         "plain": ours(mode, size, smoke),
         "aw in the pyramid": ours(mode, size, smoke, "aw"),
@@ -130,6 +152,9 @@ def candidates(mode, size, smoke):
 def main(settings):
     """Measures what is missing, prints and saves; returns the results, a dict."""
     path = output_path(settings)
+    modes = settings.modes.split(",")
+    for mode in modes:
+        checks.one_of("modes", mode, MODES)
     size = 64 if settings.smoke else 320
     if settings.smoke:
         settings = dataclasses.replace(settings, rounds=1)
@@ -139,7 +164,7 @@ def main(settings):
         for name in ("torch", "torchvision"):
             environment["versions"][name] = importlib.metadata.version(name)
     found = timing.measured(path, settings, environment).get("detection", {})
-    for mode in MODES:
+    for mode in modes:
         if mode in found:
             continue
         steps = candidates(mode, size, settings.smoke)
@@ -148,6 +173,8 @@ def main(settings):
             # As the goals say it: AW to plain, plain to torchvision's.
             **_ratio(times, "aw in the pyramid", "plain"),
             **_ratio(times, "plain", "torchvision"),
+            **_ratio(times, "SavedModel", "plain"),
+            **_ratio(times, "TFLite", "plain"),
             "seconds": {name: timing.interval(values) for name, values in times.items()},
         }
         keras.backend.clear_session()
@@ -190,18 +217,40 @@ more than torchvision's time, which is its own `retinanet_resnet50_fpn` in the s
 """
 
 
+EXPORTED = """
+## What is exported
+
+Of one image, as it comes from `detection.detector`, with the suppression inside: `predict_on_batch`
+of the Keras model, the SavedModel's signature, and the TFLite file of float32 on two threads.
+"""
+
+
+def table_of_exports(results):
+    """Returns the table of a detector's files: a row a file."""
+    found = results["detection"]["exported"]
+    lines = ["| | to the Keras model | seconds |", "|---|---|---|"]
+    for name, seconds in found["seconds"].items():
+        ratio = found.get(f"{name} to plain")
+        cells = ["Keras" if name == "plain" else name, timing.cell(ratio) if ratio else ""]
+        lines.append(f"| {' | '.join([*cells, timing.cell(seconds)])} |")
+    return "\n".join(lines)
+
+
 def page(folder):
     """Returns docs/results/detection_cost.md, a str, or None where nothing was measured.
 
     Args:
         folder: `pathlib.Path`, of results.
     """
+    of_this = ("detection", Settings, None)
+    exports = folder / "benchmark_detection_exported.json"
+    found = timing.page(exports, *of_this, EXPORTED, table_of_exports, "\n") or ""
     path = folder / "benchmark_detection.json"
-    return timing.page(path, "detection", Settings, None, INTRODUCTION, table)
+    return timing.page(path, *of_this, INTRODUCTION, table, found)
 
 
 def _ratio(times, name, plain):
-    if plain not in times:
+    if not {name, plain} <= set(times):
         return {}
     pairs = zip(times[name], times[plain], strict=True)
     return {f"{name} to {plain}": timing.interval([one / other for one, other in pairs])}

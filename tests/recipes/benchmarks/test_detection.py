@@ -19,5 +19,13 @@ def test_measures_each_mode_and_goes_on(tmp_path, capsys):
     assert "aw in the pyramid to plain: " in capsys.readouterr().out
     ratio = results["detection"]["train"]["aw in the pyramid to plain"][0]
     assert f"| train | {ratio:.2f} (" in recipe.page(tmp_path)
+    exports = recipe.Settings(
+        smoke=True, modes="exported", output=str(tmp_path / "benchmark_detection_exported.json")
+    )
+    found = recipe.main(exports)["detection"]["exported"]
+    assert list(found["seconds"]) == ["plain", "SavedModel", "TFLite"]
+    ratio = found["TFLite to plain"][0]
+    assert f"| TFLite | {ratio:.2f} (" in recipe.page(tmp_path)
+    assert "--modes exported" in recipe.page(tmp_path)
     # Nothing is timed again.
     assert recipe.main(settings) == results
