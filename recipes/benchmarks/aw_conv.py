@@ -15,7 +15,7 @@ which it lies with 95 % confidence. A training step gives the loss, its gradient
 every weight, and the moving statistics.
 The ways outside the package are measured in rounds of their own, fewer, since they are slow.
 `KERAS_BACKEND=jax` measures what XLA compiles there.
-Cost: half an hour on 2 cores.
+Cost: six minutes on 2 cores.
 Measured: recipes/results/benchmark_aw_conv.json and benchmark_aw_conv_narrow.json, with pictures,
 the same on another CPU as `_intel`, and docs/results/aw_conv.md, which has their flags;
 `recipes.benchmarks.accelerator` measures GPUs.

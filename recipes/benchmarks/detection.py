@@ -30,7 +30,7 @@ import numpy as np
 
 from keras_fmm import checks, detection, export, models, training
 from recipes.benchmarks import timing
-from recipes.lab.settings import output_path, setting, shown, start, verbosity
+from recipes.lab.settings import WRITTEN, output_path, setting, shown, start, verbosity
 
 MODES = ("train", "inference", "exported")
 _CLASSES = 91
@@ -159,7 +159,7 @@ def main(settings):
     if settings.smoke:
         settings = dataclasses.replace(settings, rounds=1)
     # Before the first write, which git would see as a change.
-    environment = training.environment()
+    environment = training.environment(ignored=WRITTEN)
     if has_torchvision():
         for name in ("torch", "torchvision"):
             environment["versions"][name] = importlib.metadata.version(name)

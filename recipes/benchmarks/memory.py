@@ -39,7 +39,7 @@ import numpy as np
 
 from keras_fmm import analysis, export, layers, models, plots, training
 from recipes.benchmarks import timing
-from recipes.lab.settings import output_path, setting, start
+from recipes.lab.settings import WRITTEN, output_path, setting, start
 
 MOST = 0.2
 # What is left out if nothing is asked for: they go the way of another job.
@@ -97,7 +97,7 @@ def main(settings):
 def measured(path, settings):
     """Returns what was measured before with the same settings, versions and device, a dict."""
     results = timing.read(path.parent, path.stem)
-    here = training.environment()
+    here = training.environment(ignored=WRITTEN)
     if (
         results is None
         or results["settings"]["calls"] != settings.calls

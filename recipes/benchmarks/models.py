@@ -13,7 +13,7 @@ Command (with the machine to itself):
 
 Rounds and random order as in aw_conv. Given are the median over the rounds of the ratio, and the
 two ratios between which it lies with 95 % confidence.
-Cost: ten minutes on 2 cores.
+Cost: five minutes on 2 cores.
 Measured: recipes/results/benchmark_models.json and benchmark_models_small.json, on another CPU
 benchmark_models_intel.json, and docs/results/models.md, which has their flags;
 `recipes.benchmarks.accelerator` measures GPUs.

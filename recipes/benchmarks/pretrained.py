@@ -33,7 +33,7 @@ from scipy import stats
 from keras_fmm import export, models, training
 from recipes.lab import comparison
 from recipes.lab.sections import machine
-from recipes.lab.settings import output_path, setting, shown, start, verbosity
+from recipes.lab.settings import WRITTEN, output_path, setting, shown, start, verbosity
 
 SYNSETS = {
     "n01440764": 0,
@@ -103,7 +103,7 @@ def main(settings):
             files[quantization] = {
                 **found,
                 "date": time.strftime("%Y-%m-%d", time.gmtime()),
-                "environment": training.environment(),
+                "environment": training.environment(ignored=WRITTEN),
             }
             comparison.write(path, content)
     print(markdown(part))

@@ -38,7 +38,7 @@ from keras import ops
 
 from keras_fmm import layers, training
 from recipes.benchmarks import aw_conv, timing
-from recipes.lab.settings import output_path, setting, shown, start, verbosity
+from recipes.lab.settings import WRITTEN, output_path, setting, shown, start, verbosity
 
 AUGMENTED = ((16, 28, 28, 128), (16, 14, 14, 256), (16, 7, 7, 512))
 LOCAL = ((2, 56, 56, 64), (4, 28, 28, 128), (8, 14, 14, 256))
@@ -164,7 +164,7 @@ def main(settings):
         shapes = dict.fromkeys(shapes, ((2, 6, 5, 64),))
     path = output_path(settings)
     # Before the first write, which git would see as a change.
-    environment = training.environment()
+    environment = training.environment(ignored=WRITTEN)
     found = timing.measured(path, settings, environment).get("self_attention", {})
     for kind, of_kind in shapes.items():
         for shape in of_kind:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_fmm import checks, files, progress, training
 from recipes.lab import sections
-from recipes.lab.settings import changed, flags
+from recipes.lab.settings import WRITTEN, changed, flags
 
 
 def seconds(steps, rounds, verbose="auto", clock=time.perf_counter):
@@ -126,7 +126,7 @@ def write(path, settings, found):
     """
     results = {
         "settings": dataclasses.asdict(settings),
-        "environment": training.environment(),
+        "environment": training.environment(ignored=WRITTEN),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         **found,
     }
