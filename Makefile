@@ -26,7 +26,7 @@ BACKEND_TESTS := tests/ops tests/layers tests/models tests/contracts tests/train
 demo: $(INSTALLED)
 	$(BIN)/python -m recipes.demo
 
-# A detector of digits on canvases, in runs/; some ten minutes.
+# A detector of digits on canvases, in runs/; three to ten minutes.
 demo-detection: $(INSTALLED)
 	$(BIN)/python -m recipes.detect
 

@@ -244,7 +244,7 @@ def page(folder):
     """
     of_this = ("detection", Settings, None)
     exports = folder / "benchmark_detection_exported.json"
-    found = timing.page(exports, *of_this, EXPORTED, table_of_exports, "\n") or ""
+    found = timing.page(exports, *of_this, EXPORTED, table_of_exports) or ""
     path = folder / "benchmark_detection.json"
     return timing.page(path, *of_this, INTRODUCTION, table, found)
 

@@ -18,7 +18,7 @@ Tried without gain: one traced function for all gates of a shape, of which CBAM 
 step's own graph had 4504 operators instead of 7798, but each function and its gradient are traced
 too, and TensorFlow writes them all out in the step before it optimises it. Kept apart (`_noinline`)
 they made every later step slower.
-Cost: five minutes on 2 cores; ResNet-50 under XLA fifteen.
+Cost: five minutes on 2 cores.
 Measured: recipes/results/benchmark_first_step.json and docs/results/first_step.md; not yet what XLA
 takes.
 """
@@ -187,7 +187,7 @@ def page(folder):
         path = folder / f"{name}.json"
         return timing.page(path, "first_step", Settings, date, introduction, table, remarks)
 
-    compiled = part("benchmark_first_step_xla", "2026-11-29", COMPILED, "\n") or ""
+    compiled = part("benchmark_first_step_xla", "2026-11-29", COMPILED) or ""
     return part("benchmark_first_step", "2026-11-26", INTRODUCTION, COLUMNS + compiled)
 
 

@@ -215,7 +215,7 @@ def page(folder):
     remarks = timing.on_another_cpu(folder, path.stem, *of_this, table, "2026-11-28", BEFORE)
     remarks += COLUMNS
     small = folder / "benchmark_models_small.json"
-    remarks += timing.page(small, *of_this, "2026-11-29", SMALL_NETWORK, table, "\n") or ""
+    remarks += timing.page(small, *of_this, "2026-11-29", SMALL_NETWORK, table) or ""
     return timing.page(path, *of_this, "2026-11-29", INTRODUCTION, table, remarks)
 
 

@@ -208,7 +208,9 @@ def source(module, settings, results, date):
     backend = results["environment"]["versions"]["backend"]
     words = [] if backend == "tensorflow" else [f"KERAS_BACKEND={backend}"]
     words += ["python", "-m", f"recipes.benchmarks.{module}"]
-    words += flags(changed(settings, results["settings"]))
+    # How progress was shown changes nothing.
+    given = {name: x for name, x in results["settings"].items() if name != "verbose"}
+    words += flags(changed(settings, given))
     return f"```\n{shlex.join(words)}\n```\n\n{machine(results, date)}."
 
 

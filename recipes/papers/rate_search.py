@@ -149,9 +149,8 @@ def table(part):
     for network in networks:
         cells = [network]
         for rate in rates:
-            runs = part["trials"].get(named(network, rate), {})
-            whole = all(str(seed) in runs for seed in range(part["search_seeds"]))
-            cells.append(score_of(part, named(network, rate)) if whole else "-")
+            name = named(network, rate)
+            cells.append(score_of(part, name) if is_searched(part, name) else "-")
         row = part["accuracy_percent"].get(part["chosen"].get(network))
         cells.append(accuracies.mean_and_spread(row) if row else "-")
         lines.append(f"| {' | '.join(cells)} |")
@@ -186,13 +185,17 @@ def nearly_best(part):
     seeds = part["search_seeds"]
     found = []
     for network, chosen in part["chosen"].items():
-        best_score = 100 * on_validation(part, chosen, seeds)
-        for name in part["trials"]:
-            if name != chosen and candidate_of(name)[0] == network:
-                whole = all(str(seed) in part["trials"][name] for seed in range(seeds))
-                if whole and best_score - 100 * on_validation(part, name, seeds) <= CLOSE:
-                    found.append(name)
+        least = on_validation(part, chosen, seeds) - CLOSE / 100
+        others = [x for x in part["trials"] if candidate_of(x)[0] == network and x != chosen]
+        others = [name for name in others if is_searched(part, name)]
+        found += [name for name in others if on_validation(part, name, seeds) >= least]
     return found
+
+
+def is_searched(part, candidate):
+    """Whether a candidate has all the seeds that a rate is chosen by."""
+    runs = part["trials"].get(candidate, {})
+    return all(str(seed) in runs for seed in range(part["search_seeds"]))
 
 
 def judged(name, part):
@@ -203,13 +206,12 @@ def judged(name, part):
         candidates = (part["chosen"]["AM"], part["chosen"][other])
         test = accuracies.test(part, *candidates)
         statement = f"AM is better than {other}, each at its best rate"
-        if other not in paper:
-            yield statement, verdicts.higher(name, part, test, candidates)
-            continue
-        expected = paper["AM"] - paper[other]
+        expected = paper["AM"] - paper[other] if other in paper else None
         found = verdicts.higher(name, part, test, candidates, expected)
-        figures = f"{paper['AM']:.2f} against {paper[other]:.2f}"
-        yield statement, dataclasses.replace(found, paper=figures)
+        if other in paper:
+            figures = f"{paper['AM']:.2f} against {paper[other]:.2f}"
+            found = dataclasses.replace(found, paper=figures)
+        yield statement, found
 
 
 def deviations(name):
