@@ -392,7 +392,9 @@ def map_samples(function, samples, shared, output_shape, differentiate=None, tog
 
     def gradient(inputs, outputs, upstream):
         how = differentiate or functools.partial(_differentiate, function)
-        return _gradient(how, inputs[:count], inputs[count:], outputs[0], upstream[0], together)
+        # Otherwise the first calls begin in the forward pass, and what they compute is held.
+        *inputs, outputs = _after(upstream, *inputs, *outputs)
+        return _gradient(how, inputs[:count], inputs[count:], outputs, upstream[0], together)
 
     tensors = [tf.convert_to_tensor(x) for x in (*samples, *shared)]
     (found,) = _differentiated("keras_fmm_map_samples", forward, gradient, tensors)

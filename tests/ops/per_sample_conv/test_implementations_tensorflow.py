@@ -212,6 +212,29 @@ def test_of_large_maps_the_factored_form_holds_its_inputs_alone(padding):
         assert not waiting
 
 
+@pytest.mark.parametrize("batch", [4, None])
+def test_the_loop_s_gradient_begins_when_it_is_asked_for(batch):
+    begun = []
+
+    @tf.function(autograph=False)
+    def run(x, *arrays):
+        with tf.GradientTape() as tape:
+            tape.watch((x, *arrays))
+            outputs = ops.loop_conv(x, *arrays, (1, 1), "same", (1, 1))
+        forward = set(x.graph.get_operations())
+        upstream = tf.reduce_sum(outputs, axis=(1, 2, 3), keepdims=True) * outputs
+        gradient = tape.gradient(outputs, (x, *arrays), upstream)
+        loops = [op for op in x.graph.get_operations() if "While" in op.type and op not in forward]
+        taken = (tensor.op for loop in loops for tensor in loop.inputs)
+        begun.extend(op.type for op in taken if op in forward)
+        return gradient
+
+    shapes = (batch, 40, 40, 8), (3, 3, 8, 8), (batch, 3, 3, 1, 8)
+    run.get_concrete_function(*map(tf.TensorSpec, shapes))
+    # Nothing but numbers of calls.
+    assert set(begun) <= {"Const"}
+
+
 def test_gradients_of_inputs_of_another_dtype():
     rng = np.random.default_rng(0)
     shapes = {"x": (2, 8, 8, 2), "kernel": (3, 3, 2, 2), "gain": (2, 3, 3, 1, 2)}
