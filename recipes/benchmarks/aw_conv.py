@@ -34,6 +34,7 @@ import numpy as np
 from keras import ops
 
 from keras_fmm import export, layers, plots
+from keras_fmm.ops.per_sample_conv import choice as per_sample_conv
 from recipes.benchmarks import timing
 from recipes.lab import figures
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
@@ -85,6 +86,41 @@ def variants():
             channels, 3, padding="same", **made(channels), **common
         )
         for name, made in arguments.items()
+    }
+
+
+class AttentionAlone(layers.AWConv2D):
+    """What of AWConv2D computes the attention, without the convolution."""
+
+    def call(self, inputs, training=None):
+        return self.compute_attention_map(inputs, training)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.kernel_size, 1, self.filters)
+
+
+class AttentionGiven(keras.layers.Conv2D):
+    """What of AWConv2D convolves, with gains that are there, others for each sample."""
+
+    def build(self, input_shape):
+        self.gain = self.add_weight(shape=(*self.kernel_size, 1, self.filters), initializer="ones")
+        super().build(input_shape)
+
+    def call(self, inputs):
+        # Of as many channels as filters; without a gradient to the inputs, which costs a map.
+        gain = self.gain[None] + ops.stop_gradient(inputs[:, :1, :1, None])
+        how = ((1, 1), "same", (1, 1))
+        shapes = inputs.shape, self.kernel.shape, gain.shape
+        name = per_sample_conv.fastest(*shapes, *how, dtype=self.compute_dtype)
+        convolve = per_sample_conv.IMPLEMENTATIONS[name]
+        return convolve(inputs, self.kernel, gain, *how, self.bias)
+
+
+def parts():
+    """Returns what "auto" does in two layers, by name: neither can be left out."""
+    return {
+        name: lambda channels, kind=kind, **common: kind(channels, 3, padding="same", **common)
+        for name, kind in (("attention alone", AttentionAlone), ("attention given", AttentionGiven))
     }
 
 
@@ -154,7 +190,7 @@ def outside(mode):
 
 def candidates(mode):
     """Returns the package's layers and those outside that this mode can run, two dicts by name."""
-    ours, others = implementations() | variants(), outside(mode)
+    ours, others = implementations() | variants() | parts(), outside(mode)
     if (mode, BACKEND) == ("train, XLA", "tensorflow"):
         # Their gradients cannot be compiled there.
         del ours["vectorized_map"], others["map_fn"]
@@ -192,7 +228,7 @@ def main(settings):
                 print(f"measured {mode} at {stage}", flush=True)
     results = timing.write(output_path(settings), settings, {"ratios": ratios})
     drawn = {
-        mode: {name: medians(row) for name, row in rows.items() if name not in variants()}
+        mode: {name: medians(row) for name, row in rows.items() if name not in variants() | parts()}
         for mode, rows in ratios.items()
     }
     plots.save_figure(figures.cost_by_stage(drawn), output_path(settings).with_suffix(".png"))
@@ -239,7 +275,8 @@ def step(layer, mode, shape, calls=1):
     layer.build(shape)
     rng = np.random.default_rng(0)
     inputs, cotangent = (
-        ops.convert_to_tensor(rng.normal(size=shape), dtype=layer.compute_dtype) for _ in range(2)
+        ops.convert_to_tensor(rng.normal(size=of), dtype=layer.compute_dtype)
+        for of in (shape, layer.compute_output_shape(shape))
     )
     others = [weight.value for weight in layer.non_trainable_variables]
     is_training = "train" in mode
@@ -323,7 +360,10 @@ def torch_step(function, inputs, weights, is_training):
     def run():
         with torch.set_grad_enabled(is_training):
             found = function(leaves[0], leaves[1:])
-        return torch.autograd.grad(found[0], leaves) if is_training else found
+        if not is_training:
+            return found
+        # A part of a layer does not take all weights.
+        return torch.autograd.grad(found[0], leaves, allow_unused=True)
 
     return run
 
@@ -394,6 +434,8 @@ ROWS = """
   names for `input_reduction`, `output_reduction` and `kernel_reduction`: how many input channels,
   filters, and cells of the kernel's sides share one value of the attention. C1 is all input
   channels, the default of r_C1.
+- "attention alone" and "attention given" are the two parts of "auto": what the attention takes
+  without the convolution, and what the convolution takes of gains that are there.
 - The last three are what else one could write, outside the package.
 
 Both CPUs have AVX-512. "auto" chooses by sizes, the same on both.

@@ -13,7 +13,8 @@ from recipes.benchmarks import aw_conv as recipe
 
 
 def test_every_candidate_is_measured_in_every_mode_that_can_run_it():
-    every = set(recipe.implementations()) | set(recipe.variants()) | set(recipe.outside("train"))
+    ours = recipe.implementations() | recipe.variants() | recipe.parts()
+    every = set(ours) | set(recipe.outside("train"))
     missing = {
         "train": set(),
         "train, batch unknown": {"grouped_conv"},
@@ -46,6 +47,23 @@ def test_runs_end_to_end(tmp_path, capsys):
 def test_refuses_what_is_no_stage(stage):
     with pytest.raises(ValueError, match=f"square maps HEIGHT.* Received: '{stage}'"):
         recipe.sizes(stage)
+
+
+def test_the_parts_are_those_of_the_layer():
+    x = np.random.default_rng(0).normal(size=(3, 5, 5, 4)).astype("float32")
+    whole, alone = layers.AWConv2D(4, 3, padding="same"), recipe.parts()["attention alone"](4)
+    given = recipe.parts()["attention given"](4)
+    for layer in (whole, alone, given):
+        layer.build(x.shape)
+    alone.set_weights(whole.get_weights())
+    expected = whole.attention_map(x)
+    np.testing.assert_array_equal(alone(x), expected)
+    assert alone.compute_output_shape(x.shape) == expected.shape
+    given.kernel.assign(whole.kernel)
+    # Each sample's gain is what it has in its first corner, and 1.
+    gains = 1 + x[:, 0, 0]
+    plain = keras.ops.conv(x, given.kernel, padding="same")
+    np.testing.assert_allclose(given(x), plain * gains[:, None, None], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["map_fn", "grouped_conv", "patches"])
