@@ -1,6 +1,7 @@
 """The one file of the layers' mathematics that is written for one backend, TensorFlow."""
 
 import functools
+import math
 
 import keras
 
@@ -12,6 +13,9 @@ _WITHOUT_LOOP = 32
 
 # Up to so many positions, a sum over them is faster than a matrix product.
 _SMALL = 48
+
+# From so many numbers a sample on, a mean over one axis of space after the other is faster.
+_LARGE = 100_000
 
 
 def compiled_by_xla():
@@ -72,10 +76,23 @@ def spatial_mean(inputs, keepdims=False):
     """Returns the mean over the two axes of space; its gradient divides before it is spread."""
 
     def forward(x):
-        return (keras.ops.mean(x, axis=(1, 2), keepdims=keepdims),)
+        return (_mean(x, keepdims),)
 
     (found,) = _differentiated("keras_fmm_spatial_mean", forward, _of_mean, [inputs])
     return found
+
+
+def _mean(x, keepdims):
+    """Returns the mean over space.
+
+    Average-pooling is faster still, but has an int8 TFLite file keep the map's scale, which is
+    coarse for means. A batch of one known when traced is how such files are made: one operator.
+    """
+    batch, *of_sample = x.shape
+    if batch == 1 or None in of_sample or math.prod(of_sample) < _LARGE:
+        return keras.ops.mean(x, axis=(1, 2), keepdims=keepdims)
+    rows = keras.ops.mean(at_least_float32(x), axis=2, keepdims=keepdims)
+    return keras.ops.cast(keras.ops.mean(rows, axis=1, keepdims=keepdims), x.dtype)
 
 
 def _of_mean(inputs, outputs, upstream):
@@ -109,8 +126,7 @@ def spatial_mean_and_max(inputs):
 def _mean_and_max(x, largest):
     import tensorflow as tf
 
-    mean = keras.ops.mean(x, axis=(1, 2), keepdims=True)
-    return (tf.reshape(tf.concat([mean, largest], 1), (-1, x.shape[3])),)
+    return (tf.reshape(tf.concat([_mean(x, keepdims=True), largest], 1), (-1, x.shape[3])),)
 
 
 def _max_pool(x):
