@@ -179,6 +179,8 @@ def test_the_best_rate_is_that_of_validation_over_the_search_seeds():
         settings = rate_search.Settings(networks=("AM",), search_seeds=1)
         found = rate_search.conclusions({**part, **before, "paper_percent": None}, settings, 10)
         assert found["chosen"] == {"AM": best}
+        other = ["AM at 0.1, 0.00 ± 0.00 (2) % on test"] if before else []
+        assert rate_search.by_one_seed({**part, **found}) == other
     part["trials"]["AM at 0.1"]["1"]["val_accuracy"] = []
     assert rate_search.on_validation(part, "AM at 0.1", 2) == pytest.approx(0.45)
 
