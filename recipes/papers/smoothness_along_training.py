@@ -27,8 +27,9 @@ ratios of J.
 The loss at which two networks are compared is the end of training, which differs between the data:
 so the ratios of J and S at fixed losses from 0.3 to 0.001 stand beside it (exploratory; added on
 2026-11-29, when digits and Fashion-MNIST were measured and MNIST was not). So are AM at the rate
-that is its best in rate_search (0.1 of 3,000 images, 0.5 on digits) and a CNN whose weight decay is
-four times as strong (exploratory; added on 2026-11-29, when all three were measured without).
+that is its best in rate_search (0.1 on Fashion-MNIST, 0.5 on digits; 0.1 on MNIST is as good as
+that) and a CNN whose weight decay is four times as strong (exploratory; added on 2026-11-29, when
+the three were measured without).
 Cost: a minute a network on a GPU; 3,000 images, three minutes on one core.
 Measured: recipes/results/smoothness_along_training.json.
 """
