@@ -34,7 +34,6 @@ import numpy as np
 from keras import ops
 
 from keras_fmm import export, layers, plots
-from keras_fmm.ops.per_sample_conv import choice as per_sample_conv
 from recipes.benchmarks import timing
 from recipes.lab import figures
 from recipes.lab.settings import output_path, setting, shown, start, verbosity
@@ -99,21 +98,17 @@ class AttentionAlone(layers.AWConv2D):
         return (input_shape[0], *self.kernel_size, 1, self.filters)
 
 
-class AttentionGiven(keras.layers.Conv2D):
+class AttentionGiven(layers.AWConv2D):
     """What of AWConv2D convolves, with gains that are there, others for each sample."""
 
     def build(self, input_shape):
-        self.gain = self.add_weight(shape=(*self.kernel_size, 1, self.filters), initializer="ones")
+        shape = (1, *self.kernel_size, 1, self.filters)
+        self.given = self.add_weight(shape=shape, initializer="zeros")
         super().build(input_shape)
 
-    def call(self, inputs):
+    def compute_attention_map(self, inputs, training):
         # Of as many channels as filters; without a gradient to the inputs, which costs a map.
-        gain = self.gain[None] + ops.stop_gradient(inputs[:, :1, :1, None])
-        how = ((1, 1), "same", (1, 1))
-        shapes = inputs.shape, self.kernel.shape, gain.shape
-        name = per_sample_conv.fastest(*shapes, *how, dtype=self.compute_dtype)
-        convolve = per_sample_conv.IMPLEMENTATIONS[name]
-        return convolve(inputs, self.kernel, gain, *how, self.bias)
+        return self.given + ops.stop_gradient(inputs[:, :1, :1, None])
 
 
 def parts():
