@@ -5,6 +5,7 @@ import math
 
 import keras
 
+from keras_fmm.ops.devices import on_accelerator
 from keras_fmm.ops.sums import at_least_float32
 
 # Up to so many calls, a batch that is known when traced is written out call by call, which is a
@@ -14,7 +15,7 @@ _WITHOUT_LOOP = 32
 # Up to so many positions, a sum over them is faster than a matrix product.
 _SMALL = 48
 
-# From so many numbers a sample on, a mean over one axis of space after the other is faster.
+# From so many numbers a sample on, a mean over one axis of space after the other is faster on CPUs.
 _LARGE = 100_000
 
 
@@ -86,10 +87,12 @@ def _mean(x, keepdims):
     """Returns the mean over space.
 
     Average-pooling is faster still, but has an int8 TFLite file keep the map's scale, which is
-    coarse for means. A batch of one known when traced is how such files are made: one operator.
+    coarse for means. With a batch of one, as `export.to_tflite` traces it, the file has one
+    operator.
     """
     batch, *of_sample = x.shape
-    if batch == 1 or None in of_sample or math.prod(of_sample) < _LARGE:
+    is_large = None not in of_sample and math.prod(of_sample) >= _LARGE
+    if batch == 1 or not is_large or on_accelerator():
         return keras.ops.mean(x, axis=(1, 2), keepdims=keepdims)
     rows = keras.ops.mean(at_least_float32(x), axis=2, keepdims=keepdims)
     return keras.ops.cast(keras.ops.mean(rows, axis=1, keepdims=keepdims), x.dtype)
@@ -477,12 +480,19 @@ def _differentiated(name, forward, gradient, inputs):
     """
     import tensorflow as tf
 
+    def of_outputs(inputs, outputs, upstream):
+        # Of what picks some of the outputs, as `tf.gather`, it is not dense.
+        dense = [
+            tf.convert_to_tensor(x) if isinstance(x, tf.IndexedSlices) else x for x in upstream
+        ]
+        return gradient(inputs, outputs, dense)
+
     if tf.executing_eagerly():
 
         @tf.custom_gradient
         def eagerly(*inputs):
             outputs = forward(*inputs)
-            return outputs, lambda *upstream: gradient(inputs, outputs, upstream)
+            return outputs, lambda *upstream: of_outputs(inputs, outputs, upstream)
 
         return eagerly(*inputs)
 
@@ -497,14 +507,14 @@ def _differentiated(name, forward, gradient, inputs):
 
     def of_operation(operation, *upstream):
         inputs, outputs = operation.inputs[count:], operation.outputs[:count]
-        return [*[None] * count, *gradient(inputs, outputs, upstream[:count])]
+        return [*[None] * count, *of_outputs(inputs, outputs, upstream[:count])]
 
     # Not in TensorFlow's registry, which forgets nothing; nor in a SavedModel, where TensorFlow
     # differentiates the operators of `forward`, which are its own.
     passed[0].op._gradient_function = of_operation
     outputs = passed[:count]
     record.record_operation(
-        name, outputs, inputs, lambda *upstream: gradient(inputs, outputs, upstream)
+        name, outputs, inputs, lambda *upstream: of_outputs(inputs, outputs, upstream)
     )
     return outputs
 

@@ -172,6 +172,18 @@ def test_gradients_in_a_graph(case, way, jit_compile):
 
 
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("traced", [lambda function: function, graph])
+def test_gradients_of_what_picks_some_of_the_outputs(case, traced):
+    # They come as slices with their indices.
+    ours, theirs, other = CASES[case]
+    tensors = (tf.constant(X), tf.constant(other))
+    expected = taped(lambda *tensors: theirs(*tensors)[1:])(*tensors)
+    found = traced(taped(lambda *tensors: tf.gather(ours(*tensors), [1])))(*tensors)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_jacobians_of_an_eager_call_are_taken_in_a_graph(case):
     ours, theirs, other = CASES[case]
     found, expected = [], []

@@ -3,6 +3,7 @@ import pytest
 from keras import layers
 
 from keras_fmm import export
+from keras_fmm.layers import SqueezeExcite
 from tests.export import toys
 
 
@@ -53,3 +54,13 @@ def test_sizes_that_are_open_stay_open(tmp_path):
     found = export.inspect(path)
     assert found.inputs[0].shape == (-1, -1, -1, 3)
     assert found.activation_bytes is None
+
+
+def test_the_mean_of_a_large_map_is_one_operator(tmp_path):
+    # In training and in graphs of other batches it is two, which is faster there.
+    inputs = keras.Input((64, 64, 32))
+    model = keras.Model(inputs, SqueezeExcite()(inputs))
+    path = export.to_tflite(model, tmp_path / "gate.tflite")
+    names = [each.name for each in export.inspect(path).operators]
+    assert names.count("MEAN") == 1
+    assert "SUM" not in names

@@ -225,6 +225,7 @@ def test_the_loop_s_gradient_begins_when_it_is_asked_for(batch):
         upstream = tf.reduce_sum(outputs, axis=(1, 2, 3), keepdims=True) * outputs
         gradient = tape.gradient(outputs, (x, *arrays), upstream)
         loops = [op for op in x.graph.get_operations() if "While" in op.type and op not in forward]
+        assert loops
         taken = (tensor.op for loop in loops for tensor in loop.inputs)
         begun.extend(op.type for op in taken if op in forward)
         return gradient
