@@ -19,8 +19,8 @@ step's own graph had 4504 operators instead of 7798, but each function and its g
 too, and TensorFlow writes them all out in the step before it optimises it. Kept apart (`_noinline`)
 they made every later step slower.
 Cost: five minutes on 2 cores.
-Measured: recipes/results/benchmark_first_step.json and docs/results/first_step.md; not yet what XLA
-takes.
+Measured: recipes/results/benchmark_first_step.json and benchmark_first_step_xla.json, and
+docs/results/first_step.md, which has their flags.
 """
 
 import dataclasses
