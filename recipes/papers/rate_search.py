@@ -190,8 +190,7 @@ def nearly_best(part):
     found = []
     for network, chosen in part["chosen"].items():
         least = on_validation(part, chosen, seeds) - CLOSE / 100
-        others = [x for x in part["trials"] if candidate_of(x)[0] == network and x != chosen]
-        others = [name for name in others if is_searched(part, name)]
+        others = [name for name in searched(part, network) if name != chosen]
         found += [name for name in others if on_validation(part, name, seeds) >= least]
     return found
 
@@ -200,15 +199,19 @@ def by_one_seed(part):
     """Returns what the first search seed alone would choose, where that is another, a list."""
     found = []
     for network, chosen in part["chosen"].items():
-        tried = [
-            x for x in part["trials"] if candidate_of(x)[0] == network and is_searched(part, x)
-        ]
-        name = best(part, network, 1, [candidate_of(x)[1] for x in tried])
+        rates = [candidate_of(name)[1] for name in searched(part, network)]
+        name = best(part, network, 1, rates)
         if name != chosen:
             row = part["accuracy_percent"][name]
             on_test = accuracies.mean_and_spread(row)
             found.append(f"{name}, {on_test} % on test")
     return found
+
+
+def searched(part, network):
+    """Returns the candidates of a network that have all the seeds that a rate is chosen by."""
+    of_this = [name for name in part["trials"] if candidate_of(name)[0] == network]
+    return [name for name in of_this if is_searched(part, name)]
 
 
 def is_searched(part, candidate):
