@@ -1,6 +1,8 @@
 """Controls inside a network, networks that the paper lacks, comparison at equal loss, power."""
 
+import dataclasses
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -183,6 +185,47 @@ def test_the_best_rate_is_that_of_validation_over_the_search_seeds():
         assert rate_search.by_one_seed({**part, **found}) == other
     part["trials"]["AM at 0.1"]["1"]["val_accuracy"] = []
     assert rate_search.on_validation(part, "AM at 0.1", 2) == pytest.approx(0.45)
+
+
+def test_a_search_near_the_rate_of_fewer_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scores = {0.2: 0.7, 0.1: 0.8, 0.05: 0.9, 0.02: 0.8, 0.01: 0.7, 0.003: 0.6}
+
+    def attempted(name, build, dataset, schedule, seed, verbose):
+        score = scores[schedule.learning_rate] + seed / 100
+        return {"finite": True, "val_accuracy": [score] * 2, "test_accuracy": score}
+
+    monkeypatch.setattr(rate_search.trials, "attempted", attempted)
+    before = {"digits, 100 images, 3 epochs": {"trials": {}, "chosen": {"CNN": "CNN at 0.01"}}}
+    pathlib.Path("results.json").write_text(json.dumps(before))
+    settings = rate_search.Settings(
+        networks=("CNN",),
+        dataset="digits",
+        near_images=100,
+        epochs=2,
+        seeds=3,
+        search_seeds=2,
+        batch_size=64,
+        output="results.json",
+    )
+    part = rate_search.main(settings)
+    # From 0.01 and its neighbours one rate after the other, until one beyond the best is tried.
+    counts = {name: len(runs) for name, runs in part["trials"].items()}
+    tried = [f"CNN at {rate}" for rate in (0.02, 0.01, 0.003, 0.05, 0.1)]
+    assert counts == {**dict.fromkeys(tried, 2), "CNN at 0.05": 3}
+    assert part["chosen"] == {"CNN": "CNN at 0.05"}
+    content = json.loads(pathlib.Path("results.json").read_text())
+    assert list(content) == [*before, "digits, rates near those of 100 images, 2 epochs"]
+    assert part["trials"]["CNN at 0.05"]["2"]["command"].endswith(
+        "CNN --dataset digits --seeds 3 --epochs 2 --search-seeds 2 --near-images 100 "
+        "--batch-size 64"
+    )
+    # Not complete as long as a rate beside the best was not tried.
+    del part["trials"]["CNN at 0.1"]
+    assert rate_search.conclusions(part, settings, 10)["chosen"] == {}
+    for wrong in {"networks": ("AM",)}, {"near_images": 99}:
+        with pytest.raises(ValueError, match=r"`near_images` must be.* Received: .* Search on"):
+            rate_search.main(dataclasses.replace(settings, **wrong))
 
 
 def steps(losses, measures):
