@@ -12,6 +12,11 @@ histograms = deprecated.histograms
 norms_by_depth = deprecated.norms_by_depth
 
 
+def titled(figure, part, what):
+    """Writes above a figure which part of the results it shows, and what of it, str."""
+    figure.suptitle(f"{part}: {what}", fontsize="medium")
+
+
 def differences(rows, title, unit, path):
     """Writes a picture of differences: a dot a seed, and the mean with its 95 % interval.
 

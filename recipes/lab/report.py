@@ -215,7 +215,7 @@ def draw(results):
         }
         if section.draw is not None and is_finished(part):
             of_part = comparison.as_file_name(f"{section.recipe}_{name}")
-            section.draw(part, results / f"{of_part}.png")
+            section.draw(name, part, results / f"{of_part}.png")
         if rows:
             part = comparison.as_file_name(name)
             path = results / f"differences_{section.recipe}_{part}.png"

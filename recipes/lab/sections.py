@@ -22,7 +22,8 @@ class Section:
             command has beside dataset, epochs, rate and seeds.
         deviations: str, how what was done differs from the paper, or a function of a part's name to
             it.
-        draw: function of a part and a path that draws its picture there, or None.
+        draw: function of a part's name, the part and a path that draws its picture there, or some
+            beside it, from the trials alone; or None.
         only_primary: bool, whether the table of all claims leaves out what is exploratory in a part
             without primary claims too.
     """

@@ -43,7 +43,7 @@ import keras
 import numpy as np
 
 from keras_fmm import analysis, layers, models, plots
-from recipes.lab import accuracies, comparison, trials, verdicts
+from recipes.lab import accuracies, comparison, figures, trials, verdicts
 from recipes.lab.names import FORMS, FORMS_OF_DEPTH
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
@@ -142,7 +142,8 @@ def main(settings):
         chosen = [best(part, form, settings.blocks, rates[form]) for form in settings.forms]
         part = measured(chosen, settings.seeds)
     part = comparison.conclude(settings, conclusions(part, dataset.classes), variant)
-    draw(part, comparison.picture(settings, variant=variant))
+    name = comparison.part_name(settings, variant)
+    draw(name, part, comparison.picture(settings, variant=variant))
     print(table(part))
     return part
 
@@ -322,14 +323,14 @@ def table(part):
     return "\n".join(lines)
 
 
-def draw(part, path):
+def draw(name, part, path):
     """Writes the picture of a part: accuracy by number of blocks, and sizes within the deepest."""
     from matplotlib.figure import Figure
 
     part = {**part, **conclusions(part, accuracies.classes_of(part))}
     deepest = {}
-    for name, candidate in part["chosen"].items():
-        form, blocks = name.split()
+    for chain, candidate in part["chosen"].items():
+        form, blocks = chain.split()
         if "untrained" in part["trials"][candidate]["0"]:
             deepest[form] = max((int(blocks), candidate), deepest.get(form, (0, "")))
     figure = Figure(figsize=(13, 7), dpi=110, layout="constrained")
@@ -355,6 +356,7 @@ def draw(part, path):
     for panel in axes:
         panel.grid(alpha=0.3)
         panel.legend(fontsize="x-small")
+    figures.titled(figure, name, "accuracy, mean over the seeds; the rest, seed 0 (n = 1)")
     plots.save_figure(figure, path)
 
 

@@ -114,7 +114,8 @@ def depth_study(settings):
     part = comparison.measured(settings, fixed, candidates, measure, "depth")
     conclusions = {"classes": dataset.classes, "by_depth": by_depth(part, dataset.classes)}
     part = comparison.conclude(settings, conclusions, "depth")
-    draw_norms(part, settings, max(depths))
+    name = comparison.part_name(settings, "depth")
+    draw_norms(name, part, comparison.picture(settings, variant="depth"))
     print(depth_table(part))
     return part
 
@@ -176,14 +177,17 @@ def depth_table(part):
     return "\n".join(lines)
 
 
-def draw_norms(part, settings, depth):
+def draw_norms(name, part, path):
     """Writes the picture of the norms in the untrained chains of the greatest depth."""
+    depth = max(int(candidate.split()[1]) for candidate in part["trials"])
     series = {
         residual: [trial["norms"] for trial in part["trials"][f"{residual} {depth}"].values()]
         for residual in RESIDUALS
     }
     figure = figures.norms_by_depth(series, limits={"largest float16": LARGEST_FLOAT16})
-    plots.save_figure(figure, comparison.picture(settings, variant="depth"))
+    count = len(series["add"])
+    figures.titled(figure, name, f"{depth} blocks, untrained, a line a seed (n = {count})")
+    plots.save_figure(figure, path)
 
 
 def accuracy_judged(name, part):
@@ -235,6 +239,7 @@ SECTIONS = (
         "depth",
         lambda name, part: {"study": "depth"},
         "Digits and 30 epochs; the paper states no measurement.",
+        draw_norms,
     ),
 )
 

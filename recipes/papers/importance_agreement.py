@@ -71,7 +71,7 @@ def main(settings):
     part = comparison.conclude(
         settings, {**accuracies.conclusions(part, dataset.classes), "agreement": summaries(part)}
     )
-    draw(part, settings)
+    draw(comparison.part_name(settings), part, comparison.picture(settings))
     print(markdown(part))
     return part
 
@@ -122,9 +122,10 @@ def summaries(part):
     return found
 
 
-def draw(part, settings):
+def draw(name, part, path):
     """Writes the histograms of the first seed, with the importance that has bias terms."""
-    agreement = next(iter(part["trials"]["AM"].values()))["agreement"]
+    seed, trial = next(iter(part["trials"]["AM"].items()))
+    agreement = trial["agreement"]
     for score in ("kendall", "cosine"):
         panels = {
             gate: {
@@ -134,7 +135,8 @@ def draw(part, settings):
             for gate in GATES
         }
         figure = figures.histograms(panels, BINS, xlabel=score, ylabel="images")
-        plots.save_figure(figure, comparison.picture(settings, score))
+        figures.titled(figure, name, f"a count an image, seed {seed} (n = 1)")
+        plots.save_figure(figure, path.with_stem(f"{path.stem}_{score}"))
 
 
 def markdown(part):
@@ -193,6 +195,7 @@ SECTIONS = (
             "the gate's place: the wrong null, as attention is a factor of the importance "
             "at the gate's input, which numbers in the gate's place agree with too."
         ),
+        draw=draw,
     ),
 )
 

@@ -28,7 +28,7 @@ import dataclasses
 import numpy as np
 
 from keras_fmm import analysis, files, plots
-from recipes.lab import accuracies, comparison, curves, trials
+from recipes.lab import accuracies, comparison, curves, figures, trials
 from recipes.lab.sections import Section
 from recipes.lab.settings import setting, shown, start
 from recipes.papers.networks import builder
@@ -104,6 +104,8 @@ def draw(settings):
     drawn = {candidate: dict(np.load(there)) for candidate, there in paths.items()}
     for kind in KINDS:
         figure = plots.curves_along({name: values[kind] for name, values in drawn.items()})
+        name = comparison.part_name(settings)
+        figures.titled(figure, name, f"one {kind} ellipse, seed 0 (n = 1)")
         plots.save_figure(figure, comparison.picture(settings, kind))
 
 

@@ -184,6 +184,29 @@ def test_a_section_by_another_route(written):
         assert numbers in line
 
 
+@pytest.mark.slow_on_tensorflow
+def test_pictures_of_trials_say_data_epochs_and_seeds(tmp_path, monkeypatch):
+    titles = {}
+
+    def save_figure(figure, path):
+        titles[path.name] = figure.get_suptitle()
+
+    monkeypatch.setattr("keras_fmm.plots.save_figure", save_figure)
+    for section, name, part, _ in report.measured(ROOT / "recipes/results"):
+        if section.draw is not None:
+            before = set(titles)
+            of_part = comparison.as_file_name(f"{section.recipe}_{name}")
+            section.draw(name, part, tmp_path / f"{of_part}.png")
+            for new in set(titles) - before:
+                assert titles[new].startswith(f"{name}: ")
+                assert "(n = " in titles[new]
+    results = {path.name for path in (ROOT / "recipes/results").glob("*.png")}
+    assert set(titles) <= results
+    # Curves along ellipses are not kept.
+    others = {x for x in results if x.startswith(("deep", "fmmnet", "importance"))}
+    assert set(titles) == others
+
+
 def test_a_picture_is_the_same_bytes_again(tmp_path):
     rows = {"A is better": ((0.1, 0.2, 0.4), (0.0, 0.5), (0,)), "B is": ((1.0, 1.0), None, (-1, 1))}
     paths = [tmp_path / name for name in ("first.png", "second.png")]
