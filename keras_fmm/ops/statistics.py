@@ -37,8 +37,9 @@ def spatial_mean(inputs, keepdims=False):
 def spatial_max(inputs):
     """Returns the largest entry of each channel over space.
 
-    On TensorFlow, where height and width are known, it is max-pooling with a window as large as
-    the map, which is faster. Where entries tie, they share the gradient equally.
+    Where entries tie, they share the gradient equally. A map with NaN has NaN, but where TensorFlow
+    compiles with XLA, whose maximum passes over it on a CPU; and in its graphs that are traced for
+    a batch of one, as for TFLite files: there it is max-pooling with a window as large as the map.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
@@ -70,7 +71,9 @@ def _can_be_pooled(inputs):
 def spatial_mean_and_max(inputs):
     """Returns `spatial_mean` and `spatial_max`, of each sample one behind the other.
 
-    What is the same for both, as a product with weights, is then taken once.
+    What is the same for both, as a product with weights, is then taken once. On TensorFlow, where
+    height and width are known, the maximum is max-pooling with a window as large as the map, which
+    is faster for large maps; of a map with inf and -inf it is NaN there, as the mean is.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.

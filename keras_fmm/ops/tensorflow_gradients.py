@@ -121,15 +121,22 @@ def spatial_mean_and_max(inputs):
 
     Height and width must be known.
     """
-    name, largest = "keras_fmm_spatial_mean_and_max", _max_pool(inputs)
-    (found,) = _differentiated(name, _mean_and_max, _of_mean_and_max, [inputs, largest])
+    import tensorflow as tf
+
+    mean, largest = _mean(inputs, keepdims=True), _max_pool(inputs)
+    if not _makes_a_file(inputs):
+        # Pooling passes over NaN, and begins with the lowest finite number.
+        is_pooled = tf.logical_and(tf.equal(mean, mean), largest > inputs.dtype.min)
+        largest = tf.where(is_pooled, largest, mean)
+    name, tensors = "keras_fmm_spatial_mean_and_max", [inputs, mean, largest]
+    (found,) = _differentiated(name, _mean_and_max, _of_mean_and_max, tensors)
     return found
 
 
-def _mean_and_max(x, largest):
+def _mean_and_max(x, mean, largest):
     import tensorflow as tf
 
-    return (tf.reshape(tf.concat([_mean(x, keepdims=True), largest], 1), (-1, x.shape[3])),)
+    return (tf.reshape(tf.concat([mean, largest], 1), (-1, x.shape[3])),)
 
 
 def _max_pool(x):
@@ -138,12 +145,19 @@ def _max_pool(x):
     return tf.nn.max_pool2d(x, list(x.shape[1:3]), 1, "VALID")
 
 
+def _makes_a_file(x):
+    """Whether this may become a TFLite file, which is traced for a batch of one."""
+    import tensorflow as tf
+
+    return x.shape[0] == 1 and not tf.executing_eagerly()
+
+
 def _of_mean_and_max(inputs, outputs, upstream):
     import tensorflow as tf
 
-    (x, largest), (of_both,) = inputs, upstream
+    (x, _, largest), (of_both,) = inputs, upstream
     of_mean, of_max = tf.unstack(tf.reshape(of_both, (-1, 2, 1, 1, x.shape[3])), axis=1)
-    return _to_the_largest(x, largest, of_max) + _share(x, of_mean), None
+    return _to_the_largest(x, largest, of_max) + _share(x, of_mean), None, None
 
 
 def _to_the_largest(x, largest, of_max):
@@ -168,7 +182,9 @@ def spatial_max(inputs):
 def _largest(x):
     import tensorflow as tf
 
-    return (tf.reshape(_max_pool(x), (-1, x.shape[3])),)
+    if _makes_a_file(x):
+        return (tf.reshape(_max_pool(x), (-1, x.shape[3])),)
+    return (tf.reduce_max(x, (1, 2)),)
 
 
 def _of_largest(inputs, outputs, upstream):

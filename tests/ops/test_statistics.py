@@ -25,6 +25,27 @@ def test_spatial_max(shape):
     np.testing.assert_array_equal(spatial_max(x), expected)
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_a_maximum_hides_nothing_that_is_not_finite(batch, dtype):
+    x = maps((batch, 3, 4, 5))
+    x[0, 1, 2, 0] = np.nan
+    x[0, :, :, 1] = np.nan
+    x[0, :, :, 2] = -np.inf
+    x[0, 0, 0, 3] = np.inf
+    x[-1, 2, 0, 4] = -np.inf
+    x = keras.ops.cast(x, dtype)
+
+    def both(x):
+        return spatial_mean_and_max(x)[1::2]
+
+    expected = np.asarray(keras.ops.cast(x, "float32")).max(axis=(1, 2))
+    assert np.isnan(expected[0, :2]).all()
+    for function in (spatial_max, both):
+        found = keras.ops.cast(function(x), "float32")
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_maps_are_channels_last_whatever_keras_setting():
     x = maps((2, 4, 4, 16))
     keras.config.set_image_data_format("channels_first")

@@ -128,6 +128,22 @@ def test_the_mean_of_a_large_map_of_an_unknown_batch(dtype, jit_compile):
             np.testing.assert_allclose(found, expected[:size], rtol=exact)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 3), (None, 3, 4, 3), (None, None, None, 3)])
+def test_a_maximum_of_what_is_not_finite_in_a_graph(shape):
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 3)).astype("float32")
+    x[0, 1, 1, 0] = np.nan
+    x[0, :, :, 1] = -np.inf
+    x[1, :, :, 2] = np.nan
+    expected = x.max((1, 2))
+
+    def maxima(x):
+        return ops.spatial_max(x), ops.spatial_mean_and_max(x)[1::2]
+
+    both = tf.function(maxima, autograph=False)
+    for found in both.get_concrete_function(tf.TensorSpec(shape))(tf.constant(x)):
+        np.testing.assert_array_equal(found, expected)
+
+
 def graph(function):
     return tf.function(function, autograph=False)
 
