@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_fmm import analysis, data, layers, models
-from recipes.lab import power
+from recipes.lab import power, verdicts
 from recipes.papers import importance_controls, networks, rate_search
 from recipes.papers import smoothness_along_training as along
 
@@ -247,6 +247,39 @@ def test_ratio_at_equal_loss_by_hand():
     assert found == pytest.approx(np.log(1 / 0.4) - between)
     # The fast one is past that loss when it is first measured.
     assert along.ratio(slow, steps([0.2, 0.1], [1, 1]), "loss_on_train", "jacobian") is None
+
+
+def test_networks_are_also_compared_each_at_its_best_rate():
+    sizes = {"AM": 2, "CNN": 4, "AM, rate 0.1": 3, "CNN, rate 0.02": 1}
+    trials = {
+        along.named(network, epoch): {
+            seed: {
+                "epoch": epoch,
+                "loss_on_train": 1 / epoch,
+                "test_accuracy": 0.5 + epoch / 10,
+                "val_accuracy": [0.5],
+                **dict.fromkeys(along.MEASURES, size * factor),
+            }
+            for seed, factor in (("0", 1), ("1", 1.1), ("2", 1.3 if network == "AM" else 1.2))
+        }
+        for network, size in sizes.items()
+        for epoch in (1, 2)
+    }
+    part = {"trials": trials}
+    part.update(along.conclusions(part, classes=10))
+    found = dict(along.judged("fashion_mnist, 3000 images, 2 epochs", part))
+    statement = "jacobian is lower with attention at equal loss on train (log of CNN / AM)"
+    fair = found[f"each at its best rate, {statement}"]
+    assert fair.effect == pytest.approx(np.log(1 / 3))
+    assert not verdicts.is_primary(
+        "smoothness_along_training", f"each at its best rate, {statement}"
+    )
+    assert verdicts.is_primary("smoothness_along_training", statement)
+    assert found[statement].effect == pytest.approx(np.log(2) - np.log(1.3 / 1.2) / 3)
+    assert found[statement].ours == (
+        "0.51 times at 0.5 to 0.5; 3.00 times each at its best rate (exploratory)"
+    )
+    assert not any(x.startswith("each") for x, _ in along.judged("others, 2 epochs", part))
 
 
 def test_seeds_needed_by_simulation():
