@@ -20,8 +20,8 @@ def adaptive_average_pool(inputs, output_size):
     It is one product with a small matrix of averaging weights; for one bin the mean, and for a
     batch that is known to be one, as it is where TFLite files are made, a mean for each bin. Keras'
     own `AdaptiveAveragePooling2D` gives the same numbers, but needs a known height and width and
-    reads the map several times. Weights of 0 are multiplied too: an entry that is not finite is
-    seen in all bins.
+    reads the map several times. In the product weights of 0 are multiplied too: there an entry that
+    is not finite is seen in all bins.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`; all but the channels may be

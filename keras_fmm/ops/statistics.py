@@ -39,7 +39,8 @@ def spatial_max(inputs):
 
     Where entries tie, they share the gradient equally. A map with NaN has NaN, but where TensorFlow
     compiles with XLA, whose maximum passes over it on a CPU; and in its graphs that are traced for
-    a batch of one, as for TFLite files: there it is max-pooling with a window as large as the map.
+    a batch of one, as for TFLite files: there it is max-pooling with a window as large as the map,
+    which begins with the lowest finite number.
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.
@@ -73,7 +74,8 @@ def spatial_mean_and_max(inputs):
 
     What is the same for both, as a product with weights, is then taken once. On TensorFlow, where
     height and width are known, the maximum is max-pooling with a window as large as the map, which
-    is faster for large maps; of a map with inf and -inf it is NaN there, as the mean is.
+    is faster for large maps; where that has the lowest finite number, or the mean is NaN, as of inf
+    and -inf, it is the mean, but in graphs for a batch of one (see `spatial_max`).
 
     Args:
         inputs: float tensor `(batch, height, width, channels)`.

@@ -356,7 +356,9 @@ def draw(name, part, path):
     for panel in axes:
         panel.grid(alpha=0.3)
         panel.legend(fontsize="x-small")
-    figures.titled(figure, name, "accuracy, mean over the seeds; the rest, seed 0 (n = 1)")
+    counts = sorted({row["trials"] for row in part["by_blocks"].values()})
+    of_accuracy = f"accuracy, mean over the seeds (n = {' or '.join(map(str, counts))})"
+    figures.titled(figure, name, f"{of_accuracy}; the rest, seed 0 (n = 1)")
     plots.save_figure(figure, path)
 
 

@@ -135,7 +135,7 @@ def draw(name, part, path):
             for gate in GATES
         }
         figure = figures.histograms(panels, BINS, xlabel=score, ylabel="images")
-        figures.titled(figure, name, f"a count an image, seed {seed} (n = 1)")
+        figures.titled(figure, name, f"images by agreement, seed {seed} (n = 1)")
         plots.save_figure(figure, path.with_stem(f"{path.stem}_{score}"))
 
 

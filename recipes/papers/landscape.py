@@ -143,7 +143,8 @@ SECTIONS = (
         deviations=(
             "10 and 20 epochs of 200; ellipses through three test images; the paper draws "
             "single curves and gives no number. Equal epochs are not equal training: see "
-            "smoothness_along_training."
+            "smoothness_along_training. The curves that are drawn had not been kept: they are of "
+            "networks that the same command trained again on 2026-11-29."
         ),
     ),
 )

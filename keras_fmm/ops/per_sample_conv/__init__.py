@@ -10,7 +10,8 @@ Each function takes the same arguments and returns the same numbers, up to round
         g * in_channels / groups on. Both sides of the kernel may be 1 instead: the same gain for
         all entries of the kernel.
     strides, dilation_rate: pairs of int. TensorFlow's own convolution takes no stride above 1
-        beside a dilation above 1; of these functions `factored_conv` alone does.
+        beside a dilation above 1; of these functions `factored_conv` alone does, with a gain for
+        each entry of the kernel.
     padding: "valid" or "same", as in `keras.layers.Conv2D`; with "valid" the dilated kernel must
         not be larger than the inputs.
     bias: tensor `(filters,)` that is added, or None.

@@ -189,7 +189,7 @@ def test_the_best_rate_is_that_of_validation_over_the_search_seeds():
 
 def test_a_search_near_the_rate_of_fewer_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scores = {0.2: 0.7, 0.1: 0.8, 0.05: 0.9, 0.02: 0.8, 0.01: 0.7, 0.003: 0.6}
+    scores = {0.2: 0.7, 0.1: 0.8, 0.05: 0.82, 0.02: 0.8, 0.01: 0.7, 0.003: 0.6}
 
     def attempted(name, build, dataset, schedule, seed, verbose):
         score = scores[schedule.learning_rate] + seed / 100
@@ -220,9 +220,17 @@ def test_a_search_near_the_rate_of_fewer_images(tmp_path, monkeypatch):
         "CNN --dataset digits --seeds 3 --epochs 2 --search-seeds 2 --near-images 100 "
         "--batch-size 64"
     )
+    # More seeds are searched at all that was tried, and choose another.
+    scores[0.02] = 0.9
+    settings = dataclasses.replace(settings, search_seeds=3)
+    more = rate_search.main(settings)
+    assert {name: len(runs) for name, runs in more["trials"].items()} == dict.fromkeys(tried, 3)
+    assert more["chosen"] == {"CNN": "CNN at 0.02"}
     # Not complete as long as a rate beside the best was not tried.
     del part["trials"]["CNN at 0.1"]
     assert rate_search.conclusions(part, settings, 10)["chosen"] == {}
+    unfinished = {**before, "digits, 99 images, 1 epoch": {"trials": {}}}
+    pathlib.Path("results.json").write_text(json.dumps(unfinished))
     for wrong in {"networks": ("AM",)}, {"near_images": 99}:
         with pytest.raises(ValueError, match=r"`near_images` must be.* Received: .* Search on"):
             rate_search.main(dataclasses.replace(settings, **wrong))
@@ -276,10 +284,17 @@ def test_networks_are_also_compared_each_at_its_best_rate():
     )
     assert verdicts.is_primary("smoothness_along_training", statement)
     assert found[statement].effect == pytest.approx(np.log(2) - np.log(1.3 / 1.2) / 3)
-    assert found[statement].ours == (
-        "0.51 times at 0.5 to 0.5; 3.00 times each at its best rate (exploratory)"
-    )
-    assert not any(x.startswith("each") for x, _ in along.judged("others, 2 epochs", part))
+    ours, _, at_best = found[statement].ours.partition("; ")
+    assert ours.startswith("0.51 times (0.")
+    assert ours.endswith(") at 0.5 to 0.5")
+    assert at_best == "each at its best rate 3.00 times, exploratory"
+    for other in "fashion_mnist, 2 epochs", "others, 3000 images, 2 epochs":
+        assert not any(x.startswith("each") for x, _ in along.judged(other, part))
+    # Another process has concluded while this network is trained.
+    del trials["AM, rate 0.1 after 2"]
+    assert dict(along.judged("fashion_mnist, 3000 images, 2 epochs", part)).keys() == {
+        x for x in found if not x.startswith("each")
+    }
 
 
 def test_seeds_needed_by_simulation():
