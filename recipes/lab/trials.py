@@ -110,6 +110,10 @@ class Batches(keras.utils.PyDataset):
         self._epoch += 1
         self._shuffle()
 
+    def release(self):
+        """Lets go of the arrays; TensorFlow keeps what `model.fit` has taken batches from."""
+        self._images = self._labels = None
+
     def _shuffle(self):
         rng = np.random.default_rng((self._seed, self._epoch))
         self._order = rng.permutation(len(self._images))
@@ -132,14 +136,20 @@ class Arrays:
         self._dataset = dataset
         self._schedule = schedule
         self._seed = seed
+        self._batches = None
 
     def arguments(self, initial_epoch):
         train = examples(self._dataset, "train")
+        self._batches = Batches(*train, self._schedule, self._seed, initial_epoch)
         return {
-            "x": Batches(*train, self._schedule, self._seed, initial_epoch),
+            "x": self._batches,
             "validation_data": examples(self._dataset, "validation"),
             "validation_batch_size": 500,
         }
+
+    def release(self):
+        if self._batches is not None:
+            self._batches.release()
 
 
 def trained(name, build, dataset, schedule, seed, verbose="auto"):
@@ -193,6 +203,8 @@ def trained(name, build, dataset, schedule, seed, verbose="auto"):
         if run.record["status"] == "failed":
             raise Diverged(run.record["reason"]) from error
         raise
+    finally:
+        data.release()
     test = examples(dataset, "test")
     bar = fitting.shows_progress(len(test[0]), 500, verbose)
     loss, accuracy = model.evaluate(*test, batch_size=500, verbose=0, callbacks=[bar])

@@ -1,6 +1,8 @@
+import gc
 import pathlib
 import subprocess
 import threading
+import weakref
 
 import keras
 import numpy as np
@@ -142,6 +144,23 @@ def test_mixup_mixes_images_and_labels_alike():
     np.testing.assert_allclose(mixed_labels.sum(-1), 1, rtol=1e-5)
     np.testing.assert_allclose(mixed[:, 0, 0, 0], (mixed_labels * np.arange(10)).sum(-1), atol=1e-4)
     assert ((mixed_labels.max(-1) < 0.999).mean()) > 0.3
+
+
+def test_a_trial_keeps_no_images_when_it_has_ended(here, monkeypatch):
+    given = []
+
+    def examples(dataset, split):
+        images, labels = kept(dataset, split)
+        given.append(weakref.ref(images))
+        return images, labels
+
+    kept = trials.examples
+    monkeypatch.setattr(trials, "examples", examples)
+    schedule = trials.Schedule(1, 32, smoke=True)
+    trials.trained("gated", build, data.load("digits"), schedule, seed=0, verbose=0)
+    gc.collect()
+    assert len(given) == 3, "train, validation, test"
+    assert [reference() for reference in given] == [None] * 3
 
 
 def test_a_trial_that_diverges_is_an_outcome(here):
